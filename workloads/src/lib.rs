@@ -1,1 +1,3 @@
-//! workloads
+//! Systems under test, and the workloads that run on them.
+
+pub mod client;

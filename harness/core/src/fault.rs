@@ -1,0 +1,242 @@
+//! Faults as done: the lines of `ledger.jsonl`, and the records that they fold to.
+//!
+//! Laws:
+//! - the line with a fault's heal is on disk (fsync) before the fault is injected;
+//! - heals are commands for one node each, idempotent, and need nothing but the node: whoever
+//!   has the ledger can heal, also after the controller was killed;
+//! - a fault that was never observed to take effect earns no coverage, nor one that a node healed by itself.
+//!
+//! Lines:
+//!
+//! ```json
+//! {"format_version":1}
+//! {"fault":1,"time_ns":12000000000,"wall_ns":1795320000000000000,"step":"intend","kind":"partition","label":"partition leader: n2 | n1 n3 n4 n5","nodes":["n2"],"heals":[{"node":"n2","script":"…"}]}
+//! {"fault":1,"time_ns":12004000000,"wall_ns":1795320000004000000,"step":"observed","evidence":[{"node":"n2","text":"7 packets dropped"}]}
+//! ```
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The version of `ledger.jsonl`.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Undoes a fault on one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heal {
+    /// The node's name.
+    pub node: String,
+    /// A script for `/bin/sh -c` on the node, idempotent.
+    pub script: String,
+}
+
+/// What was seen of a fault or of its healing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Where it was seen.
+    pub node: String,
+    /// One fragment for people: `process 812 gone after SIGKILL`, `7 packets dropped`.
+    pub text: String,
+}
+
+/// What happened to a fault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub enum Step {
+    /// It is about to be injected; these scripts undo it.
+    Intend {
+        /// Its kind, as on the command line: `partition`, `kill`.
+        kind: String,
+        /// A line for people, with the nodes: `partition leader: n2 | n1 n3 n4 n5`.
+        label: String,
+        /// The nodes that it strikes.
+        nodes: Vec<String>,
+        /// Its number in `plan.json`, if it was planned.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        planned: Option<u32>,
+        /// How to undo it.
+        heals: Vec<Heal>,
+    },
+    /// The nodes were told.
+    Asked,
+    /// It was seen to hold.
+    Observed {
+        /// What was seen.
+        evidence: Vec<Evidence>,
+    },
+    /// It could not be injected, or was not seen to hold.
+    NotObserved {
+        /// Why.
+        reason: String,
+    },
+    /// The nodes were told to undo it.
+    HealAsked,
+    /// It was seen to be undone.
+    Healed {
+        /// What was seen.
+        evidence: Vec<Evidence>,
+    },
+    /// Undoing failed; the lab is dirty until another heal succeeds.
+    HealFailed {
+        /// Why.
+        reason: String,
+    },
+    /// A node undid it by itself, because it had not heard from the controller.
+    SelfHealed {
+        /// What was seen.
+        evidence: Vec<Evidence>,
+    },
+}
+
+/// One line of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerLine {
+    /// The fault's number in this run, from 1.
+    pub fault: u32,
+    /// Nanoseconds since the run began; 0 if written by `lab heal`.
+    pub time_ns: u64,
+    /// Nanoseconds since 1970 on the controller's wall clock.
+    pub wall_ns: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub step: Step,
+}
+
+/// A fault with all that happened to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultRecord {
+    /// Its number in this run, from 1.
+    pub id: u32,
+    /// Its kind.
+    pub kind: String,
+    /// A line for people.
+    pub label: String,
+    /// The nodes that it strikes.
+    pub nodes: Vec<String>,
+    /// Its number in the plan.
+    pub planned: Option<u32>,
+    /// How to undo it.
+    pub heals: Vec<Heal>,
+    /// When its heal was journalled.
+    pub intended_ns: u64,
+    /// When the nodes were told.
+    pub asked_ns: Option<u64>,
+    /// When it was seen to hold.
+    pub observed_ns: Option<u64>,
+    /// When the nodes were told to undo it.
+    pub heal_asked_ns: Option<u64>,
+    /// When it was seen to be undone.
+    pub healed_ns: Option<u64>,
+    /// Whether a node undid it by itself.
+    pub self_healed: bool,
+    /// What was seen of it, and of its healing.
+    pub evidence: Vec<Evidence>,
+    /// What went wrong with it.
+    pub problems: Vec<String>,
+}
+
+impl FaultRecord {
+    /// Whether it counts: seen to hold, and not undone by the node alone.
+    #[must_use]
+    pub fn took_hold(&self) -> bool {
+        self.observed_ns.is_some() && !self.self_healed
+    }
+
+    /// Whether somebody must still undo it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.healed_ns.is_none() && !self.self_healed
+    }
+}
+
+/// Why bytes are not a ledger.
+#[derive(Debug, Error)]
+#[error("line {line}: not a ledger line: {detail}")]
+pub struct LedgerError {
+    /// From 1.
+    pub line: usize,
+    /// What the parser said.
+    pub detail: String,
+}
+
+/// Reads a ledger. A torn last line is dropped: its step was never acted upon, because steps are fsynced first.
+pub fn decode(bytes: &[u8]) -> Result<Vec<LedgerLine>, LedgerError> {
+    let mut lines = Vec::new();
+    for (number, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        if number == 0 || line.trim_ascii().is_empty() {
+            continue;
+        }
+        match serde_json::from_slice(line) {
+            Ok(parsed) => lines.push(parsed),
+            Err(_) if line.last() != Some(&b'\n') => {}
+            Err(error) => {
+                return Err(LedgerError {
+                    line: number + 1,
+                    detail: error.to_string(),
+                });
+            }
+        }
+    }
+    Ok(lines)
+}
+
+/// Folds lines to one record a fault, by number.
+#[must_use]
+pub fn fold(lines: &[LedgerLine]) -> Vec<FaultRecord> {
+    let mut records: Vec<FaultRecord> = Vec::new();
+    for line in lines {
+        if let Step::Intend {
+            kind,
+            label,
+            nodes,
+            planned,
+            heals,
+        } = &line.step
+        {
+            records.push(FaultRecord {
+                id: line.fault,
+                kind: kind.clone(),
+                label: label.clone(),
+                nodes: nodes.clone(),
+                planned: *planned,
+                heals: heals.clone(),
+                intended_ns: line.time_ns,
+                asked_ns: None,
+                observed_ns: None,
+                heal_asked_ns: None,
+                healed_ns: None,
+                self_healed: false,
+                evidence: Vec::new(),
+                problems: Vec::new(),
+            });
+            continue;
+        }
+        let Some(record) = records
+            .iter_mut()
+            .rev()
+            .find(|record| record.id == line.fault)
+        else {
+            continue;
+        };
+        match &line.step {
+            Step::Intend { .. } => {}
+            Step::Asked => record.asked_ns = Some(line.time_ns),
+            Step::Observed { evidence } => {
+                record.observed_ns = Some(line.time_ns);
+                record.evidence.extend(evidence.iter().cloned());
+            }
+            Step::NotObserved { reason } | Step::HealFailed { reason } => {
+                record.problems.push(reason.clone());
+            }
+            Step::HealAsked => record.heal_asked_ns = Some(line.time_ns),
+            Step::Healed { evidence } => {
+                record.healed_ns = Some(line.time_ns);
+                record.evidence.extend(evidence.iter().cloned());
+            }
+            Step::SelfHealed { evidence } => {
+                record.self_healed = true;
+                record.evidence.extend(evidence.iter().cloned());
+            }
+        }
+    }
+    records
+}

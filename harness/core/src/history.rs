@@ -1,0 +1,267 @@
+//! Histories: events in order, and the operations that they pair up to.
+//!
+//! Laws:
+//! - a process has at most one operation open; a second `invoke` or a completion without an
+//!   `invoke` is an error that names the line, never a guess;
+//! - an operation that never completed is `info` without an end;
+//! - the nemesis' events are kept, and pair up with nothing;
+//! - a torn last line (no newline, not JSON) is what a killed controller leaves: it is dropped and said.
+
+use std::{collections::HashMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::event::{Event, EventType, OpError, Process};
+
+/// The version that [`encode_header`] writes and [`decode`] takes.
+pub const FORMAT_VERSION: u32 = 1;
+/// The longest line of a history that is read, in bytes.
+pub const LINE_LIMIT_BYTES: usize = 64 * 1024 * 1024;
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It took effect.
+    Ok,
+    /// It definitely did not.
+    Fail,
+    /// It may or may not have, now or later.
+    Info,
+}
+
+impl Outcome {
+    /// As written in histories.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Fail => "fail",
+            Self::Info => "info",
+        }
+    }
+}
+
+/// An operation: an invocation and how it ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operation {
+    /// Index of the `invoke` event: the operation's name in reports, its anchor, its identity.
+    pub index: u64,
+    /// When it was invoked, nanoseconds since the run began.
+    pub invoked_ns: u64,
+    /// The client that did it.
+    pub process: Process,
+    /// The node that the client works on.
+    pub node: Option<Arc<str>>,
+    /// What kind of operation.
+    pub f: Arc<str>,
+    /// Its arguments.
+    pub input: Value,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Index of the completing event, if one was recorded.
+    pub completed_index: Option<u64>,
+    /// When it completed. None for an operation that never did; an `info` has the time at which we stopped waiting,
+    /// which bounds nothing.
+    pub completed_ns: Option<u64>,
+    /// Its result.
+    pub output: Value,
+    /// Why it is not `ok`.
+    pub error: Option<OpError>,
+}
+
+/// A whole history.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Clients' operations, by index of their `invoke`.
+    pub operations: Vec<Operation>,
+    /// The nemesis' events.
+    pub nemesis: Vec<Event>,
+    /// Number of events of all kinds.
+    pub event_count: u64,
+    /// What was noticed while reading, such as a torn last line: for people.
+    pub remarks: Vec<String>,
+}
+
+/// Why bytes are not a history.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum HistoryError {
+    /// A line is not an event.
+    #[error("line {line}, column {column}: not an event: {detail}")]
+    Line {
+        /// From 1.
+        line: usize,
+        /// From 1; 0 if unknown.
+        column: usize,
+        /// What the parser said.
+        detail: String,
+    },
+    /// The version is not ours.
+    #[error("line 1: format_version {found}, but this harness reads {FORMAT_VERSION}")]
+    Version {
+        /// What stands there.
+        found: u64,
+    },
+    /// The first line is not a header.
+    #[error("line 1: expected {{\"format_version\":{FORMAT_VERSION}}}")]
+    Header,
+    /// Events do not pair up.
+    #[error("event {index}: process {process} {detail}")]
+    Pairing {
+        /// Index of the event.
+        index: u64,
+        /// The process.
+        process: Process,
+        /// What is wrong.
+        detail: &'static str,
+    },
+}
+
+/// The first line of a history, with its newline.
+#[must_use]
+pub fn encode_header() -> String {
+    format!("{{\"format_version\":{FORMAT_VERSION}}}\n")
+}
+
+/// Appends one event and a newline.
+pub fn encode_event(event: &Event, into: &mut Vec<u8>) {
+    // Serialising to memory a value without maps of non-string keys cannot fail.
+    if serde_json::to_writer(&mut *into, event).is_ok() {
+        into.push(b'\n');
+    }
+}
+
+/// Reads `history.jsonl`: events in order, and remarks for people.
+pub fn decode_events(bytes: &[u8]) -> Result<(Vec<Event>, Vec<String>), HistoryError> {
+    #[derive(Deserialize)]
+    struct Header {
+        format_version: u64,
+    }
+    let mut events = Vec::new();
+    let mut remarks = Vec::new();
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate();
+    match lines.next() {
+        None => return Err(HistoryError::Header),
+        Some((_, first)) => {
+            let header: Header = serde_json::from_slice(first).map_err(|_| HistoryError::Header)?;
+            if header.format_version != u64::from(FORMAT_VERSION) {
+                return Err(HistoryError::Version {
+                    found: header.format_version,
+                });
+            }
+        }
+    }
+    let mut names = Interner::default();
+    for (number, line) in lines {
+        let whole = line.last() == Some(&b'\n');
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        match serde_json::from_slice::<Event>(line) {
+            Ok(mut event) if whole => {
+                event.f = names.intern(event.f);
+                event.node = event.node.map(|node| names.intern(node));
+                events.push(event);
+            }
+            // Without its newline even a line that parses may be a torn one: `"time_ns":12` of `123`.
+            Ok(_) | Err(_) if !whole => {
+                remarks.push(format!(
+                    "the last line ({} bytes, line {}) is torn and was left out",
+                    line.len(),
+                    number + 1
+                ));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                return Err(HistoryError::Line {
+                    line: number + 1,
+                    column: error.column(),
+                    detail: error.to_string(),
+                });
+            }
+        }
+    }
+    Ok((events, remarks))
+}
+
+/// Reads `history.jsonl` and pairs it up.
+pub fn decode(bytes: &[u8]) -> Result<History, HistoryError> {
+    let (events, remarks) = decode_events(bytes)?;
+    let mut history = pair(events)?;
+    history.remarks = remarks;
+    Ok(history)
+}
+
+/// Pairs events up to operations. Indices may be sparse; only their order counts.
+pub fn pair(events: impl IntoIterator<Item = Event>) -> Result<History, HistoryError> {
+    let mut history = History::default();
+    let mut open: HashMap<Process, usize> = HashMap::new();
+    for event in events {
+        history.event_count += 1;
+        if event.process == Process::Nemesis {
+            history.nemesis.push(event);
+            continue;
+        }
+        if event.event_type == EventType::Invoke {
+            if open
+                .insert(event.process, history.operations.len())
+                .is_some()
+            {
+                return Err(HistoryError::Pairing {
+                    index: event.index,
+                    process: event.process,
+                    detail: "invokes an operation while another of its operations is open",
+                });
+            }
+            history.operations.push(Operation {
+                index: event.index,
+                invoked_ns: event.time_ns,
+                process: event.process,
+                node: event.node,
+                f: event.f,
+                input: event.value,
+                outcome: Outcome::Info,
+                completed_index: None,
+                completed_ns: None,
+                output: Value::Null,
+                error: None,
+            });
+            continue;
+        }
+        let Some(at) = open.remove(&event.process) else {
+            return Err(HistoryError::Pairing {
+                index: event.index,
+                process: event.process,
+                detail: "completes an operation that it did not invoke",
+            });
+        };
+        let operation = &mut history.operations[at];
+        operation.outcome = match event.event_type {
+            EventType::Ok => Outcome::Ok,
+            EventType::Fail => Outcome::Fail,
+            EventType::Info | EventType::Invoke => Outcome::Info,
+        };
+        operation.completed_index = Some(event.index);
+        operation.completed_ns = Some(event.time_ns);
+        operation.output = event.value;
+        operation.error = event.error;
+    }
+    Ok(history)
+}
+
+/// Gives equal names one allocation.
+#[derive(Default)]
+struct Interner(HashMap<Arc<str>, ()>);
+
+impl Interner {
+    fn intern(&mut self, name: Arc<str>) -> Arc<str> {
+        if let Some((known, ())) = self.0.get_key_value(&name) {
+            return Arc::clone(known);
+        }
+        self.0.insert(Arc::clone(&name), ());
+        name
+    }
+}

@@ -1,0 +1,180 @@
+//! `meta.json`: what was run, on what, and when; and `plan.json`: the faults as planned.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The version of `meta.json` and `plan.json`.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// A stretch of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Phase {
+    /// `form`, `load`, `heal`, `recover`, `final-reads`, `collect`, `check`.
+    pub name: String,
+    /// Nanoseconds since the run began; negative before it (forming the cluster).
+    pub start_ns: i64,
+    /// None while it goes on, or if the controller was killed in it.
+    pub end_ns: Option<i64>,
+}
+
+/// How a process of the system ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessExit {
+    /// Its process id on the node.
+    pub pid: u32,
+    /// Its exit code, if it exited by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// Whether the kernel says that it wrote a core dump.
+    #[serde(default)]
+    pub core: bool,
+    /// Nanoseconds since 1970 on the node's wall clock.
+    pub wall_ns: u64,
+    /// Whether we ended it: by a fault, or when the run was over.
+    pub expected: bool,
+}
+
+/// What is known of one node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeMeta {
+    /// Its name.
+    pub name: String,
+    /// Its address among the nodes.
+    pub address: String,
+    /// Versions by package or program.
+    #[serde(default)]
+    pub versions: BTreeMap<String, String>,
+    /// Kernel release.
+    #[serde(default)]
+    pub kernel: String,
+    /// Node's wall clock minus ours, nanoseconds, and the bound of its error.
+    #[serde(default)]
+    pub clock_offset_ns: Option<i64>,
+    /// Half the best round trip, nanoseconds.
+    #[serde(default)]
+    pub clock_bound_ns: Option<u64>,
+    /// How processes of the system ended while the run went on.
+    #[serde(default)]
+    pub exits: Vec<ProcessExit>,
+    /// Core dumps that were found, by path.
+    #[serde(default)]
+    pub core_dumps: Vec<String>,
+    /// Whether a core dump would have been seen: `core_pattern` keeps it where we look, and the limit allows it.
+    #[serde(default)]
+    pub cores_visible: Option<bool>,
+    /// Why core dumps would be lost.
+    #[serde(default)]
+    pub cores_reason: String,
+}
+
+/// `meta.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Meta {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The run's identity: `<UTC time>-<id>`.
+    pub id: String,
+    /// Version of the harness.
+    pub harness_version: String,
+    /// Its git commit, if it was built in a checkout; with `-dirty`.
+    #[serde(default)]
+    pub git_commit: Option<String>,
+    /// The system under test: `dqlite`.
+    pub system: String,
+    /// Whether it is a simulation: said everywhere.
+    #[serde(default)]
+    pub simulated: bool,
+    /// Versions of the system, the same on all nodes or joined by `, `.
+    #[serde(default)]
+    pub system_versions: BTreeMap<String, String>,
+    /// The workload's name.
+    pub workload: String,
+    /// The nemeses as asked, `none` if none.
+    pub nemesis: Vec<String>,
+    /// Provider, image and suite.
+    #[serde(default)]
+    pub provider: String,
+    /// Suite of the image.
+    #[serde(default)]
+    pub suite: String,
+    /// Hash of the image's recipe.
+    #[serde(default)]
+    pub image_hash: String,
+    /// The nodes.
+    pub nodes: Vec<NodeMeta>,
+    /// The seed.
+    pub seed: u64,
+    /// Seconds that load lasts, as asked.
+    pub time_limit_s: f64,
+    /// Nanoseconds since 1970 when the run began: time 0 of the history.
+    pub started_wall_ns: u64,
+    /// What it went through.
+    pub phases: Vec<Phase>,
+    /// The configuration as merged.
+    #[serde(default)]
+    pub config: Value,
+    /// What the workload's checkers need to know, such as `{"total":100}`.
+    #[serde(default)]
+    pub workload_options: Value,
+    /// The command line as typed, and the one that repeats the run.
+    #[serde(default)]
+    pub command_line: Vec<String>,
+    /// Arguments of `harness` that repeat the run with its seed.
+    #[serde(default)]
+    pub repeat: Vec<String>,
+    /// Whether somebody interrupted it.
+    #[serde(default)]
+    pub interrupted: bool,
+    /// What went wrong with the harness itself.
+    #[serde(default)]
+    pub harness_failures: Vec<String>,
+    /// Whether faults were left that could not be healed.
+    #[serde(default)]
+    pub lab_dirty: bool,
+    /// Kernel, processors and memory of the controller.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Meta {
+    /// The phase of that name, if the run came to it.
+    #[must_use]
+    pub fn phase(&self, name: &str) -> Option<&Phase> {
+        self.phases.iter().find(|phase| phase.name == name)
+    }
+}
+
+/// One fault as planned. Targets like `leader` are resolved when it is injected; what chance decides is decided here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedFault {
+    /// Its number, from 1.
+    pub id: u32,
+    /// Which lane it is in; faults of one lane never overlap.
+    pub lane: u32,
+    /// `partition`, `kill`, `stop`, `pause`.
+    pub kind: String,
+    /// The target's name, such as `leader` or `n1,n2|n3`.
+    pub target: String,
+    /// When to inject it, milliseconds of load time.
+    pub inject_ms: u64,
+    /// When to heal it.
+    pub heal_ms: u64,
+    /// A permutation of the nodes' ordinals: the order in which a target takes nodes.
+    pub order: Vec<u32>,
+}
+
+/// `plan.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The seed that it was drawn from.
+    pub seed: u64,
+    /// In the order of their injection.
+    pub faults: Vec<PlannedFault>,
+}
