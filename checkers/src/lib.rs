@@ -1,1 +1,37 @@
-//! checkers
+//! Judges histories: one file a checker.
+//!
+//! Laws (core's [`verdict`](harness_core::verdict) says them in full):
+//! - a checker takes values and returns a value; it never sees a clock, a file or a network, so that any stored run
+//!   can be judged again with the same verdict;
+//! - what it could not look at makes `unknown`, never `valid`;
+//! - an `invalid` comes with a witness that names operations of the history and tells the story in plain words;
+//! - the same input gives the same result, to the byte.
+//!
+//! | checker | judges |
+//! | --- | --- |
+//! | [`linear`] | registers, compare-and-set registers, key-value maps: linearizable? |
+//! | [`set_full`] | every acknowledged element is read for ever after |
+//! | [`bank`] | transfers keep the total |
+//! | [`append`] | transactions that append to lists: which isolation holds |
+//! | [`stats`] | every kind of operation succeeded at least once |
+//! | [`logs`] | assertions, panics, sanitizer reports in product logs |
+//! | [`crashes`] | processes that died by themselves, core dumps |
+//! | [`availability`] | every live node serves again soon after healing |
+//! | [`faults`] | every fault that was asked for took hold and was healed |
+//!
+//! [`registry`] finds them by name and runs them; [`generate`] makes histories to try them on.
+
+pub mod append;
+pub mod availability;
+pub mod bank;
+pub mod crashes;
+pub mod faults;
+pub mod generate;
+pub mod linear;
+pub mod logs;
+pub mod registry;
+pub mod set_full;
+pub mod stats;
+mod words;
+
+pub use registry::{RegistryError, checker, names, run_checkers};

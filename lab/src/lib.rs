@@ -10,12 +10,28 @@
 //! - what a node sends is input: it is bounded, and it can be wrong;
 //! - a call ends: each has a deadline, and what it started on the node ends with it.
 
+pub mod access;
 pub mod capability;
+pub mod conformance;
+pub mod doctor;
+mod host;
+pub mod image;
+pub mod inventory;
+mod keys;
+pub mod lab;
+pub mod marker;
 pub mod node;
+pub mod provider;
+pub mod ssh;
+pub mod state;
+pub mod subnet;
 pub mod transport;
 
 pub use capability::{Kill, Leader, LogFiles, Pause, Start, Stop};
+pub use host::HostError;
+pub use lab::{Lab, LabStatus, UpOptions};
 pub use node::{Node, NodeName};
+pub use ssh::{SshTarget, SshTransport, agent_image, agent_image_sha256};
 pub use transport::{
     Address, ClockOffset, Daemon, Exec, ExitStatus, NodeStream, Output, Transport, TransportError,
 };

@@ -227,6 +227,15 @@ pub enum TransportError {
         #[source]
         source: std::io::Error,
     },
+    /// A file on our own side could not be read or written.
+    #[error("{what}")]
+    Local {
+        /// What was tried, such as `write /tmp/n1.log`.
+        what: String,
+        /// Our kernel's answer.
+        #[source]
+        source: std::io::Error,
+    },
     /// No answer within the time-out.
     #[error("{node} did not answer within {} ms", .timeout.as_millis())]
     TimedOut {
@@ -259,7 +268,8 @@ pub trait Transport: Send + Sync {
     /// The node's name, for messages.
     fn node(&self) -> &str;
 
-    /// Runs a command to its end.
+    /// Runs a command to its end. Whatever it leaves in its process group is killed then; what is to live
+    /// on is started with [`Transport::spawn`].
     async fn exec(&self, exec: Exec) -> Result<Output, TransportError>;
 
     /// Starts a process that outlives us, and returns its process id. See [`Daemon`].
@@ -279,7 +289,8 @@ pub trait Transport: Send + Sync {
     /// Copies a local file to the node, over the bulk session.
     async fn upload(&self, local: &Path, remote: &Path, mode: u32) -> Result<u64, TransportError>;
 
-    /// Copies a file of the node to a local one, over the bulk session; returns its size in bytes.
+    /// Copies a file of the node to a local one, over the bulk session; returns its size in bytes. A file
+    /// larger than `limit_bytes` is [`TransportError::Refused`] with `EFBIG`, and nothing is left of it.
     async fn download(
         &self,
         remote: &Path,

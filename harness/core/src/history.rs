@@ -128,10 +128,8 @@ pub fn encode_header() -> String {
 
 /// Appends one event and a newline.
 pub fn encode_event(event: &Event, into: &mut Vec<u8>) {
-    // Serialising to memory a value without maps of non-string keys cannot fail.
-    if serde_json::to_writer(&mut *into, event).is_ok() {
-        into.push(b'\n');
-    }
+    crate::line::write_event(event, into);
+    into.push(b'\n');
 }
 
 /// Reads `history.jsonl`: events in order, and remarks for people.

@@ -8,8 +8,11 @@
 pub mod event;
 pub mod exit;
 pub mod fault;
+pub mod format;
+pub mod frame;
 pub mod generator;
 pub mod history;
+mod line;
 pub mod meta;
 pub mod seed;
 pub mod verdict;

@@ -158,7 +158,7 @@ pub struct PlannedFault {
     pub lane: u32,
     /// `partition`, `kill`, `stop`, `pause`.
     pub kind: String,
-    /// The target's name, such as `leader` or `n1,n2|n3`.
+    /// The target's name, such as `leader` or `n1+n2|n3`.
     pub target: String,
     /// When to inject it, milliseconds of load time.
     pub inject_ms: u64,

@@ -1,2 +1,55 @@
-//! agent
-fn main() {}
+//! `harness-agent`: what runs on a node, and answers the controller over one SSH channel.
+//!
+//! It is one static binary with threads and no runtime, so that it needs nothing of the node
+//! but a kernel. The controller uploads it, starts `harness-agent serve`, and speaks frames
+//! ([`harness_core::frame`]) on its standard input and output.
+//!
+//! Laws:
+//! - it ends by itself when its input closes or falls silent for [`serve::SILENCE_LIMIT`], and kills
+//!   the commands that it still runs; daemons live on under their supervisors;
+//! - the thread that reads frames never waits for a command, a file or a socket;
+//! - every limit is a named constant, next to what it limits.
+//!
+//! Faults and triggers will be further requests with a module each, and heal in [`serve`]'s way out.
+
+mod connect;
+mod echo;
+mod exec;
+mod file;
+mod node;
+mod outbox;
+mod process;
+mod serve;
+mod stream;
+mod supervise;
+
+use std::process::ExitCode;
+
+/// Exit code for arguments that make no sense.
+const EXIT_USAGE: u8 = 64;
+
+const USAGE: &str = "usage: harness-agent serve | --version
+       harness-agent supervise --pid-file F --log-file F --exit-file F -- PROGRAM [ARGUMENT...]";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    let rest = arguments.get(1..).unwrap_or_default();
+    match arguments.first().map(String::as_str) {
+        Some("serve") => serve::main(),
+        Some("supervise") => supervise::main_detach(rest),
+        Some(supervise::INNER) => supervise::main_supervisor(rest),
+        Some(supervise::PROGRAM) => supervise::main_program(rest),
+        Some("selftest-echo") => echo::main(rest),
+        Some("--version") => {
+            println!("harness-agent {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}

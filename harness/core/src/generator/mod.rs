@@ -3,20 +3,64 @@
 //! A generator is asked by the interpreter's one event loop. Laws:
 //! - **asking has no effect**: [`Generator::peek`] takes `&self`, and asking twice in the same state gives the
 //!   same answer. A combinator may ask several children and take one;
-//! - only [`Generator::commit`] moves it on, and only with the operation that it just gave;
+//! - only [`Generator::commit`] takes an operation from it, and only the one that it just gave, in the context in
+//!   which it gave it. Combinators above may have made its time later or rewritten its `f` and value, so a
+//!   generator that has several children finds the one by its thread or by asking again, never by the value;
+//! - [`Generator::advance`] tells it that time has come so far, before it is asked; calling it twice with the same
+//!   context does what calling it once does;
 //! - it has no clock and no randomness of its own: time comes in the [`Context`], randomness from a labelled
 //!   [`Stream`](crate::seed::Stream) by the number of commits;
+//! - an operation's thread is free and allowed, and its time is not before the context's;
 //! - [`Next::Done`] is final;
 //! - it is told of every invocation and completion by [`Generator::update`].
 //!
+//! One subject a file: [`leaf`] (where operations come from), [`amount`] (how many), [`time`] (when), [`order`]
+//! (after what), [`choose`] (which of several), [`threads`] and [`keys`] (on which threads), [`rewrite`]
+//! (changed or left out), [`simulate`] (all of it without a system). [`Combine`] has the combinators as methods:
+//!
+//! ```
+//! use harness_core::{generator::{Combine, OpSpec, from_fn, phases}, seed::Seed};
+//! use rand::Rng;
+//! use std::time::Duration;
+//!
+//! let seed = Seed(7);
+//! let writes = from_fn(seed.stream("workload/writes"), |rng, _n, _context| {
+//!     OpSpec::new("write", rng.random_range(0..5_u64))
+//! });
+//! let load = writes.stagger(Duration::from_millis(1), seed.stream("workload/stagger")).time_limit(Duration::from_secs(60));
+//! let all = phases([load.boxed(), OpSpec::new("read", ()).once().boxed()]);
+//! # let _ = all;
+//! ```
+//!
 //! After Jepsen's generators, which became pure because the mutable ones raced; ours split asking from moving on
 //! instead of copying the tree for each operation.
+
+pub mod amount;
+pub mod choose;
+mod combine;
+pub mod keys;
+pub mod leaf;
+pub mod order;
+pub mod rewrite;
+pub mod simulate;
+pub mod threads;
+pub mod time;
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::event::Event;
+
+pub use {
+    choose::{any, mix},
+    combine::Combine,
+    keys::per_key,
+    leaf::{OpSpec, from_fn, nothing, operations, repeat},
+    order::{flip_flop, phases, sequence},
+    threads::{each_thread, reserve},
+    time::{cycle_times, sleep},
+};
 
 /// A set of threads: the interpreter's workers, by number from 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,6 +132,24 @@ impl ThreadSet {
         })
     }
 
+    /// Whether every thread of it is in the other.
+    #[must_use]
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.words
+            .iter()
+            .enumerate()
+            .all(|(at, word)| word & !other.words.get(at).copied().unwrap_or(0) == 0)
+    }
+
+    /// The threads that are in both.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        let words = self.words.iter().zip(&other.words);
+        Self {
+            words: words.map(|(mine, theirs)| mine & theirs).collect(),
+        }
+    }
+
     /// The first that is in both, looking from `from` on and then from 0.
     #[must_use]
     pub fn first_common(&self, other: &Self, from: usize) -> Option<usize> {
@@ -133,7 +195,22 @@ impl Context<'_> {
     /// Whether every allowed thread is free.
     #[must_use]
     pub fn all_free(&self) -> bool {
-        self.threads.iter().all(|thread| self.free.contains(thread))
+        self.threads.is_subset(self.free)
+    }
+
+    /// Calls with the context in which only those threads are allowed that are allowed here and in `set`.
+    pub fn within<R>(&self, set: &ThreadSet, call: impl FnOnce(&Context<'_>) -> R) -> R {
+        if set.is_subset(self.threads) {
+            return call(&Context {
+                threads: set,
+                ..*self
+            });
+        }
+        let both = set.intersection(self.threads);
+        call(&Context {
+            threads: &both,
+            ..*self
+        })
     }
 }
 
@@ -166,6 +243,11 @@ pub enum Next {
 
 /// What is to be done next. See the module's laws.
 pub trait Generator: Send {
+    /// Time has come so far: called right before [`Self::peek`] in the same context. Generators that measure time
+    /// from when their turn came (`sleep`, `time_limit`) note it, sequences go on to the next. Most do not care;
+    /// one that has children tells those that it would ask.
+    fn advance(&mut self, _context: &Context<'_>) {}
+
     /// What it would do now. Has no effect.
     fn peek(&self, context: &Context<'_>) -> Next;
 
@@ -182,6 +264,9 @@ pub type BoxGenerator = Box<dyn Generator>;
 impl Generator for BoxGenerator {
     fn peek(&self, context: &Context<'_>) -> Next {
         (**self).peek(context)
+    }
+    fn advance(&mut self, context: &Context<'_>) {
+        (**self).advance(context);
     }
     fn commit(&mut self, context: &Context<'_>, op: &Op) {
         (**self).commit(context, op);

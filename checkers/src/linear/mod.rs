@@ -1,0 +1,350 @@
+//! Is each key of this history linearizable?
+//!
+//! Histories are split by key first: linearizability is local (Herlihy and Wing 1990), a history is linearizable exactly
+//! if what happened to each object is. Each key is searched by [`search`]; [`explain`] turns a dead end into words.
+//!
+//! Values are `[key, value]`, or bare if there is one object ([`Keyed`]). Operations end by index, not by time: a
+//! completion that stands before an invocation in the history happened before it.
+
+mod configs;
+mod explain;
+mod problem;
+mod register;
+mod search;
+mod spec;
+mod text;
+
+use std::collections::HashMap;
+
+use harness_core::{
+    format::MISMATCH,
+    history::Operation,
+    verdict::{
+        Budget, CheckInput, CheckResult, Checker, Severity, Verdict, WITNESS_LIMIT, Witness,
+    },
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::words;
+use problem::View;
+use search::{Ending, Figures};
+
+pub use register::{Register, RegisterOp};
+pub use spec::{Call, ModelError, Placement, SequentialSpec};
+pub use text::{Text, TextOp};
+
+/// The models by name.
+pub const MODELS: [&str; 3] = ["register", "cas-register", "key-value"];
+
+/// Whether values carry a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keyed {
+    /// If every value looks like `[key, value]`: reads ask `[key, null]`, a compare-and-set `[key, [old, new]]`.
+    #[default]
+    Auto,
+    /// Always.
+    Yes,
+    /// Never: one object.
+    No,
+}
+
+/// What the checker is told besides the history.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// One of [`MODELS`].
+    pub model: String,
+    /// The value before the first write: null, for `key-value` the empty text.
+    pub initial: Value,
+    /// Whether values carry a key.
+    pub keyed: Keyed,
+    /// A read of null says nothing (Knossos' convention), instead of: the value was null.
+    pub null_matches_any: bool,
+    /// Error kinds by which a failed compare-and-set says that it saw another value: then it counts as a read.
+    pub observing_failures: Vec<String>,
+    /// Kinds of operations that are not the model's and are passed over.
+    pub ignore: Vec<String>,
+    /// Known behaviour of the system that explains stale reads; put under witnesses of that shape only.
+    pub stale_read_explanation: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            model: "cas-register".to_owned(),
+            initial: Value::Null,
+            keyed: Keyed::Auto,
+            null_matches_any: false,
+            observing_failures: vec![MISMATCH.to_owned()],
+            ignore: vec!["availability".to_owned()],
+            stale_read_explanation: None,
+        }
+    }
+}
+
+/// The checker.
+#[derive(Clone, Debug, Default)]
+pub struct Linearizable {
+    options: Options,
+}
+
+impl Linearizable {
+    /// With these options.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self { options }
+    }
+}
+
+/// What became of one key.
+struct KeyResult {
+    ending: Ending,
+    figures: Figures,
+    completions: usize,
+    witness: Option<Witness>,
+}
+
+impl Checker for Linearizable {
+    fn name(&self) -> &'static str {
+        "linearizable"
+    }
+
+    fn check(&self, input: &CheckInput<'_>, budget: &dyn Budget) -> CheckResult {
+        let operations: Vec<&Operation> = input
+            .history
+            .operations
+            .iter()
+            .filter(|operation| !self.options.ignore.iter().any(|f| **f == *operation.f))
+            .collect();
+        if input.history.operations.is_empty() && input.history.event_count > 0 {
+            // Other checkers say that nothing was done; whatever was done has a legal order.
+            return CheckResult::new(
+                self.name(),
+                Verdict::Valid,
+                "no operation: the empty history is linearizable",
+            );
+        }
+        if operations.is_empty() {
+            return CheckResult::new(self.name(), Verdict::Unknown, "no operation to judge");
+        }
+        if !MODELS.contains(&self.options.model.as_str()) {
+            let summary = format!(
+                "{:?} is no model; known are {}",
+                self.options.model,
+                MODELS.join(", ")
+            );
+            return CheckResult::new(self.name(), Verdict::Unknown, summary);
+        }
+        let keyed = match self.options.keyed {
+            Keyed::Yes => true,
+            Keyed::No => false,
+            Keyed::Auto => problem::looks_keyed(&operations),
+        };
+        let mut tally = Tally::new(operations.len());
+        for (key, views) in problem::split(&operations, keyed) {
+            match self.check_key(key, &views, input, budget) {
+                Ok(result) => tally.add(key, result),
+                Err((operation, error)) => {
+                    let mut result = CheckResult::new(
+                        self.name(),
+                        Verdict::Unknown,
+                        format!(
+                            "operation {operation} does not fit the model {}: {error}",
+                            self.options.model
+                        ),
+                    );
+                    result
+                        .notes
+                        .push(words::note("model", Severity::Error, error.to_string()));
+                    return result;
+                }
+            }
+        }
+        tally.result(self.name(), &self.options.model)
+    }
+}
+
+impl Linearizable {
+    fn check_key(
+        &self,
+        key: Option<&Value>,
+        views: &[View<'_>],
+        input: &CheckInput<'_>,
+        budget: &dyn Budget,
+    ) -> Result<KeyResult, (u64, ModelError)> {
+        let options = &self.options;
+        if options.model == "key-value" {
+            let initial = if options.initial.is_null() {
+                json!("")
+            } else {
+                options.initial.clone()
+            };
+            return self.search_key(Text::new(&initial), &initial, key, views, input, budget);
+        }
+        let register = Register::new(
+            &options.initial,
+            options.null_matches_any,
+            options.observing_failures.clone(),
+            options.model == "cas-register",
+        );
+        self.search_key(register, &options.initial, key, views, input, budget)
+    }
+
+    fn search_key<S: SequentialSpec>(
+        &self,
+        spec: S,
+        initial: &Value,
+        key: Option<&Value>,
+        views: &[View<'_>],
+        input: &CheckInput<'_>,
+        budget: &dyn Budget,
+    ) -> Result<KeyResult, (u64, ModelError)> {
+        let problem = problem::build(spec, views)?;
+        let mut figures = Figures::default();
+        let ending = if problem.width > search::WIDTH_LIMIT {
+            Ending::Exhausted {
+                limit: harness_core::verdict::Exhausted::Memory,
+                placed: 0,
+            }
+        } else {
+            search::search(&problem, budget, &mut figures)
+        };
+        let witness = match &ending {
+            Ending::Stuck(stuck) => {
+                let story = explain::Story {
+                    key,
+                    views,
+                    initial,
+                    entries: &problem.entries,
+                    steps: &problem.steps,
+                    stuck,
+                    faults: input.faults,
+                    stale_read_explanation: self.options.stale_read_explanation.as_deref(),
+                };
+                Some(story.witness())
+            }
+            _ => None,
+        };
+        let completions = problem
+            .steps
+            .iter()
+            .filter(|step| matches!(step, search::Step::Return(_)))
+            .count();
+        Ok(KeyResult {
+            ending,
+            figures,
+            completions,
+            witness,
+        })
+    }
+}
+
+/// Results of all keys.
+struct Tally {
+    looked_at: usize,
+    keys: usize,
+    invalid: usize,
+    exhausted: Vec<String>,
+    figures: Figures,
+    witnesses: Vec<Witness>,
+    kinds: HashMap<String, usize>,
+}
+
+impl Tally {
+    fn new(looked_at: usize) -> Self {
+        Self {
+            looked_at,
+            keys: 0,
+            invalid: 0,
+            exhausted: Vec::new(),
+            figures: Figures::default(),
+            witnesses: Vec::new(),
+            kinds: HashMap::new(),
+        }
+    }
+
+    fn add(&mut self, key: Option<&Value>, result: KeyResult) {
+        self.keys += 1;
+        self.figures.steps += result.figures.steps;
+        self.figures.explored += result.figures.explored;
+        self.figures.frontier_max = self.figures.frontier_max.max(result.figures.frontier_max);
+        self.figures.bytes_max = self.figures.bytes_max.max(result.figures.bytes_max);
+        if let Ending::Exhausted { limit, placed } = result.ending {
+            let of = key.map_or_else(String::new, |key| format!("key {}: ", words::show(key)));
+            self.exhausted.push(format!(
+                "{of}{limit} after {} of {} completions",
+                words::count(placed as u64),
+                words::count(result.completions as u64)
+            ));
+        }
+        if let Some(witness) = result.witness {
+            self.invalid += 1;
+            *self.kinds.entry(witness.kind.clone()).or_default() += 1;
+            if self.witnesses.len() < WITNESS_LIMIT {
+                self.witnesses.push(witness);
+            }
+        }
+    }
+
+    fn result(self, name: &str, model: &str) -> CheckResult {
+        let operations = words::plural(self.looked_at, "operation", "operations");
+        let keys = words::plural(self.keys, "key", "keys");
+        let (verdict, summary) = if self.invalid > 0 {
+            let mut kinds: Vec<_> = self
+                .kinds
+                .iter()
+                .map(|(kind, number)| format!("{number} {kind}"))
+                .collect();
+            kinds.sort();
+            let of = format!(
+                "{} of {keys} not linearizable ({})",
+                self.invalid,
+                kinds.join(", ")
+            );
+            (Verdict::Invalid, of)
+        } else if let Some(first) = self.exhausted.first() {
+            (
+                Verdict::Unknown,
+                format!(
+                    "not decided for {} of {keys}; {first}",
+                    self.exhausted.len()
+                ),
+            )
+        } else {
+            (
+                Verdict::Valid,
+                format!("{operations} on {keys} have a legal order ({model})"),
+            )
+        };
+        let mut result = CheckResult::new(name, verdict, summary);
+        result.notes = self
+            .exhausted
+            .iter()
+            .map(|text| words::note("exhausted", Severity::Error, text.clone()))
+            .chain(self.witnesses.iter().map(|witness| {
+                words::note(
+                    &witness.kind,
+                    Severity::Error,
+                    format!("{} {}", witness.title, witness.story),
+                )
+            }))
+            .collect();
+        result.witnesses = self.witnesses;
+        result.looked_at = self.looked_at as u64;
+        result.memory_bytes = Some(self.figures.bytes_max);
+        result.figures = [
+            ("model", json!(model)),
+            ("key_count", json!(self.keys)),
+            ("invalid_key_count", json!(self.invalid)),
+            ("undecided_key_count", json!(self.exhausted.len())),
+            ("configurations_explored", json!(self.figures.explored)),
+            ("frontier_max", json!(self.figures.frontier_max)),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+        words::finish(result)
+    }
+}

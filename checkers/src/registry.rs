@@ -1,0 +1,152 @@
+//! Finds checkers by name, and runs several.
+//!
+//! Options are JSON objects, as `harness.yaml` and `--checker-option` make them; each checker's `Options` say what there
+//! is. An option that does not exist is an error, not a silence.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use harness_core::verdict::{Budget, CheckInput, CheckResult, Checker, Severity, Verdict};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::{
+    append::Append,
+    availability::{self, Availability},
+    bank::{self, Bank},
+    crashes::Crashes,
+    faults::Faults,
+    linear::{self, Linearizable},
+    logs::Logs,
+    set_full::{self, SetFull},
+    stats::Stats,
+    words,
+};
+
+/// Why there is no such checker.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// Nobody has that name.
+    #[error("no checker is called {name:?}; known are {}", names().join(", "))]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// The options are not the checker's.
+    #[error("options of checker {name}: {detail}")]
+    Options {
+        /// The checker.
+        name: String,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+/// All names, sorted.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    vec![
+        "append",
+        "availability",
+        "bank",
+        "crashes",
+        "faults",
+        "linearizable",
+        "logs",
+        "set-full",
+        "stats",
+    ]
+}
+
+/// The checker of that name. Options: a JSON object, or null for the defaults.
+pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, RegistryError> {
+    fn parsed<T: DeserializeOwned + Default>(
+        name: &str,
+        options: &Value,
+    ) -> Result<T, RegistryError> {
+        if options.is_null() {
+            return Ok(T::default());
+        }
+        serde_json::from_value(options.clone()).map_err(|error| RegistryError::Options {
+            name: name.to_owned(),
+            detail: error.to_string(),
+        })
+    }
+    fn without<T: Checker + 'static>(
+        checker: T,
+        options: &Value,
+    ) -> Result<Box<dyn Checker>, RegistryError> {
+        let none = options.is_null() || options.as_object().is_some_and(serde_json::Map::is_empty);
+        if none {
+            return Ok(Box::new(checker));
+        }
+        Err(RegistryError::Options {
+            name: checker.name().to_owned(),
+            detail: "it has none".to_owned(),
+        })
+    }
+    Ok(match name {
+        "append" => return without(Append, options),
+        "crashes" => return without(Crashes, options),
+        "faults" => return without(Faults, options),
+        "logs" => return without(Logs, options),
+        "stats" => return without(Stats, options),
+        "availability" => Box::new(Availability::new(parsed::<availability::Options>(
+            name, options,
+        )?)),
+        "bank" => Box::new(Bank::new(parsed::<bank::Options>(name, options)?)),
+        "linearizable" => Box::new(Linearizable::new(parsed::<linear::Options>(name, options)?)),
+        "set-full" => Box::new(SetFull::new(parsed::<set_full::Options>(name, options)?)),
+        other => {
+            return Err(RegistryError::Unknown {
+                name: other.to_owned(),
+            });
+        }
+    })
+}
+
+/// Runs them in order, each with a budget of its own. One that panics says `unknown`; the others go on.
+///
+/// Times are the caller's to fill in: this crate has no clock. `after` is told each result as it comes.
+pub fn run_checkers(
+    checkers: &[Box<dyn Checker>],
+    input: &CheckInput<'_>,
+    budget: &dyn Fn(&str) -> Box<dyn Budget>,
+    mut after: impl FnMut(&mut CheckResult),
+) -> Vec<CheckResult> {
+    checkers
+        .iter()
+        .map(|checker| {
+            let mut result = run_one(&**checker, input, &*budget(checker.name()));
+            after(&mut result);
+            result
+        })
+        .collect()
+}
+
+fn run_one(checker: &dyn Checker, input: &CheckInput<'_>, budget: &dyn Budget) -> CheckResult {
+    // Nothing of a checker outlives its panic: it borrows its input and owns the rest.
+    match catch_unwind(AssertUnwindSafe(|| checker.check(input, budget))) {
+        Ok(result) => result,
+        Err(panic) => {
+            let said = panic
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_else(|| "no message".to_owned());
+            let said = words::excerpt(said.as_bytes());
+            let mut result = CheckResult::new(
+                checker.name(),
+                Verdict::Unknown,
+                format!("the checker crashed: {said}"),
+            );
+            result.notes.push(words::note(
+                "checker-crashed",
+                Severity::Error,
+                format!("the checker crashed, which is a fault of the harness and says nothing about the system: {said}"),
+            ));
+            result
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! `harness generate` and `harness convert`: histories without a run.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Read, Write},
+    path::Path,
+};
+
+use harness_checkers::generate::{self, Parameters, Plant, Workload};
+use harness_core::{
+    event::Event,
+    exit::Exit,
+    format::{self, Format},
+    history,
+};
+
+use crate::{
+    args::{ConvertArgs, GenerateArgs},
+    failure::{Failure, chain},
+};
+
+/// Bytes that are encoded before they are written.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Where results go: a file, or standard output.
+enum Sink {
+    File(BufWriter<File>),
+    Stdout(io::Stdout),
+}
+
+impl Sink {
+    fn open(path: Option<&Path>) -> Result<Self, Failure> {
+        match path {
+            Some(path) => File::create(path)
+                .map(|file| Self::File(BufWriter::new(file)))
+                .map_err(|error| Failure::usage(format!("{}: {error}", path.display()))),
+            None => Ok(Self::Stdout(io::stdout())),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.write_all(bytes),
+            Self::Stdout(out) => out.write_all(bytes),
+        }
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        match &mut self {
+            Self::File(file) => file.flush(),
+            Self::Stdout(out) => out.flush(),
+        }
+    }
+}
+
+/// A reader that went away is no failure.
+fn written(result: io::Result<()>) -> Result<Exit, Failure> {
+    match result {
+        Ok(()) => Ok(Exit::Valid),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Valid),
+        Err(error) => Err(Failure::because("the history cannot be written", &error)),
+    }
+}
+
+fn encode(event: &Event, format: Format, into: &mut Vec<u8>) {
+    match format {
+        Format::Ours => history::encode_event(event, into),
+        Format::JepsenJson => format::encode_json_event(event, into),
+        _ => format::encode_edn_event(event, into),
+    }
+}
+
+fn writable(format: Format) -> Result<(), Failure> {
+    match format {
+        Format::Ours | Format::Edn | Format::JepsenJson => Ok(()),
+        other => Err(Failure::usage(format!(
+            "{} is only read; write jsonl, edn or json",
+            other.name()
+        ))),
+    }
+}
+
+/// The parameters of a generated history.
+pub fn parameters(args: &GenerateArgs) -> Result<Parameters, Failure> {
+    let names = |all: &[&str]| all.join(", ");
+    let workload = Workload::from_name(&args.workload).ok_or_else(|| {
+        Failure::usage(format!(
+            "workload: there is no {:?}; there are {}",
+            args.workload,
+            names(&Workload::ALL.map(|(_, name)| name))
+        ))
+    })?;
+    let plant = args
+        .plant
+        .as_deref()
+        .map(|name| {
+            Plant::from_name(name).ok_or_else(|| {
+                Failure::usage(format!(
+                    "plant: there is no {name:?}; there are {}",
+                    names(&Plant::ALL.map(|(_, name)| name))
+                ))
+            })
+        })
+        .transpose()?;
+    Ok(Parameters {
+        processes: args.processes,
+        keys: args.keys,
+        seed: args
+            .seed
+            .parse()
+            .map_err(|error| Failure::usage(format!("seed: {error}")))?,
+        reads: args.reads,
+        values: args.values,
+        info: args.info,
+        fail: args.fail,
+        appends_per_key: args.appends_per_key,
+        transaction_max: args.transaction_max,
+        nodes: args.nodes,
+        plant,
+        ..Parameters::new(workload, args.operations)
+    })
+}
+
+/// Writes a synthetic history, in pieces: its length costs no memory.
+pub fn generate(args: GenerateArgs) -> Result<Exit, Failure> {
+    writable(args.format)?;
+    let parameters = parameters(&args)?;
+    let mut sink = Sink::open(args.output.as_deref())?;
+    let mut buffer = Vec::with_capacity(CHUNK_BYTES * 2);
+    if args.format == Format::Ours {
+        buffer.extend_from_slice(history::encode_header().as_bytes());
+    }
+    let mut result = Ok(());
+    let planted = generate::generate(&parameters, |event| {
+        encode(&event, args.format, &mut buffer);
+        if buffer.len() >= CHUNK_BYTES && result.is_ok() {
+            result = sink.write(&buffer);
+            buffer.clear();
+        }
+    })
+    .map_err(|error| Failure::usage(chain(&error)))?;
+    if parameters.plant.is_some() && !planted {
+        return Err(Failure::usage(
+            "the anomaly could not be planted in so short a history; ask for more operations",
+        ));
+    }
+    written(
+        result
+            .and_then(|()| sink.write(&buffer))
+            .and_then(|()| sink.finish()),
+    )
+}
+
+/// Reads a history in one format and writes it in another.
+pub fn convert(args: ConvertArgs) -> Result<Exit, Failure> {
+    let name = args.input.display();
+    let bytes = if args.input.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        io::stdin()
+            .read_to_end(&mut bytes)
+            .map_err(|error| Failure::usage(format!("standard input: {error}")))?;
+        bytes
+    } else {
+        std::fs::read(&args.input).map_err(|error| Failure::usage(format!("{name}: {error}")))?
+    };
+    let from = args.from.unwrap_or_else(|| Format::detect(&bytes));
+    let to = args.to.unwrap_or_else(|| {
+        let extension = args.output.as_deref().and_then(Path::extension);
+        match extension.and_then(|extension| extension.to_str()) {
+            Some("edn") => Format::Edn,
+            Some("json") => Format::JepsenJson,
+            _ => Format::Ours,
+        }
+    });
+    writable(to)?;
+    let (mut events, remarks) = format::read_events(&bytes, from)
+        .map_err(|error| Failure::usage(format!("{name}: {}", chain(&error))))?;
+    for remark in remarks {
+        crate::terminal::say(&format!("{name}: {remark}"));
+    }
+    if to == Format::Ours {
+        // What we write has no gaps.
+        for (index, event) in (0..).zip(&mut events) {
+            event.index = index;
+        }
+    }
+    let mut sink = Sink::open(args.output.as_deref())?;
+    let mut buffer = Vec::new();
+    format::write_events(&events, to, &mut buffer);
+    written(sink.write(&buffer).and_then(|()| sink.finish()))
+}

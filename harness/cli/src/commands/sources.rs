@@ -1,0 +1,234 @@
+//! Stored runs and loose history files, judged and reported: what `run`, `check`, `report` and `show` share.
+
+use std::path::{Path, PathBuf};
+
+use harness_checkers::registry;
+use harness_core::{
+    exit::Exit,
+    format::{self, Format},
+    meta::Meta,
+    verdict::{CheckInput, VerdictFile},
+};
+use harness_report::{
+    Model, ReportInput, RunFile, html, json::RunSummary, junit, summary, terminal as lines,
+};
+use harness_run::{
+    check::{Limits, judge},
+    files::Owner,
+    load::LoadedRun,
+    map::Mapped,
+    store::{RunFolder, RunStore},
+};
+use harness_workloads::judges;
+
+use crate::{
+    failure::{Failure, chain},
+    options::parse_time,
+    terminal,
+};
+
+/// Columns of results that do not go to a terminal.
+const PIPE_WIDTH: usize = 0;
+
+/// The store of a results folder; what is written becomes the calling user's.
+pub fn store(results: &Path) -> RunStore {
+    RunStore::new(results, Owner::from_sudo())
+}
+
+/// Finds and loads a run. A run that is not there is a matter of usage.
+pub fn load(store: &RunStore, which: &str) -> Result<LoadedRun, Failure> {
+    let folder = store
+        .open(which)
+        .map_err(|error| Failure::usage(chain(&error)))?;
+    load_folder(folder)
+}
+
+/// Loads the run of a folder, and says what was missing or torn.
+pub fn load_folder(folder: RunFolder) -> Result<LoadedRun, Failure> {
+    let run = LoadedRun::load(folder).map_err(|error| Failure::usage(chain(&error)))?;
+    for remark in run.remarks.iter().chain(&run.history.remarks) {
+        terminal::say(&format!("{}: {remark}", run.folder.id()));
+    }
+    Ok(run)
+}
+
+/// What each checker may take.
+pub fn limits(timeout: &str, memory_mib: u64) -> Result<Limits, Failure> {
+    Ok(Limits {
+        time: parse_time("timeout", timeout)?,
+        memory_bytes: memory_mib.saturating_mul(1024 * 1024),
+    })
+}
+
+/// Judges a loaded run by the checkers that its `meta.json` asks for, or by one.
+pub fn judge_run(
+    run: &LoadedRun,
+    only: Option<&str>,
+    limits: Limits,
+) -> Result<VerdictFile, Failure> {
+    let stored = |error: &registry::RegistryError| Failure::usage(chain(error));
+    let mut checkers = judges::checkers(&run.meta).map_err(|error| stored(&error))?;
+    if let Some(name) = only {
+        checkers.retain(|checker| checker.name() == name);
+        if checkers.is_empty() {
+            checkers.push(
+                registry::checker(name, &serde_json::Value::Null)
+                    .map_err(|error| stored(&error))?,
+            );
+        }
+    }
+    let logs = run.log_texts();
+    Ok(judge(&checkers, &run.input(&logs), limits))
+}
+
+/// Judges a loose history file.
+pub fn judge_file(
+    path: &Path,
+    format: Option<Format>,
+    checker: &str,
+    options: &serde_json::Value,
+    limits: Limits,
+) -> Result<VerdictFile, Failure> {
+    let name = path.display();
+    let bytes = Mapped::open(path).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
+    let format = format.unwrap_or_else(|| Format::detect(&bytes));
+    let history = format::read(&bytes, format)
+        .map_err(|error| Failure::usage(format!("{name}: {}", chain(&error))))?;
+    for remark in &history.remarks {
+        terminal::say(&format!("{name}: {remark}"));
+    }
+    let checker =
+        registry::checker(checker, options).map_err(|error| Failure::usage(chain(&error)))?;
+    let input = CheckInput {
+        history: &history,
+        faults: &[],
+        logs: &[],
+        meta: &Meta::default(),
+    };
+    Ok(judge(&[checker], &input, limits))
+}
+
+/// A run's folder as people type it: relative if it lies below the current folder.
+pub fn shown(folder: &Path) -> PathBuf {
+    let current = std::env::current_dir().and_then(std::fs::canonicalize);
+    match current {
+        Ok(current) => folder
+            .strip_prefix(&current)
+            .map_or_else(|_| folder.to_owned(), Path::to_owned),
+        Err(_) => folder.to_owned(),
+    }
+}
+
+fn files_of(folder: &Path) -> Vec<(String, u64)> {
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(next).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(meta) if meta.is_dir() => open.push(entry.path()),
+                Ok(meta) => {
+                    let path = entry.path();
+                    let name = path.strip_prefix(folder).unwrap_or(&path);
+                    found.push((name.display().to_string(), meta.len()));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Everything that is shown of a judged run, computed once.
+pub fn with_model<T>(
+    run: &LoadedRun,
+    verdict: &VerdictFile,
+    use_it: impl FnOnce(&Model) -> T,
+) -> T {
+    let logs = run.log_texts();
+    let folder = shown(run.folder.folder()).display().to_string();
+    let files = files_of(run.folder.folder());
+    let files: Vec<RunFile<'_>> = files
+        .iter()
+        .map(|(path, size_bytes)| RunFile {
+            path,
+            size_bytes: *size_bytes,
+        })
+        .collect();
+    let model = Model::new(&ReportInput {
+        meta: &run.meta,
+        plan: &run.plan,
+        faults: &run.faults,
+        history: &run.history,
+        verdict,
+        logs: &logs,
+        folder: &folder,
+        files: &files,
+    });
+    use_it(&model)
+}
+
+/// Writes page, summary and JUnit file. What fails is said and changes nothing else.
+pub fn write_reports(run: &LoadedRun, model: &Model) {
+    let said = |what: &str, error: &dyn std::error::Error| {
+        terminal::say(&format!(
+            "harness: {what} was not written: {}",
+            chain(error)
+        ));
+    };
+    if let Err(error) = run
+        .folder
+        .write("summary.md", summary::render(model).as_bytes())
+    {
+        said("summary.md", &error);
+    }
+    match junit::render(model) {
+        Ok(text) => {
+            if let Err(error) = run.folder.write("junit.xml", text.as_bytes()) {
+                said("junit.xml", &error);
+            }
+        }
+        Err(error) => said("junit.xml", &error),
+    }
+    match html::render(model) {
+        Ok(page) => {
+            if let Err(error) = run.folder.write("report.html", page.as_bytes()) {
+                said("report.html", &error);
+            }
+        }
+        Err(error) => said("report.html", &error),
+    }
+}
+
+/// Prints what a run found, for people or as JSON.
+pub fn print_results(model: &Model, as_json: bool) {
+    if as_json {
+        match serde_json::to_string(&RunSummary::new(model)) {
+            Ok(text) => terminal::print(&text),
+            Err(error) => terminal::say(&format!("harness: results are no JSON: {error}")),
+        }
+        return;
+    }
+    terminal::print(&lines::render(
+        model,
+        lines::Style {
+            colour: terminal::on_stdout(),
+            width: terminal::stdout_columns().unwrap_or(PIPE_WIDTH),
+        },
+    ));
+}
+
+/// The exit code of a judged run.
+pub fn exit(meta: &Meta, verdict: &VerdictFile) -> Exit {
+    let mut exit = Exit::from(verdict.verdict);
+    if meta.lab_dirty {
+        exit = exit.worst(Exit::LabDirty);
+    }
+    if meta.interrupted {
+        exit = exit.worst(Exit::Interrupted);
+    }
+    if !meta.harness_failures.is_empty() {
+        exit = exit.worst(Exit::HarnessFailure);
+    }
+    exit
+}

@@ -1,0 +1,91 @@
+//! `harness lab heal`: undoes what faults left, from the ledger of a harness that was killed.
+//!
+//! It needs nothing but the ledger and the nodes, can be repeated, and removes our partition table everywhere even where
+//! no ledger speaks of it.
+
+use std::{path::Path, sync::Arc};
+
+use harness_core::{exit::Exit, fault};
+use harness_lab::{
+    lab::Lab,
+    state::{RunLock, State},
+};
+use harness_nemesis::exec::{Clock, HealReport, Ledger, SystemClock, heal_everything, heal_ledger};
+use harness_run::ledger::LedgerWriter;
+
+use crate::{
+    commands::lab_failure,
+    failure::{Failure, chain},
+    terminal,
+};
+
+/// Heals the lab that is up: from the active ledger, or from that of a run.
+pub async fn heal(state: &State, _lock: &RunLock, run: Option<&Path>) -> Result<Exit, Failure> {
+    let lab = Lab::load(state).map_err(|error| lab_failure(&error))?;
+    let ledger = match run {
+        Some(run) => Some(run.join("ledger.jsonl")),
+        None => state
+            .active_ledger()
+            .map_err(|error| Failure::harness(chain(&error)))?,
+    };
+    let mut exit = Exit::Valid;
+    if let Some(path) = &ledger {
+        let report = replay(path, &lab).await?;
+        exit = exit.worst(tell(&report));
+    } else {
+        terminal::say("no ledger has open faults");
+    }
+    let report = heal_everything(&lab.nodes).await;
+    exit = exit.worst(tell(&report));
+    lab.close().await;
+    if exit == Exit::Valid {
+        state
+            .set_active_ledger(None)
+            .map_err(|error| Failure::harness(chain(&error)))?;
+        terminal::say("healed: nothing of any fault is left");
+    }
+    Ok(exit)
+}
+
+async fn replay(path: &Path, lab: &Lab) -> Result<HealReport, Failure> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        // The run that it belonged to was removed before it had a fault.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(HealReport::default());
+        }
+        Err(error) => return Err(Failure::usage(format!("{}: {error}", path.display()))),
+    };
+    let lines = fault::decode(&bytes)
+        .map_err(|error| Failure::usage(format!("{}: {}", path.display(), chain(&error))))?;
+    let writer = LedgerWriter::resume(path).map_err(|error| Failure::harness(chain(&error)))?;
+    let ledger: Arc<dyn Ledger> = Arc::new(writer);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::since(std::time::Instant::now()));
+    Ok(heal_ledger(&lines, &lab.nodes, &ledger, &clock).await)
+}
+
+/// Says what was done, and what could not be.
+fn tell(report: &HealReport) -> Exit {
+    for fault in &report.faults {
+        let word = if fault.healed { "healed" } else { "NOT healed" };
+        terminal::say(&format!("{word}: fault {}, {}", fault.fault, fault.label));
+    }
+    for node in &report.nodes {
+        for done in &node.done {
+            terminal::say(&format!("{}: {done}", node.node));
+        }
+        for trouble in &node.troubles {
+            terminal::say(&format!("{}: {trouble}", node.node));
+        }
+    }
+    for problem in &report.problems {
+        terminal::say(&format!("harness: {problem}"));
+    }
+    if !report.problems.is_empty() {
+        Exit::HarnessFailure
+    } else if report.is_clean() {
+        Exit::Valid
+    } else {
+        Exit::LabDirty
+    }
+}

@@ -1,0 +1,428 @@
+//! What can be chosen about a run: `harness.yaml`, then the environment, then flags.
+//!
+//! [`RunOptions`] is how it is written (each field optional, the same names in all three places); [`RunConfig`] is what
+//! it means, validated in one place. Every error names where the value came from, the field and the mend.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use harness_core::seed::Seed;
+use harness_workloads::workload::{Kind, NAMES, Reads};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+
+/// The longest load that is accepted.
+const TIME_LIMIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The most nodes of the built-in lab.
+const NODES_MAX: usize = harness_lab::provider::MAX_NODES;
+/// The most workers.
+const CONCURRENCY_MAX: usize = 4096;
+
+/// A run as somebody wrote it down.
+#[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct RunOptions {
+    /// The system under test: dqlite, or sim (a SIMULATION that needs no lab; for testing the harness)
+    #[arg(long, env = "HARNESS_SYSTEM", value_name = "NAME")]
+    pub system: Option<String>,
+    /// What clients do: register, set, bank or append
+    #[arg(long, env = "HARNESS_WORKLOAD", value_name = "NAME")]
+    pub workload: Option<String>,
+    /// What breaks: a comma list of faults with targets, such as partition,kill:leader; none for nothing
+    #[arg(long, env = "HARNESS_NEMESIS", value_name = "LIST")]
+    pub nemesis: Option<String>,
+    /// Nodes of the built-in lab
+    #[arg(long, env = "HARNESS_NODES", value_name = "N")]
+    pub nodes: Option<usize>,
+    /// How long load lasts, such as 60, 90s or 10m
+    #[arg(long, env = "HARNESS_TIME_LIMIT", value_name = "TIME")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub time_limit: Option<String>,
+    /// The seed of the plan and of what clients ask, such as 7 or 0x5eed42; a fresh one if not given
+    #[arg(long, env = "HARNESS_SEED", value_name = "SEED")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub seed: Option<String>,
+    /// Operations a second, all clients together; 0 for as many as they can
+    #[arg(long, env = "HARNESS_RATE", value_name = "PER_SECOND")]
+    pub rate: Option<f64>,
+    /// Clients: a number, or a multiple of the nodes such as 2n
+    #[arg(long, env = "HARNESS_CONCURRENCY", value_name = "N")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub concurrency: Option<String>,
+    /// Deadline of each operation
+    #[arg(long, env = "HARNESS_OP_TIMEOUT", value_name = "TIME")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub op_timeout: Option<String>,
+    /// How soon after healing every live node must accept a write
+    #[arg(long, env = "HARNESS_RECOVERY_TIMEOUT", value_name = "TIME")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub recovery_timeout: Option<String>,
+    /// How long each fault is on, and then off: one time for both, or ON/OFF such as 10s/5s
+    #[arg(long, env = "HARNESS_INTERVAL", value_name = "TIME")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub interval: Option<String>,
+    /// How reads of the register workload are answered: leader (as its users read) or log (through the log)
+    #[arg(long, env = "HARNESS_READS", value_name = "HOW")]
+    pub reads: Option<String>,
+    /// The lab: a lab.yaml; without it, the built-in lab of containers
+    #[arg(long, env = "HARNESS_LAB", value_name = "FILE")]
+    pub lab: Option<PathBuf>,
+    /// Debian suite of the built-in lab's nodes: bookworm, trixie or forky
+    #[arg(long, env = "HARNESS_SUITE", value_name = "SUITE")]
+    pub suite: Option<String>,
+    /// The folder that gets runs/
+    #[arg(long, env = "HARNESS_RESULTS", value_name = "DIR")]
+    pub results: Option<PathBuf>,
+    /// Turn on the system's own traces (large logs)
+    #[arg(long, env = "HARNESS_TRACE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub trace: Option<bool>,
+    /// Time that each checker may take
+    #[arg(long, env = "HARNESS_CHECK_TIMEOUT", value_name = "TIME")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub check_timeout: Option<String>,
+    /// Memory that each checker's own structures may take, in MiB
+    #[arg(long, env = "HARNESS_CHECK_MEMORY", value_name = "MIB")]
+    pub check_memory: Option<u64>,
+    /// A bug to plant in the simulated system (only with --system sim): lost-write, stale-read, vanished-element, broken-total
+    #[arg(long, env = "HARNESS_PLANT", value_name = "BUG")]
+    pub plant: Option<String>,
+}
+
+/// Takes `60` as well as `60s` from YAML.
+fn text_or_number<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Scalar {
+        Text(String),
+        Whole(u64),
+        Fraction(f64),
+    }
+    Ok(
+        Option::<Scalar>::deserialize(from)?.map(|scalar| match scalar {
+            Scalar::Text(text) => text,
+            Scalar::Whole(number) => number.to_string(),
+            Scalar::Fraction(number) => number.to_string(),
+        }),
+    )
+}
+
+impl RunOptions {
+    /// What is not chosen here is taken from `weaker`.
+    #[must_use]
+    pub fn or(self, weaker: Self) -> Self {
+        macro_rules! merge {
+            ($($field:ident),*) => { Self { $($field: self.$field.or(weaker.$field)),* } };
+        }
+        merge!(
+            system,
+            workload,
+            nemesis,
+            nodes,
+            time_limit,
+            seed,
+            rate,
+            concurrency,
+            op_timeout,
+            recovery_timeout,
+            interval,
+            reads,
+            lab,
+            suite,
+            results,
+            trace,
+            check_timeout,
+            check_memory,
+            plant
+        )
+    }
+}
+
+/// A run as it will be.
+#[derive(Clone, Debug)]
+pub struct RunConfig {
+    /// The system's name.
+    pub system: String,
+    /// The workload with its parameters.
+    pub workload: Kind,
+    /// The nemesis as written; `none` for nothing.
+    pub nemesis: String,
+    /// Nodes of the built-in lab, if chosen; an inventory has its own number.
+    pub nodes: Option<usize>,
+    /// How long load lasts.
+    pub time_limit: Duration,
+    /// The seed, if one was chosen.
+    pub seed: Option<Seed>,
+    /// Operations a second; none for as many as possible.
+    pub rate: Option<f64>,
+    /// Clients.
+    pub concurrency: Concurrency,
+    /// Deadline of each operation.
+    pub op_timeout: Duration,
+    /// See [`RunOptions::recovery_timeout`].
+    pub recovery_timeout: Duration,
+    /// How long a fault is on.
+    pub fault_on: Duration,
+    /// How long it is off.
+    pub fault_off: Duration,
+    /// The inventory, if there is one.
+    pub lab: Option<PathBuf>,
+    /// Debian suite, if chosen.
+    pub suite: Option<String>,
+    /// The folder that gets `runs/`.
+    pub results: PathBuf,
+    /// The system's own traces.
+    pub trace: bool,
+    /// Time that each checker may take.
+    pub check_timeout: Duration,
+    /// Memory that each checker may take, in bytes.
+    pub check_memory_bytes: u64,
+    /// The bug planted in the simulated system.
+    pub plant: Option<String>,
+}
+
+/// How many clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concurrency {
+    /// So many.
+    Fixed(usize),
+    /// So many for each node.
+    PerNode(usize),
+}
+
+impl Concurrency {
+    /// The number of clients for so many nodes.
+    #[must_use]
+    pub fn clients(self, nodes: usize) -> usize {
+        match self {
+            Self::Fixed(count) => count,
+            Self::PerNode(count) => count * nodes.max(1),
+        }
+    }
+}
+
+/// A length of time: `60`, `60s`, `1.5m`, `200ms`, `2h`.
+pub fn parse_time(field: &str, text: &str) -> Result<Duration, Failure> {
+    let bad = || {
+        Failure::usage(format!(
+            "{field}: {text:?} is no length of time; write seconds such as 60, or 200ms, 90s, 10m, 2h"
+        ))
+    };
+    let trimmed = text.trim();
+    let split = trimmed
+        .find(|letter: char| letter.is_ascii_alphabetic())
+        .unwrap_or(trimmed.len());
+    let (number, unit) = trimmed.split_at(split);
+    let number: f64 = number.trim().parse().map_err(|_| bad())?;
+    let scale = match unit {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(bad()),
+    };
+    Duration::try_from_secs_f64(number * scale).map_err(|_| bad())
+}
+
+fn positive(field: &str, text: &str) -> Result<Duration, Failure> {
+    let time = parse_time(field, text)?;
+    if time.is_zero() {
+        return Err(Failure::usage(format!("{field}: must be more than 0")));
+    }
+    Ok(time)
+}
+
+fn parse_concurrency(text: &str) -> Result<Concurrency, Failure> {
+    let (number, per_node) = match text.strip_suffix('n') {
+        Some("") => ("1", true),
+        Some(number) => (number, true),
+        None => (text, false),
+    };
+    let count: usize = number
+        .parse()
+        .ok()
+        .filter(|count| (1..=CONCURRENCY_MAX).contains(count))
+        .ok_or_else(|| {
+            Failure::usage(format!(
+                "concurrency: {text:?} is no number of clients; write 1 to {CONCURRENCY_MAX}, or a multiple of the nodes such as 2n"
+            ))
+        })?;
+    Ok(if per_node {
+        Concurrency::PerNode(count)
+    } else {
+        Concurrency::Fixed(count)
+    })
+}
+
+fn parse_interval(text: &str) -> Result<(Duration, Duration), Failure> {
+    let (on, off) = text.split_once('/').unwrap_or((text, text));
+    Ok((positive("interval", on)?, positive("interval", off)?))
+}
+
+impl RunConfig {
+    /// Fills in the defaults and refuses what makes no sense.
+    pub fn from_options(options: &RunOptions) -> Result<Self, Failure> {
+        let text = |field: &Option<String>, default: &str| {
+            field.clone().unwrap_or_else(|| default.to_owned())
+        };
+        let system = text(&options.system, "dqlite");
+        if !["dqlite", "sim"].contains(&system.as_str()) {
+            return Err(Failure::usage(format!(
+                "system: there is no system {system:?}; there are dqlite and sim (a simulation)"
+            )));
+        }
+        let reads: Reads = text(&options.reads, "leader")
+            .parse()
+            .map_err(|error| Failure::usage(format!("reads: {error}")))?;
+        let workload = Kind::named(&text(&options.workload, "bank"), reads)
+            .map_err(|error| Failure::usage(format!("workload: {error}")))?;
+        if options.reads.is_some() && workload.name() != "register" {
+            return Err(Failure::usage(format!(
+                "reads: only the register workload can choose how it reads, not {}; leave it out (workloads: {})",
+                workload.name(),
+                NAMES.join(", ")
+            )));
+        }
+        let time_limit = positive("time-limit", &text(&options.time_limit, "60"))?;
+        if time_limit > TIME_LIMIT_MAX {
+            return Err(Failure::usage("time-limit: at most 168h (a week)"));
+        }
+        let nodes = options.nodes;
+        if let Some(count) = nodes
+            && !(1..=NODES_MAX).contains(&count)
+        {
+            return Err(Failure::usage(format!(
+                "nodes: {count} is not between 1 and {NODES_MAX}"
+            )));
+        }
+        let rate = options.rate.unwrap_or(100.0);
+        if !rate.is_finite() || rate < 0.0 {
+            return Err(Failure::usage(format!(
+                "rate: {rate} is no number of operations a second; 0 means as many as possible"
+            )));
+        }
+        let (fault_on, fault_off) = parse_interval(&text(&options.interval, "10s"))?;
+        let plant = options.plant.clone();
+        if plant.is_some() && system != "sim" {
+            return Err(Failure::usage(
+                "plant: bugs can be planted in the simulated system only; add --system sim",
+            ));
+        }
+        Ok(Self {
+            nemesis: text(&options.nemesis, "none"),
+            seed: options
+                .seed
+                .as_deref()
+                .map(|seed| {
+                    seed.parse()
+                        .map_err(|error| Failure::usage(format!("seed: {error}")))
+                })
+                .transpose()?,
+            rate: (rate > 0.0).then_some(rate),
+            concurrency: parse_concurrency(&text(&options.concurrency, "2n"))?,
+            op_timeout: positive("op-timeout", &text(&options.op_timeout, "5s"))?,
+            recovery_timeout: positive(
+                "recovery-timeout",
+                &text(&options.recovery_timeout, "60s"),
+            )?,
+            lab: options.lab.clone(),
+            suite: options.suite.clone(),
+            results: options.results.clone().unwrap_or_else(|| "results".into()),
+            trace: options.trace.unwrap_or(false),
+            check_timeout: positive("check-timeout", &text(&options.check_timeout, "120s"))?,
+            check_memory_bytes: options.check_memory.unwrap_or(4096) * 1024 * 1024,
+            system,
+            workload,
+            nodes,
+            time_limit,
+            fault_on,
+            fault_off,
+            plant,
+        })
+    }
+}
+
+/// Reads `harness.yaml`, if there is one.
+pub fn from_file(path: &std::path::Path) -> Result<Option<RunOptions>, Failure> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(Failure::usage(format!(
+                "{}: cannot be read: {error}",
+                path.display()
+            )));
+        }
+    };
+    if text.trim().is_empty() {
+        return Ok(Some(RunOptions::default()));
+    }
+    serde_yaml::from_str(&text)
+        .map(Some)
+        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file: RunOptions =
+            serde_yaml::from_str("workload: set\ntime-limit: 30\nnodes: 3\n").unwrap();
+        let flags = RunOptions {
+            workload: Some("bank".to_owned()),
+            ..RunOptions::default()
+        };
+        let config = RunConfig::from_options(&flags.or(file)).unwrap();
+        assert_eq!(config.workload.name(), "bank");
+        assert_eq!(config.time_limit, Duration::from_secs(30));
+        assert_eq!(config.nodes, Some(3));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_its_field() {
+        let with = |change: fn(&mut RunOptions)| {
+            let mut options = RunOptions::default();
+            change(&mut options);
+            match RunConfig::from_options(&options) {
+                Ok(_) => panic!("accepted {options:?}"),
+                Err(failure) => failure.to_string(),
+            }
+        };
+        for (message, field) in [
+            (with(|o| o.time_limit = Some("soon".into())), "time-limit"),
+            (with(|o| o.time_limit = Some("0".into())), "time-limit"),
+            (with(|o| o.time_limit = Some("-3".into())), "time-limit"),
+            (with(|o| o.workload = Some("banc".into())), "workload"),
+            (with(|o| o.system = Some("etcd".into())), "system"),
+            (with(|o| o.nodes = Some(0)), "nodes"),
+            (with(|o| o.concurrency = Some("n2".into())), "concurrency"),
+            (with(|o| o.seed = Some("x".into())), "seed"),
+            (with(|o| o.rate = Some(-1.0)), "rate"),
+            (with(|o| o.interval = Some("1/".into())), "interval"),
+            (with(|o| o.plant = Some("stale-read".into())), "plant"),
+            (with(|o| o.reads = Some("log".into())), "reads"),
+        ] {
+            assert!(message.starts_with(field), "{message}");
+        }
+    }
+
+    #[test]
+    fn times_are_read_with_their_units() {
+        for (text, ms) in [
+            ("60", 60_000),
+            ("1.5m", 90_000),
+            ("200ms", 200),
+            ("2h", 7_200_000),
+        ] {
+            assert_eq!(parse_time("f", text).unwrap().as_millis(), ms);
+        }
+    }
+
+    #[test]
+    fn unknown_fields_of_the_file_are_named() {
+        let error = serde_yaml::from_str::<RunOptions>("wrokload: set\n").unwrap_err();
+        assert!(error.to_string().contains("wrokload"), "{error}");
+    }
+}

@@ -1,0 +1,173 @@
+//! What is shown while something goes on: bars on a terminal, plain lines every few seconds in a pipe.
+//!
+//! Everything here goes to standard error and changes nothing else.
+
+use std::{
+    io::IsTerminal,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use harness_lab::{image, provider::LabProgress};
+use harness_run::conduct::{Live, Moment};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::terminal;
+
+/// How often a line is written where there is no terminal.
+pub const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the live line changes on a terminal.
+const TICK: Duration = Duration::from_millis(120);
+
+/// How often a run is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// Over how long rates are shown.
+const RATE_WINDOW: Duration = Duration::from_secs(3);
+
+/// One live line, or lines now and then.
+pub struct Bars {
+    bar: Option<ProgressBar>,
+    last: Mutex<Option<(Instant, String)>>,
+}
+
+impl Bars {
+    /// A live line if standard error is a terminal.
+    #[must_use]
+    pub fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new_spinner();
+            let template = if terminal::on_stderr() {
+                "{spinner:.cyan} {wide_msg}"
+            } else {
+                "{spinner} {wide_msg}"
+            };
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        Self {
+            bar,
+            last: Mutex::new(None),
+        }
+    }
+
+    /// Shows what goes on now. In a pipe a text is written when it begins with another word than the last, or some seconds later.
+    pub fn live(&self, text: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(text.to_owned());
+            return;
+        }
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let word = |text: &str| text.split_whitespace().next().map(ToOwned::to_owned);
+        let due = last.as_ref().is_none_or(|(when, before)| {
+            when.elapsed() >= PLAIN_INTERVAL || word(before) != word(text)
+        });
+        if due {
+            terminal::say(text);
+            *last = Some((Instant::now(), text.to_owned()));
+        }
+    }
+
+    /// Writes a line that stays.
+    pub fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| terminal::say(text)),
+            None => terminal::say(text),
+        }
+    }
+
+    /// Takes the live line away.
+    pub fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// One step of an image's build.
+    pub fn image(&self, step: &image::Progress) {
+        let phase = format!("{:?}", step.phase).to_lowercase();
+        let count = match step.total {
+            Some(total) if total > 0 => format!(" {}/{total}", step.done),
+            _ => String::new(),
+        };
+        self.live(&format!("image: {phase}{count}  {}", step.detail));
+    }
+
+    /// One step of a lab's coming up.
+    pub fn lab(&self, step: &LabProgress) {
+        match step {
+            LabProgress::Image(step) => self.image(step),
+            LabProgress::Node { node, step } => self.live(&format!("lab: {node} {step}")),
+        }
+    }
+}
+
+/// Shows a run's moments until the handle is aborted: one line a phase that is done, one live line.
+pub fn watch_run(bars: Arc<Bars>, live: Arc<Live>) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut before = (Instant::now(), live.moment());
+        let mut phase_began = Instant::now();
+        loop {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            let now = live.moment();
+            if now.phase != before.1.phase {
+                if !before.1.phase.is_empty() {
+                    bars.line(&format!(
+                        "{} done in {:.1} s{}",
+                        before.1.phase,
+                        phase_began.elapsed().as_secs_f64(),
+                        counts(&before.1)
+                    ));
+                }
+                phase_began = Instant::now();
+                before = (Instant::now(), now.clone());
+            }
+            bars.live(&line(&before, &now));
+            if before.0.elapsed() >= RATE_WINDOW {
+                before = (Instant::now(), now);
+            }
+        }
+    })
+}
+
+fn counts(moment: &Moment) -> String {
+    let total = moment.operations.total;
+    if total.invoked == 0 {
+        return String::new();
+    }
+    format!(
+        "  {} ok, {} fail, {} info",
+        total.ok, total.fail, total.info
+    )
+}
+
+/// The live line: phase, time left, operations a second, faults in force, leader.
+fn line(before: &(Instant, Moment), now: &Moment) -> String {
+    let mut line = now.phase.clone();
+    if let Some(left) = now.left {
+        line.push_str(&format!("  {:.0} s left", left.as_secs_f64()));
+    }
+    let (then, total) = (before.1.operations.total, now.operations.total);
+    if total.invoked > 0 {
+        let seconds = before.0.elapsed().as_secs_f64().max(0.1);
+        let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
+        line.push_str(&format!(
+            "  {:.0}/{:.0}/{:.0} ok/fail/info a second",
+            rate(total.ok, then.ok),
+            rate(total.fail, then.fail),
+            rate(total.info, then.info)
+        ));
+    }
+    if now.phase == "load" {
+        line.push_str(&format!(
+            "  leader {}",
+            now.leader.as_deref().unwrap_or("none")
+        ));
+    }
+    if !now.faults.is_empty() {
+        line.push_str(&format!("  in force: {}", now.faults.join("; ")));
+    }
+    line
+}

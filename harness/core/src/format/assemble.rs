@@ -1,0 +1,207 @@
+//! From the fields of a foreign operation to an [`Event`], filling in what the format leaves out.
+
+use std::{collections::HashMap, sync::Arc};
+
+use serde_json::Value;
+
+use crate::event::{Event, EventType, OpError, Process};
+
+/// The fields of one operation map, as found.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    pub index: Option<Value>,
+    pub time: Option<Value>,
+    pub process: Option<Value>,
+    pub kind: Option<Value>,
+    pub f: Option<Value>,
+    pub key: Option<Value>,
+    pub value: Value,
+    pub error: Option<Value>,
+    pub exception: Option<Value>,
+    pub node: Option<Value>,
+}
+
+impl Fields {
+    /// Where to put the field of that name; None for fields that judge nothing.
+    pub fn slot(&mut self, name: &str) -> Option<&mut Option<Value>> {
+        Some(match name {
+            "index" => &mut self.index,
+            "time" => &mut self.time,
+            "process" => &mut self.process,
+            "type" => &mut self.kind,
+            "f" => &mut self.f,
+            "key" => &mut self.key,
+            "error" => &mut self.error,
+            "exception" => &mut self.exception,
+            "node" => &mut self.node,
+            _ => return None,
+        })
+    }
+}
+
+/// Makes events in order.
+#[derive(Default)]
+pub(super) struct Assembler {
+    pub events: Vec<Event>,
+    names: HashMap<String, Arc<str>>,
+    without_time: u64,
+    without_process: u64,
+    next_process: u64,
+    last_index: Option<u64>,
+    renumbered: bool,
+    /// Invocations without a process that are still open: by kind of operation, the youngest last.
+    open: HashMap<Arc<str>, Vec<u64>>,
+}
+
+impl Assembler {
+    /// Adds an operation map; the error is a fragment for people.
+    pub fn push(&mut self, fields: Fields) -> Result<(), String> {
+        let event_type = match fields.kind.as_ref().and_then(Value::as_str) {
+            Some("invoke") => EventType::Invoke,
+            Some("ok") => EventType::Ok,
+            Some("fail") => EventType::Fail,
+            Some("info") => EventType::Info,
+            Some(other) => return Err(format!("{other:?} is no type of event")),
+            None => return Err("an operation without :type".to_owned()),
+        };
+        let f = match fields.f {
+            Some(Value::String(name)) => self.intern(name),
+            // The paper's example of Elle has none: they are transactions.
+            Some(Value::Null) | None => self.intern("txn".to_owned()),
+            Some(other) => return Err(format!("{other} is no kind of operation")),
+        };
+        let process = match &fields.process {
+            Some(Value::String(name)) if name == "nemesis" => Process::Nemesis,
+            Some(Value::Number(number)) => match number.as_u64() {
+                Some(number) => Process::Client(number),
+                // Jepsen once numbered the nemesis −1.
+                None => Process::Nemesis,
+            },
+            Some(Value::Null) | None => self.stand_in(event_type, &f)?,
+            Some(other) => return Err(format!("{other} is no process")),
+        };
+        let place = self.events.len() as u64;
+        let index = match fields.index.as_ref().and_then(Value::as_u64) {
+            Some(index) if self.last_index.is_none_or(|last| last < index) => index,
+            None => self.last_index.map_or(0, |last| last + 1),
+            Some(_) => {
+                self.renumbered = true;
+                self.last_index.map_or(0, |last| last + 1)
+            }
+        };
+        self.last_index = Some(index);
+        let time_ns = if let Some(time) = fields.time.as_ref().and_then(time_ns) {
+            time
+        } else {
+            self.without_time += 1;
+            place
+        };
+        let value = match fields.key {
+            Some(key) => Value::Array(vec![key, fields.value]),
+            None => fields.value,
+        };
+        let error = fields.error.or(fields.exception);
+        let node = match fields.node {
+            Some(Value::String(name)) => Some(self.intern(name)),
+            _ => None,
+        };
+        self.events.push(Event {
+            index,
+            time_ns,
+            process,
+            node,
+            event_type,
+            f,
+            value,
+            error: error.filter(|error| !error.is_null()).map(op_error),
+        });
+        Ok(())
+    }
+
+    /// What was filled in, for people.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if self.without_time > 0 {
+            remarks.push(format!(
+                "{} of {} events have no time: their place in the file stands for nanoseconds",
+                self.without_time,
+                self.events.len()
+            ));
+        }
+        if self.without_process > 0 {
+            remarks.push(format!(
+                "{} events have no process: each invocation got one of its own, and a completion ends the youngest open one of its kind",
+                self.without_process
+            ));
+        }
+        if self.renumbered {
+            remarks.push("indices do not increase: later ones were numbered again".to_owned());
+        }
+        remarks
+    }
+
+    fn intern(&mut self, name: String) -> Arc<str> {
+        if let Some(known) = self.names.get(name.as_str()) {
+            return Arc::clone(known);
+        }
+        let shared: Arc<str> = Arc::from(name.as_str());
+        self.names.insert(name, Arc::clone(&shared));
+        shared
+    }
+
+    fn stand_in(&mut self, event_type: EventType, f: &Arc<str>) -> Result<Process, String> {
+        self.without_process += 1;
+        if event_type == EventType::Invoke {
+            let process = self.next_process;
+            self.next_process += 1;
+            self.open.entry(Arc::clone(f)).or_default().push(process);
+            return Ok(Process::Client(process));
+        }
+        self.open
+            .get_mut(f)
+            .and_then(Vec::pop)
+            .map(Process::Client)
+            .ok_or_else(|| format!("a completion of {f} without a process, and none is open"))
+    }
+}
+
+/// Jepsen's times are integers; some JSON writers made floating numbers of them.
+fn time_ns(value: &Value) -> Option<u64> {
+    if let Some(time) = value.as_i64() {
+        return Some(u64::try_from(time).unwrap_or(0));
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "nanoseconds of a run, below 2^53"
+    )]
+    value.as_f64().map(|time| time.max(0.0) as u64)
+}
+
+/// `:timed-out`, `[:not-found "no such key"]`, or anything.
+fn op_error(error: Value) -> OpError {
+    match error {
+        Value::String(kind) => OpError {
+            kind,
+            message: String::new(),
+        },
+        Value::Array(items) => match items.as_slice() {
+            [Value::String(kind), Value::String(message)] => OpError {
+                kind: kind.clone(),
+                message: message.clone(),
+            },
+            [Value::String(kind), rest @ ..] => OpError {
+                kind: kind.clone(),
+                message: Value::Array(rest.to_vec()).to_string(),
+            },
+            _ => OpError {
+                kind: "other".to_owned(),
+                message: Value::Array(items).to_string(),
+            },
+        },
+        other => OpError {
+            kind: "other".to_owned(),
+            message: other.to_string(),
+        },
+    }
+}

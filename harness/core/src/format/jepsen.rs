@@ -1,0 +1,318 @@
+//! Jepsen's histories: EDN and its JSON twin, read and written.
+
+use serde_json::{Value, json};
+
+use super::{
+    FormatError,
+    assemble::{Assembler, Fields},
+    edn::{EdnError, Reader},
+};
+use crate::event::{Event, OpError, Process};
+
+/// Reads maps, bare or within one vector or list.
+pub(super) fn read_edn(bytes: &[u8]) -> Result<(Vec<Event>, Vec<String>), FormatError> {
+    let mut reader = Reader::new(bytes);
+    let mut assembler = Assembler::default();
+    let mut torn = false;
+    let mut open: Vec<u8> = Vec::new();
+    loop {
+        let start = reader.offset();
+        match step(&mut reader, &mut open) {
+            Ok(Some(fields)) => {
+                let offset = reader.offset().min(bytes.len());
+                assembler.push(fields).map_err(|detail| {
+                    let begin = bytes[start..offset]
+                        .iter()
+                        .position(|byte| *byte == b'{')
+                        .map_or(start, |at| start + at);
+                    FormatError::at(bytes, begin, detail)
+                })?;
+            }
+            Ok(None) => break,
+            Err(error) if error.torn => {
+                torn = true;
+                break;
+            }
+            Err(error) => return Err(error.located(bytes)),
+        }
+    }
+    let mut remarks = assembler.remarks();
+    if torn {
+        remarks.push("the text ends within a form; what was torn was left out".to_owned());
+    }
+    Ok((assembler.events, remarks))
+}
+
+/// The next operation; None at the end.
+fn step(reader: &mut Reader<'_>, open: &mut Vec<u8>) -> Result<Option<Fields>, EdnError> {
+    loop {
+        reader.skip_tags()?;
+        match reader.peek()? {
+            None if open.is_empty() => return Ok(None),
+            None => return Err(reader.error("the vector around the operations does not end")),
+            Some(opening @ (b'[' | b'(')) => {
+                open.push(if opening == b'[' { b']' } else { b')' });
+                if open.len() > 2 {
+                    return Err(reader.error("expected an operation, a map"));
+                }
+                reader.skip_byte();
+            }
+            Some(closing) if open.last() == Some(&closing) => {
+                open.pop();
+                reader.skip_byte();
+            }
+            Some(b'{') => return operation(reader).map(Some),
+            Some(_) => return Err(reader.error("expected an operation, a map")),
+        }
+    }
+}
+
+fn operation(reader: &mut Reader<'_>) -> Result<Fields, EdnError> {
+    reader.skip_byte();
+    let mut fields = Fields::default();
+    loop {
+        match reader.peek()? {
+            None => return Err(reader.error("an operation that does not end")),
+            Some(b'}') => {
+                reader.skip_byte();
+                return Ok(fields);
+            }
+            Some(_) => {
+                let name = reader.name()?;
+                let Some(value) = reader.next_value()? else {
+                    return Err(reader.error("a value is missing"));
+                };
+                if name == "value" {
+                    fields.value = value;
+                } else if let Some(slot) = fields.slot(&name) {
+                    *slot = Some(value);
+                }
+            }
+        }
+    }
+}
+
+/// Reads objects, bare or within one array.
+pub(super) fn read_json(bytes: &[u8]) -> Result<(Vec<Event>, Vec<String>), FormatError> {
+    let mut assembler = Assembler::default();
+    let mut torn = false;
+    let start = bytes.trim_ascii_start();
+    if start.first() == Some(&b'[') {
+        let items: Vec<Value> =
+            serde_json::from_slice(bytes).map_err(|error| FormatError::Syntax {
+                line: error.line(),
+                column: error.column(),
+                detail: error.to_string(),
+            })?;
+        for (place, item) in items.into_iter().enumerate() {
+            assembler
+                .push(json_fields(item))
+                .map_err(|detail| FormatError::Syntax {
+                    line: 1,
+                    column: 1,
+                    detail: format!("operation {place} of the array: {detail}"),
+                })?;
+        }
+    } else {
+        let mut stream = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
+        loop {
+            let offset = stream.byte_offset();
+            match stream.next() {
+                None => break,
+                Some(Ok(item)) => assembler.push(json_fields(item)).map_err(|detail| {
+                    let skipped = bytes[offset..].len() - bytes[offset..].trim_ascii_start().len();
+                    FormatError::at(bytes, offset + skipped, detail)
+                })?,
+                Some(Err(error)) if error.is_eof() => {
+                    torn = true;
+                    break;
+                }
+                Some(Err(error)) => {
+                    return Err(FormatError::Syntax {
+                        line: error.line(),
+                        column: error.column(),
+                        detail: error.to_string(),
+                    });
+                }
+            }
+        }
+    }
+    let mut remarks = assembler.remarks();
+    if torn {
+        remarks.push("the last object is torn and was left out".to_owned());
+    }
+    Ok((assembler.events, remarks))
+}
+
+fn json_fields(item: Value) -> Fields {
+    let mut fields = Fields::default();
+    let Value::Object(map) = item else {
+        return fields;
+    };
+    for (name, value) in map {
+        if name == "value" {
+            fields.value = value;
+        } else if let Some(slot) = fields.slot(&name) {
+            *slot = Some(value);
+        }
+    }
+    fields
+}
+
+/// Appends an event as a line of JSON in Jepsen's words.
+pub fn encode_json_event(event: &Event, into: &mut Vec<u8>) {
+    let mut map = json!({
+        "index": event.index,
+        "time": event.time_ns,
+        "process": event.process,
+        "type": event.event_type,
+        "f": &*event.f,
+        "value": event.value,
+    });
+    if let Some(node) = &event.node {
+        map["node"] = json!(&**node);
+    }
+    if let Some(error) = &event.error {
+        map["error"] = json!([error.kind, error.message]);
+    }
+    into.extend_from_slice(map.to_string().as_bytes());
+    into.push(b'\n');
+}
+
+/// Appends an event as a line of EDN.
+pub fn encode_edn_event(event: &Event, into: &mut Vec<u8>) {
+    into.extend_from_slice(
+        format!(
+            "{{:index {}, :time {}, :process ",
+            event.index, event.time_ns
+        )
+        .as_bytes(),
+    );
+    match event.process {
+        Process::Client(number) => into.extend_from_slice(number.to_string().as_bytes()),
+        Process::Nemesis => into.extend_from_slice(b":nemesis"),
+    }
+    into.extend_from_slice(b", :type :");
+    into.extend_from_slice(event.event_type.as_str().as_bytes());
+    into.extend_from_slice(b", :f ");
+    name(&event.f, into);
+    into.extend_from_slice(b", :value ");
+    match (&*event.f, &event.value) {
+        ("txn", Value::Array(items)) => transaction(items, into),
+        (_, value) => form(value, into),
+    }
+    if let Some(node) = &event.node {
+        into.extend_from_slice(b", :node ");
+        string(node, into);
+    }
+    if let Some(OpError { kind, message }) = &event.error {
+        into.extend_from_slice(b", :error [");
+        name(kind, into);
+        into.push(b' ');
+        string(message, into);
+        into.push(b']');
+    }
+    into.extend_from_slice(b"}\n");
+}
+
+/// `[[:append 1 2] [:r 1 nil]]`: the heads are keywords.
+fn transaction(items: &[Value], into: &mut Vec<u8>) {
+    into.push(b'[');
+    for (place, item) in items.iter().enumerate() {
+        if place > 0 {
+            into.push(b' ');
+        }
+        match item {
+            Value::Array(parts) => {
+                into.push(b'[');
+                for (place, part) in parts.iter().enumerate() {
+                    if place > 0 {
+                        into.push(b' ');
+                    }
+                    match part {
+                        Value::String(head) if place == 0 => name(head, into),
+                        other => form(other, into),
+                    }
+                }
+                into.push(b']');
+            }
+            other => form(other, into),
+        }
+    }
+    into.push(b']');
+}
+
+fn form(value: &Value, into: &mut Vec<u8>) {
+    match value {
+        Value::Null => into.extend_from_slice(b"nil"),
+        Value::Bool(truth) => into.extend_from_slice(truth.to_string().as_bytes()),
+        Value::Number(number) => {
+            into.extend_from_slice(number.to_string().as_bytes());
+            if number.as_i64().is_none() && number.as_u64().is_some() {
+                into.push(b'N');
+            }
+        }
+        Value::String(text) => string(text, into),
+        Value::Array(items) => {
+            into.push(b'[');
+            for (place, item) in items.iter().enumerate() {
+                if place > 0 {
+                    into.push(b' ');
+                }
+                form(item, into);
+            }
+            into.push(b']');
+        }
+        Value::Object(map) => {
+            into.push(b'{');
+            for (place, (key, item)) in map.iter().enumerate() {
+                if place > 0 {
+                    into.extend_from_slice(b", ");
+                }
+                if key
+                    .parse::<i64>()
+                    .is_ok_and(|number| number.to_string() == *key)
+                {
+                    into.extend_from_slice(key.as_bytes());
+                } else {
+                    name(key, into);
+                }
+                into.push(b' ');
+                form(item, into);
+            }
+            into.push(b'}');
+        }
+    }
+}
+
+/// A keyword where the text can be one, else a string: both read back to the same name.
+fn name(text: &str, into: &mut Vec<u8>) {
+    let plain = text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.bytes().all(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'?' | b'!')
+        });
+    if plain {
+        into.push(b':');
+        into.extend_from_slice(text.as_bytes());
+    } else {
+        string(text, into);
+    }
+}
+
+fn string(text: &str, into: &mut Vec<u8>) {
+    into.push(b'"');
+    for character in text.chars() {
+        match character {
+            '"' => into.extend_from_slice(b"\\\""),
+            '\\' => into.extend_from_slice(b"\\\\"),
+            '\n' => into.extend_from_slice(b"\\n"),
+            '\t' => into.extend_from_slice(b"\\t"),
+            '\r' => into.extend_from_slice(b"\\r"),
+            control if u32::from(control) < 0x20 => {
+                into.extend_from_slice(format!("\\u{:04x}", u32::from(control)).as_bytes());
+            }
+            plain => into.extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    into.push(b'"');
+}

@@ -1,0 +1,192 @@
+//! Histories in other people's formats, read and written.
+//!
+//! Laws:
+//! - the order of events in the file is the order in which they happened; indices may be sparse or absent, times too;
+//! - what is missing is filled in and *said* in the remarks, never guessed silently: without times the place in the file
+//!   stands for nanoseconds, without processes each invocation gets one of its own;
+//! - an error names line and column;
+//! - a torn last form (a writer that was killed) is dropped and said.
+//!
+//! | format | a line of it |
+//! | --- | --- |
+//! | [`Format::Ours`] | `{"index":0,"time_ns":1,"process":3,"type":"invoke","f":"read","value":[0,null]}` after a header |
+//! | [`Format::Edn`] | `{:index 0, :time 1, :process 3, :type :invoke, :f :read, :value [0 nil]}`, bare or in one vector or list |
+//! | [`Format::JepsenJson`] | `{"index":0,"time":1,"process":3,"type":"invoke","f":"read","value":[0,null]}`, bare or in one array |
+//! | [`Format::PorcupineEtcd`] | `INFO  jepsen.util - 4⇥:invoke⇥:read⇥nil` |
+//! | [`Format::PorcupineKv`] | `{:process 9, :type :invoke, :f :append, :key "0", :value "x 9 0 y"}` |
+//!
+//! EDN has more types than JSON. Reading: keywords and symbols become their names, integer keys of maps their decimal
+//! digits, sets and lists arrays. Writing undoes that where the place tells what Jepsen expects: `:type`, `:f` and the
+//! heads of micro-operations are keywords, keys of maps are integers or keywords where they look like one.
+
+mod assemble;
+pub mod edn;
+mod jepsen;
+mod porcupine;
+
+use thiserror::Error;
+
+use crate::{
+    event::Event,
+    history::{self, History, HistoryError},
+};
+
+pub use jepsen::{encode_edn_event, encode_json_event};
+pub use porcupine::MISMATCH;
+
+/// The largest number of forms within forms that is read.
+pub const DEPTH_LIMIT: usize = 64;
+
+/// A format of histories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `history.jsonl`.
+    Ours,
+    /// Jepsen's EDN.
+    Edn,
+    /// Jepsen's operations as JSON.
+    JepsenJson,
+    /// A Jepsen log of etcd, as in Porcupine's tests.
+    PorcupineEtcd,
+    /// Operations on a key-value store, as in Porcupine's tests.
+    PorcupineKv,
+}
+
+impl Format {
+    /// Names for `--format`.
+    pub const ALL: [(Self, &'static str); 5] = [
+        (Self::Ours, "jsonl"),
+        (Self::Edn, "edn"),
+        (Self::JepsenJson, "json"),
+        (Self::PorcupineEtcd, "porcupine-etcd"),
+        (Self::PorcupineKv, "porcupine-kv"),
+    ];
+
+    /// The format of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map(|(format, _)| *format)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(format, _)| *format == self)
+            .map_or("unknown", |(_, name)| name)
+    }
+
+    /// Tells the format by the first bytes.
+    #[must_use]
+    pub fn detect(bytes: &[u8]) -> Self {
+        let start = bytes.trim_ascii_start();
+        let head = &start[..start.len().min(4096)];
+        let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let contains = |text: &str| {
+            head.windows(text.len())
+                .any(|window| window == text.as_bytes())
+        };
+        if line.starts_with(b"{\"format_version\"") {
+            Self::Ours
+        } else if contains("jepsen.util - ") {
+            Self::PorcupineEtcd
+        } else if head.starts_with(b"{\"") || contains("{\"type\"") || contains("\"process\":") {
+            Self::JepsenJson
+        } else if contains(", :key ") {
+            Self::PorcupineKv
+        } else {
+            Self::Edn
+        }
+    }
+}
+
+/// Why bytes are not a history of the format.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// Something is not as the format says.
+    #[error("line {line}, column {column}: {detail}")]
+    Syntax {
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+        /// What was expected.
+        detail: String,
+    },
+    /// There is no event in it.
+    #[error("no operation found; is this a history in the format {format}?")]
+    Empty {
+        /// The format's name.
+        format: &'static str,
+    },
+    /// Our own format, or events that do not pair up.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+}
+
+impl FormatError {
+    /// A syntax error at a byte offset.
+    pub(crate) fn at(bytes: &[u8], offset: usize, detail: impl Into<String>) -> Self {
+        let before = &bytes[..offset.min(bytes.len())];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let column = 1 + before
+            .iter()
+            .rev()
+            .take_while(|byte| **byte != b'\n')
+            .count();
+        Self::Syntax {
+            line,
+            column,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// Reads events in order, and remarks for people.
+pub fn read_events(bytes: &[u8], format: Format) -> Result<(Vec<Event>, Vec<String>), FormatError> {
+    let (events, remarks) = match format {
+        Format::Ours => history::decode_events(bytes)?,
+        Format::Edn | Format::PorcupineKv => jepsen::read_edn(bytes)?,
+        Format::JepsenJson => jepsen::read_json(bytes)?,
+        Format::PorcupineEtcd => porcupine::read_etcd(bytes)?,
+    };
+    if events.is_empty() && format != Format::Ours {
+        return Err(FormatError::Empty {
+            format: format.name(),
+        });
+    }
+    Ok((events, remarks))
+}
+
+/// Reads and pairs up.
+pub fn read(bytes: &[u8], format: Format) -> Result<History, FormatError> {
+    let (events, remarks) = read_events(bytes, format)?;
+    let mut history = history::pair(events)?;
+    history.remarks = remarks;
+    Ok(history)
+}
+
+/// Writes events; porcupine's formats are only read, and come out as EDN.
+pub fn write_events<'a>(
+    events: impl IntoIterator<Item = &'a Event>,
+    format: Format,
+    into: &mut Vec<u8>,
+) {
+    if format == Format::Ours {
+        into.extend_from_slice(history::encode_header().as_bytes());
+    }
+    for event in events {
+        match format {
+            Format::Ours => history::encode_event(event, into),
+            Format::JepsenJson => encode_json_event(event, into),
+            Format::Edn | Format::PorcupineEtcd | Format::PorcupineKv => {
+                encode_edn_event(event, into);
+            }
+        }
+    }
+}

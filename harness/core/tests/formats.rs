@@ -1,0 +1,160 @@
+//! Ours to a foreign format and back, and errors that name their place.
+
+use harness_core::{
+    event::{Event, EventType, OpError, Process},
+    format::{Format, read_events, write_events},
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        (-1e9_f64..1e9).prop_map(Value::from),
+        ".{0,8}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map("([a-z]{1,4}|-?[0-9]{1,3}|.{0,3})", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = (
+        0_u64..1_000_000,
+        prop_oneof![
+            (0_u64..50).prop_map(Process::Client),
+            Just(Process::Nemesis)
+        ],
+        prop::option::of("n[1-5]"),
+        prop::sample::select(vec![
+            EventType::Invoke,
+            EventType::Ok,
+            EventType::Fail,
+            EventType::Info,
+        ]),
+        prop_oneof![
+            Just("txn".to_owned()),
+            Just("read".to_owned()),
+            "[a-z ]{1,8}"
+        ],
+        value(),
+        prop::option::of(("[a-z-]{1,8}", ".{0,10}")),
+    );
+    prop::collection::vec(event, 1..8).prop_map(|parts| {
+        let mut index = 0;
+        parts
+            .into_iter()
+            .map(|(time_ns, process, node, event_type, f, value, error)| {
+                index += 1 + time_ns % 3;
+                Event {
+                    index,
+                    time_ns,
+                    process,
+                    node: node.map(Into::into),
+                    event_type,
+                    f: f.into(),
+                    value,
+                    error: error.map(|(kind, message)| OpError { kind, message }),
+                }
+            })
+            .collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn round_trip(events in events()) {
+        for format in [Format::Ours, Format::Edn, Format::JepsenJson] {
+            let mut bytes = Vec::new();
+            write_events(&events, format, &mut bytes);
+            let (again, remarks) = read_events(&bytes, format).unwrap();
+            prop_assert_eq!(&again, &events, "{:?}: {}", format, String::from_utf8_lossy(&bytes));
+            prop_assert!(remarks.is_empty());
+            prop_assert_eq!(Format::detect(&bytes), format);
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_refused_or_read_but_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        for (format, _) in Format::ALL {
+            let _ = read_events(&bytes, format);
+        }
+    }
+
+    #[test]
+    fn broken_edn_never_panics(text in "[\\[\\]{}()#:\"\\\\a-z0-9 ]{0,80}") {
+        for (format, _) in Format::ALL {
+            let _ = read_events(text.as_bytes(), format);
+        }
+    }
+}
+
+#[test]
+fn transactions_are_written_as_jepsen_expects() {
+    let event = Event {
+        index: 4,
+        time_ns: 9,
+        process: Process::Client(3),
+        node: None,
+        event_type: EventType::Ok,
+        f: "txn".into(),
+        value: json!([["append", 1, 2], ["r", 1, [1, 2]]]),
+        error: None,
+    };
+    let mut bytes = Vec::new();
+    write_events([&event], Format::Edn, &mut bytes);
+    assert_eq!(
+        String::from_utf8(bytes).unwrap(),
+        "{:index 4, :time 9, :process 3, :type :ok, :f :txn, :value [[:append 1 2] [:r 1 [1 2]]]}\n"
+    );
+}
+
+#[test]
+fn errors_name_line_and_column() {
+    let table: [(&[u8], Format, &str); 4] = [
+        (
+            b"{:type :invoke, :process 1, :f :read}\n{:type :what, :process 1}",
+            Format::Edn,
+            "line 2, column 1: ",
+        ),
+        (
+            b"{:type :invoke, :process 1, :f :read}\n  ]",
+            Format::Edn,
+            "line 2, column 3: ",
+        ),
+        (
+            b"{\"type\":\"invoke\",\"process\":1,\"f\":\"read\"}\n{\"type\": nope}",
+            Format::JepsenJson,
+            "line 2, column ",
+        ),
+        (
+            b"INFO  jepsen.util - 4\t:what\t:read\tnil\n",
+            Format::PorcupineEtcd,
+            "line 1, column 21: ",
+        ),
+    ];
+    for (bytes, format, place) in table {
+        let error = read_events(bytes, format).unwrap_err().to_string();
+        assert!(error.starts_with(place), "{error}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_filled_in_and_said() {
+    let text = b"[{:type :invoke, :f :read, :value nil} #jepsen.history.Op{:type :ok, :f :read, :value #{1 2}}]";
+    let (events, remarks) = read_events(text, Format::Edn).unwrap();
+    assert_eq!(events[1].process, Process::Client(0));
+    assert_eq!(events[1].value, json!([1, 2]));
+    assert_eq!(remarks.len(), 2);
+    let torn = b"{:type :invoke, :process 1, :f :read}\n{:type :ok, :pro";
+    let (events, remarks) = read_events(torn, Format::Edn).unwrap();
+    assert_eq!(events.len(), 1);
+    assert!(remarks.iter().any(|remark| remark.contains("torn")));
+}

@@ -1,0 +1,181 @@
+//! `report.html`: one file, no network.
+//!
+//! Laws:
+//! - text from systems under test is only ever written through the template's escaping, [`crate::plot::escape`] or
+//!   JSON with `<` as `\u003c`;
+//! - the content security policy allows exactly our script and our style sheet, by their hashes: text that slipped
+//!   through would still not run;
+//! - no style attribute anywhere, so that the policy can be that strict.
+
+pub mod data;
+
+use askama::Template;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use harness_core::verdict::Verdict;
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    RenderError, glossary,
+    model::{Model, fault::FaultRow, headline::SIMULATION, log::Line, witness::WitnessView},
+    number,
+    plot::{
+        escape,
+        hatch::{self, Hatch},
+        panel::{self, Row},
+        timeline,
+    },
+};
+
+/// The page's style sheet.
+const CSS: &str = include_str!("../../assets/report.css");
+/// The page's script.
+const JS: &str = include_str!("../../assets/report.js");
+
+#[derive(Template)]
+#[template(path = "report.html")]
+struct Page<'a> {
+    m: &'a Model,
+    policy: String,
+    css: &'static str,
+    js: &'static str,
+    data: String,
+    definitions: String,
+    hatches: Vec<Hatch>,
+    rows: Vec<Row>,
+    simulation: &'static str,
+    terms: &'static [glossary::Term],
+}
+
+/// Writes the page.
+pub fn render(model: &Model) -> Result<String, RenderError> {
+    let hatches = hatch::hatches(&model.faults.kinds());
+    let page = Page {
+        m: model,
+        policy: policy(),
+        css: CSS,
+        js: JS,
+        data: data::encode(model)?,
+        definitions: hatch::definitions(&hatches),
+        rows: panel::rows(model, &hatches),
+        hatches,
+        simulation: SIMULATION,
+        terms: glossary::TERMS,
+    };
+    Ok(page.render()?)
+}
+
+/// What the page may do: run our script, use our style sheet, nothing else.
+fn policy() -> String {
+    let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
+    format!(
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'",
+        hash(JS),
+        hash(CSS)
+    )
+}
+
+impl Page<'_> {
+    /// A word with its explanation at hand.
+    fn term(&self, word: &str) -> String {
+        self.term_as(word, word)
+    }
+
+    /// The same, written differently.
+    fn term_as(&self, word: &str, shown: &str) -> String {
+        match glossary::find(word) {
+            Some(term) => format!(
+                "<a class=\"term\" href=\"#{}\" data-help=\"{}\">{}</a>",
+                term.anchor,
+                escape(term.help),
+                escape(shown)
+            ),
+            None => escape(shown),
+        }
+    }
+
+    fn glyph(&self, verdict: &Verdict) -> &'static str {
+        verdict.glyph()
+    }
+
+    fn word(&self, verdict: &Verdict) -> &'static str {
+        verdict.as_str()
+    }
+
+    fn verdict_term(&self, verdict: &Verdict) -> String {
+        self.term(&verdict.as_str().replace('-', " "))
+    }
+
+    fn timeline(&self, witness: &WitnessView) -> String {
+        timeline::svg(witness, &self.m.faults.rows, &self.hatches)
+    }
+
+    fn swatch(&self, hatch: &Hatch) -> String {
+        format!(
+            "<svg class=\"swatch\" width=\"26\" height=\"14\" aria-hidden=\"true\"><rect class=\"band hue-{}\" width=\"26\" height=\"14\" fill=\"url(#{})\"/></svg>",
+            hatch.hue,
+            escape(&hatch.id)
+        )
+    }
+
+    fn at(&self, ns: &Option<u64>) -> String {
+        ns.map_or_else(|| "–".to_owned(), number::instant_fine)
+    }
+
+    fn count(&self, value: impl std::borrow::Borrow<u64>) -> String {
+        number::count(*value.borrow())
+    }
+
+    fn duration(&self, ns: &u64) -> String {
+        number::duration(*ns)
+    }
+
+    fn instant(&self, ns: &u64) -> String {
+        number::instant_fine(*ns)
+    }
+
+    /// How long after it was asked for a fault was seen to hold.
+    fn lag(&self, fault: &FaultRow) -> String {
+        match (fault.asked_ns, fault.observed_ns) {
+            (Some(asked), Some(observed)) if observed >= asked => {
+                format!("{} after asked", number::duration(observed - asked))
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn in_force(&self, fault: &FaultRow) -> String {
+        match (fault.observed_ns, fault.healed_ns) {
+            (Some(from), Some(to)) if to >= from => {
+                format!("in force for {}", number::duration(to - from))
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// A line of a log, escaped here because its shape depends on what it is.
+    fn log_line(&self, line: &Line) -> String {
+        match line {
+            Line::LeftOut(count) => {
+                format!(
+                    "<span class=\"cut\">… {} left out</span>\n",
+                    number::counted(*count, "line")
+                )
+            }
+            Line::Mark(moment) => format!(
+                "<a class=\"mark\" href=\"#{}\">▸ {} · {}</a>\n",
+                escape(&moment.anchor),
+                number::instant_fine(moment.at_ns),
+                escape(&moment.what)
+            ),
+            Line::Text { at, text, alarm } => {
+                let at = at.as_deref().unwrap_or_default();
+                let class = if *alarm { " class=\"alarming\"" } else { "" };
+                format!("<span{class}><b>{at:>10}</b>  {}</span>\n", escape(text))
+            }
+        }
+    }
+
+    fn has_logs(&self) -> bool {
+        self.m.nodes.iter().any(|node| !node.excerpts.is_empty())
+    }
+}

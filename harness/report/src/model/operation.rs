@@ -1,0 +1,132 @@
+//! Operations that are shown one by one: how each is written, and which have a row and an anchor.
+
+use std::collections::BTreeMap;
+
+use harness_core::history::{Operation, Outcome};
+
+use super::{ReportInput, check::Check, near, tally::latency_ns};
+use crate::{number, text};
+
+/// Rows of the list of operations, at most.
+pub const LISTED_LIMIT: usize = 400;
+/// Slowest operations that are listed.
+const SLOWEST: usize = 5;
+/// `info` operations that are listed beside those of witnesses.
+const OPEN_LISTED: usize = 20;
+
+/// An operation with its own row; its anchor is `op-<index>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its identity.
+    pub index: u64,
+    /// Its process.
+    pub process: String,
+    /// The node that the process works on.
+    pub node: String,
+    /// What kind of operation.
+    pub f: String,
+    /// Its arguments.
+    pub input: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Its result, or why it is not ok.
+    pub result: String,
+    /// When it was invoked.
+    pub invoked: String,
+    /// When it ended; for an `info`, when we stopped waiting.
+    pub ended: String,
+    /// How long it took.
+    pub latency: String,
+    /// Why it is listed.
+    pub reason: &'static str,
+}
+
+/// An operation in a few words: its kind, and its result or else its arguments.
+#[must_use]
+pub fn label(operation: &Operation, limit_chars: usize) -> String {
+    let shown = match operation.outcome {
+        Outcome::Ok if !operation.output.is_null() => &operation.output,
+        _ => &operation.input,
+    };
+    let value = text::value(shown, limit_chars);
+    let f = text::clip(&operation.f, 24);
+    let mut label = text::clip(&format!("{f} {value}"), limit_chars);
+    if operation.outcome != Outcome::Ok {
+        label.push_str(match operation.outcome {
+            Outcome::Fail => " · fail",
+            _ => " · info",
+        });
+    }
+    label
+}
+
+/// The operations that are listed, by index.
+pub(super) fn listed(input: &ReportInput<'_>, checks: &[Check]) -> Vec<Listed> {
+    let operations = &input.history.operations;
+    let mut places: BTreeMap<usize, &'static str> = BTreeMap::new();
+    let mut add = |place: Option<usize>, reason| {
+        if let Some(place) = place
+            && places.len() < LISTED_LIMIT
+        {
+            places.entry(place).or_insert(reason);
+        }
+    };
+    for witness in checks.iter().flat_map(|check| &check.witnesses) {
+        for shown in witness.operations.iter().filter(|shown| !shown.neighbour) {
+            add(near::place_of(input.history, shown.index), "in a witness");
+        }
+    }
+    for witness in checks.iter().flat_map(|check| &check.witnesses) {
+        for shown in witness.operations.iter().filter(|shown| shown.neighbour) {
+            add(
+                near::place_of(input.history, shown.index),
+                "beside a witness",
+            );
+        }
+    }
+    let mut slowest: Vec<(u64, usize)> = operations
+        .iter()
+        .enumerate()
+        .filter_map(|(place, operation)| Some((latency_ns(operation)?, place)))
+        .collect();
+    let kept = SLOWEST.min(slowest.len());
+    if kept > 0 {
+        slowest.select_nth_unstable_by(kept - 1, |a, b| b.cmp(a));
+    }
+    for (_, place) in &slowest[..kept] {
+        add(Some(*place), "among the slowest");
+    }
+    let open = (0..operations.len()).filter(|place| operations[*place].outcome == Outcome::Info);
+    for place in open.take(OPEN_LISTED) {
+        add(Some(place), "may still take effect");
+    }
+    places
+        .into_iter()
+        .map(|(place, reason)| row(&operations[place], reason))
+        .collect()
+}
+
+fn row(operation: &Operation, reason: &'static str) -> Listed {
+    let result = match (&operation.error, operation.outcome) {
+        (Some(error), _) => format!("{}: {}", error.kind, error.message),
+        (None, _) => text::value(&operation.output, text::VALUE_CHARS),
+    };
+    Listed {
+        index: operation.index,
+        process: operation.process.to_string(),
+        node: text::clip(operation.node.as_deref().unwrap_or_default(), 40),
+        f: text::clip(&operation.f, 40),
+        input: text::value(&operation.input, text::VALUE_CHARS),
+        outcome: operation.outcome,
+        result: text::clip(&result, text::VALUE_CHARS),
+        invoked: number::instant_fine(operation.invoked_ns),
+        ended: match (operation.outcome, operation.completed_ns) {
+            (Outcome::Info, Some(end)) => format!("open (gave up {})", number::instant_fine(end)),
+            (Outcome::Info, None) => "open".to_owned(),
+            (_, Some(end)) => number::instant_fine(end),
+            (_, None) => "?".to_owned(),
+        },
+        latency: latency_ns(operation).map_or_else(|| "–".to_owned(), number::duration),
+        reason,
+    }
+}

@@ -1,0 +1,251 @@
+//! The strips of the time axis that show when, not how much: phases, faults, witnesses, and the axis itself.
+
+use super::{
+    PlotError,
+    chart::{gutter_words, plain, seconds, time_ticks},
+    escape,
+    hatch::Hatch,
+    layer::{self, Panel},
+    panel::Row,
+};
+use crate::{
+    model::{Model, fault::FaultRow},
+    number,
+};
+
+/// Height of a row of phases, faults or witnesses.
+const ROW_PX: u32 = 22;
+
+/// Rows of faults, at most; later ones share the last.
+const FAULT_ROWS: usize = 8;
+
+/// Width of the page for which labels of bands are laid out, in pixels, and of one character.
+const REFERENCE_PX: f64 = 900.0;
+
+const CHARACTER_PX: f64 = 6.6;
+
+pub(super) fn phases(model: &Model) -> Row {
+    let mut panel = Panel {
+        height_px: ROW_PX,
+        ..Panel::default()
+    };
+    let mut said = Vec::new();
+    let mut free_px = 0.0;
+    for (place, phase) in model.axis.phases.iter().enumerate() {
+        let start = phase.start_ns.max(0).unsigned_abs();
+        let end = phase
+            .end_ns
+            .map_or(model.axis.end_ns, |end| end.max(0).unsigned_abs())
+            .min(model.axis.end_ns);
+        if end <= start {
+            continue;
+        }
+        let class = if place % 2 == 0 {
+            "phase even"
+        } else {
+            "phase odd"
+        };
+        panel.behind.push_str(&layer::rect(
+            &model.axis,
+            class,
+            (start, end),
+            ("2", "18"),
+            "",
+        ));
+        let at_px = model.axis.share(start) * REFERENCE_PX;
+        if at_px >= free_px && model.axis.share(end) * REFERENCE_PX - at_px > CHARACTER_PX * 2.0 {
+            let text = &phase.name;
+            panel
+                .above
+                .push_str(&layer::label(&model.axis, "row-label", start, 15, 5, text));
+            free_px = at_px + text.chars().count() as f64 * CHARACTER_PX + 8.0;
+        }
+        said.push(format!(
+            "{} from {} for {}",
+            phase.name, phase.start, phase.length
+        ));
+    }
+    panel.words = Some(format!("Phases: {}.", said.join("; ")));
+    row(
+        "panel-phases",
+        "",
+        "",
+        gutter_words("phases", ROW_PX),
+        Ok(panel.svg()),
+    )
+}
+
+/// Faults that overlap lie in different rows; each kind begins a row of its own.
+fn fault_rows(model: &Model) -> Vec<(usize, &FaultRow)> {
+    let mut ends: Vec<(&str, u64)> = Vec::new();
+    let mut placed = Vec::new();
+    for fault in &model.faults.rows {
+        let Some(start) = fault.asked_ns.or(fault.observed_ns) else {
+            continue;
+        };
+        let end = fault.healed_ns.unwrap_or(model.axis.end_ns);
+        let free = ends
+            .iter()
+            .position(|(kind, until)| *kind == fault.kind && *until <= start);
+        let lane = match free {
+            Some(lane) => lane,
+            None if ends.len() < FAULT_ROWS => {
+                ends.push((&fault.kind, 0));
+                ends.len() - 1
+            }
+            None => FAULT_ROWS - 1,
+        };
+        ends[lane].1 = ends[lane].1.max(end);
+        placed.push((lane, fault));
+    }
+    placed
+}
+
+pub(super) fn faults(model: &Model, hatches: &[Hatch]) -> Row {
+    let placed = fault_rows(model);
+    let lanes = placed.iter().map(|(lane, _)| lane + 1).max().unwrap_or(1);
+    let mut panel = Panel {
+        height_px: ROW_PX * lanes as u32,
+        ..Panel::default()
+    };
+    let mut next_px = vec![f64::INFINITY; lanes];
+    for (lane, fault) in placed.iter().rev() {
+        let start = fault.observed_ns.or(fault.asked_ns).unwrap_or_default();
+        let top = *lane as u32 * ROW_PX;
+        let (y, height) = ((top + 3).to_string(), (ROW_PX - 6).to_string());
+        let mut item = layer::band(&model.axis, hatches, fault, (&y, &height));
+        let at_px = model.axis.share(start) * REFERENCE_PX;
+        let room = ((next_px[*lane].min(REFERENCE_PX) - at_px) / CHARACTER_PX - 2.0).max(0.0);
+        let full = format!("{} {}", fault.id, fault.label);
+        let text = if room >= full.chars().count() as f64 {
+            full
+        } else if room >= 8.0 {
+            crate::text::clip(&full, room as usize)
+        } else if room >= 2.0 {
+            fault.id.to_string()
+        } else {
+            String::new()
+        };
+        next_px[*lane] = at_px;
+        let brief = fault.id.to_string();
+        for (class, words) in [
+            ("row-label halo full", &text),
+            ("row-label halo brief", &brief),
+        ] {
+            item.push_str(&layer::label(&model.axis, class, start, top + 15, 5, words));
+        }
+        panel.above.insert_str(
+            0,
+            &format!(
+                "<a href=\"#{}\" aria-label=\"fault {}: {}, {}\">{item}</a>",
+                escape(&fault.anchor),
+                fault.id,
+                escape(&fault.label),
+                fault.state.words()
+            ),
+        );
+    }
+    if placed.is_empty() {
+        panel.words = Some("No fault was injected.".to_owned());
+        panel.above = "<text class=\"row-label dim\" x=\"5\" y=\"15\">none</text>".to_owned();
+    }
+    let gutter = gutter_words("faults", panel.height_px);
+    row("panel-faults", "", "", gutter, Ok(panel.svg()))
+}
+
+pub(super) fn witnesses(model: &Model) -> Row {
+    let mut panel = Panel {
+        height_px: ROW_PX,
+        ..Panel::default()
+    };
+    let mut free_px = 0.0;
+    for witness in model.witnesses() {
+        let span = (witness.start_ns, witness.end_ns.max(witness.start_ns));
+        let mut item = layer::rect(&model.axis, "witness", span, ("4", "14"), "");
+        item.push_str(&layer::line(
+            &model.axis,
+            "witness",
+            witness.end_ns,
+            "1",
+            "21",
+        ));
+        let at_px = model.axis.share(witness.end_ns) * REFERENCE_PX;
+        if at_px >= free_px {
+            let text = format!("✗ {} {}", witness.number, witness.kind);
+            let width = text.chars().count() as f64 * CHARACTER_PX + 10.0;
+            let leftward = at_px + width > REFERENCE_PX;
+            let end = if leftward { " end" } else { "" };
+            let dx = if leftward { -5 } else { 5 };
+            let brief = format!("✗ {}", witness.number);
+            for (size, words) in [("full", &text), ("brief", &brief)] {
+                let class = format!("row-label halo bad {size}{end}");
+                item.push_str(&layer::label(
+                    &model.axis,
+                    &class,
+                    witness.end_ns,
+                    15,
+                    dx,
+                    words,
+                ));
+            }
+            free_px = at_px + width;
+        }
+        panel.above.push_str(&format!(
+            "<a href=\"#{}\" aria-label=\"witness {}: {} at {}\">{item}</a>",
+            escape(&witness.anchor),
+            witness.number,
+            escape(&witness.title),
+            number::instant(witness.end_ns)
+        ));
+    }
+    row(
+        "panel-witnesses",
+        "",
+        "",
+        gutter_words("witnesses", ROW_PX),
+        Ok(panel.svg()),
+    )
+}
+
+pub(super) fn time_axis(model: &Model) -> Row {
+    let mut panel = Panel {
+        height_px: 24,
+        words: Some(format!(
+            "Time axis: 0 to {} since the run began.",
+            number::instant(model.axis.end_ns)
+        )),
+        ..Panel::default()
+    };
+    for tick in time_ticks(model) {
+        panel
+            .above
+            .push_str(&layer::line(&model.axis, "tick", tick, "0", "5"));
+        let text = plain(seconds(tick));
+        panel
+            .above
+            .push_str(&layer::label(&model.axis, "tick-label", tick, 19, 0, &text));
+    }
+    row(
+        "panel-time",
+        "",
+        "",
+        gutter_words("seconds", 24).replace("dx=\"-8\" y=\"15\"", "dx=\"-16\" y=\"19\""),
+        Ok(panel.svg()),
+    )
+}
+
+fn row(
+    id: &'static str,
+    title: &'static str,
+    caption: &str,
+    gutter: String,
+    svg: Result<String, PlotError>,
+) -> Row {
+    Row {
+        id,
+        title,
+        caption: caption.to_owned(),
+        gutter,
+        svg,
+    }
+}

@@ -1,0 +1,440 @@
+//! A witness as a small timeline: one lane a process, one box an operation, an arrow with words for each reason.
+//!
+//! Laws:
+//! - order and overlap are true: an end before a start is drawn left of it; long waits are shortened, and the
+//!   caption says so;
+//! - a box is as wide as its words, so that nothing covers anything; lanes grow wide instead, and scroll;
+//! - an arrow's words lie in a row of their own between lanes.
+
+use std::collections::BTreeMap;
+
+use super::{escape, hatch::Hatch, layer};
+use crate::{
+    model::{
+        fault::FaultRow,
+        witness::{Reason, Shown, WitnessView},
+    },
+    number, text,
+};
+
+/// Width of a character of the boxes' font.
+const CHARACTER_PX: f64 = 6.9;
+/// Where lanes begin.
+const LEFT_PX: f64 = 132.0;
+/// Height of a box.
+const BOX_PX: f64 = 24.0;
+/// Height of a row of words between lanes.
+const WORDS_PX: f64 = 20.0;
+/// Between a lane and what is above and below.
+const PAD_PX: f64 = 9.0;
+/// Height of the strip of faults.
+const STRIP_PX: f64 = 18.0;
+/// Height of the strip of times.
+const TIMES_PX: f64 = 22.0;
+/// Distance of two events, at least and at most, unless a box needs more.
+const STEP_PX: (f64, f64) = (12.0, 64.0);
+/// Room between two boxes of one lane.
+const BETWEEN_PX: f64 = 8.0;
+/// How far an open box goes beyond its words.
+const OPEN_PX: f64 = 56.0;
+/// Words on an arrow, in characters; the list below has all.
+const WORDS_CHARS: usize = 72;
+/// Room that a time takes.
+const TIME_PX: f64 = 66.0;
+/// Faults in the strip.
+const STRIP_FAULTS: usize = 4;
+
+/// A start or an end; of the same moment the start comes first, because intervals are closed.
+type Moment = (u64, bool);
+
+/// Where everything is.
+struct Layout<'a> {
+    witness: &'a WitnessView,
+    x: BTreeMap<Moment, f64>,
+    lane_y: Vec<f64>,
+    /// Row of words by reason, from its number.
+    words_y: Vec<f64>,
+    width: f64,
+    height: f64,
+}
+
+/// The timeline as inline SVG.
+#[must_use]
+pub fn svg(witness: &WitnessView, faults: &[FaultRow], hatches: &[Hatch]) -> String {
+    let layout = Layout::new(witness);
+    let mut svg = format!(
+        "<svg class=\"timeline\" width=\"{w:.0}\" height=\"{h:.0}\" viewBox=\"0 0 {w:.0} {h:.0}\" role=\"img\" aria-label=\"{}\">",
+        escape(&format!(
+            "Timeline of witness {}: {} The operations are listed below it.",
+            witness.number, witness.story
+        )),
+        w = layout.width,
+        h = layout.height,
+    );
+    svg.push_str(&layout.strip(faults, hatches));
+    svg.push_str(&layout.lanes());
+    for reason in &witness.reasons {
+        svg.push_str(&layout.arrow(reason));
+    }
+    for shown in &witness.operations {
+        svg.push_str(&layout.operation(shown));
+    }
+    for reason in &witness.reasons {
+        svg.push_str(&layout.words(reason));
+    }
+    svg.push_str(&layout.times());
+    svg.push_str("</svg>");
+    svg
+}
+
+fn words_width(words: &str) -> f64 {
+    words.chars().count() as f64 * CHARACTER_PX
+}
+
+impl<'a> Layout<'a> {
+    fn new(witness: &'a WitnessView) -> Self {
+        let (x, mut width) = columns(witness);
+        let lanes = witness.lanes.len().max(1);
+        let mut rows = vec![0_usize; lanes];
+        let lane_of = |index: u64| {
+            let found = witness.operations.iter().find(|shown| shown.index == index);
+            found.map_or(0, |shown| shown.lane)
+        };
+        let slots: Vec<(usize, usize)> = witness
+            .reasons
+            .iter()
+            .map(|reason| {
+                let upper = lane_of(reason.from).min(lane_of(reason.to));
+                rows[upper] += 1;
+                (upper, rows[upper] - 1)
+            })
+            .collect();
+        let mut lane_y = Vec::with_capacity(lanes);
+        let mut y = STRIP_PX + PAD_PX;
+        for count in &rows {
+            lane_y.push(y);
+            y += BOX_PX + PAD_PX + *count as f64 * WORDS_PX + PAD_PX;
+        }
+        let words_y = slots
+            .into_iter()
+            .map(|(lane, row)| lane_y[lane] + BOX_PX + PAD_PX + (row as f64 + 0.85) * WORDS_PX)
+            .collect();
+        let mut layout = Self {
+            witness,
+            x,
+            lane_y,
+            words_y,
+            width,
+            height: y + TIMES_PX,
+        };
+        for reason in &witness.reasons {
+            width = width.max(layout.words_at(reason).0 + words_width(&arrow_words(reason)) + 30.0);
+        }
+        layout.width = width;
+        layout
+    }
+
+    fn find(&self, index: u64) -> Option<&'a Shown> {
+        self.witness
+            .operations
+            .iter()
+            .find(|shown| shown.index == index)
+    }
+
+    fn start_x(&self, shown: &Shown) -> f64 {
+        self.x
+            .get(&(shown.start_ns, false))
+            .copied()
+            .unwrap_or(LEFT_PX)
+    }
+
+    fn end_x(&self, shown: &Shown) -> f64 {
+        match shown.end_ns {
+            Some(end) => self.x.get(&(end, true)).copied().unwrap_or(self.width),
+            None => self.width - 6.0,
+        }
+    }
+
+    /// Where an arrow leaves or meets a box.
+    fn anchor_x(&self, shown: &Shown, towards_end: bool) -> f64 {
+        let (start, end) = (self.start_x(shown), self.end_x(shown));
+        let inset = ((end - start) / 3.0).min(24.0);
+        if towards_end && shown.end_ns.is_some() {
+            end - inset
+        } else {
+            start + inset
+        }
+    }
+
+    /// A moment between two events, in proportion.
+    fn x_of(&self, at_ns: u64) -> f64 {
+        let before = self.x.range(..=(at_ns, true)).next_back();
+        let after = self.x.range((at_ns, true)..).next();
+        match (before, after) {
+            (Some(((from, _), x)), Some(((to, _), next))) if to > from => {
+                x + (next - x) * ((at_ns - from) as f64 / (to - from) as f64)
+            }
+            (Some((_, x)), _) => *x,
+            (None, Some((_, x))) => *x,
+            (None, None) => LEFT_PX,
+        }
+    }
+
+    fn strip(&self, faults: &[FaultRow], hatches: &[Hatch]) -> String {
+        let (Some(((first, _), _)), Some(((last, _), _))) =
+            (self.x.first_key_value(), self.x.last_key_value())
+        else {
+            return String::new();
+        };
+        let mut svg = String::new();
+        let in_force = faults.iter().filter_map(|fault| {
+            let (from, to) = fault.in_force(u64::MAX)?;
+            (from <= *last && to >= *first).then_some((fault, from, to))
+        });
+        for (place, (fault, from, to)) in in_force.take(STRIP_FAULTS).enumerate() {
+            let left = if from <= *first {
+                LEFT_PX
+            } else {
+                self.x_of(from)
+            };
+            let right = if to >= *last {
+                self.width
+            } else {
+                self.x_of(to)
+            };
+            let width = (right - left).max(2.0);
+            svg.push_str(&format!(
+                "<rect class=\"band hue-{}\" x=\"{left:.1}\" y=\"0\" width=\"{width:.1}\" height=\"{:.1}\"{}/>",
+                layer::hue_of(hatches, &fault.kind),
+                self.height - TIMES_PX,
+                layer::fill_of(hatches, &fault.kind),
+            ));
+            if place == 0 {
+                let limit = (width / CHARACTER_PX) as usize;
+                let words = text::clip(
+                    &format!("fault {}: {}", fault.id, fault.label),
+                    limit.max(8),
+                );
+                svg.push_str(&format!(
+                    "<a href=\"#{}\"><text class=\"row-label halo\" x=\"{:.1}\" y=\"13\">{}</text></a>",
+                    escape(&fault.anchor),
+                    left + 4.0,
+                    escape(&words)
+                ));
+            }
+        }
+        svg
+    }
+
+    fn lanes(&self) -> String {
+        let mut svg = String::new();
+        for (name, y) in self.witness.lanes.iter().zip(&self.lane_y) {
+            let middle = y + BOX_PX / 2.0;
+            svg.push_str(&format!(
+                "<line class=\"lane\" x1=\"{LEFT_PX}\" x2=\"{:.0}\" y1=\"{middle}\" y2=\"{middle}\"/>\
+                 <text class=\"lane-name\" x=\"{}\" y=\"{}\">{}</text>",
+                self.width,
+                LEFT_PX - 10.0,
+                middle + 4.0,
+                escape(&text::clip(name, 18))
+            ));
+        }
+        svg
+    }
+
+    fn operation(&self, shown: &Shown) -> String {
+        let (x, y) = (self.start_x(shown), self.lane_y[shown.lane]);
+        let width = (self.end_x(shown) - x).max(2.0);
+        let mut class = format!("op {}", shown.outcome.as_str());
+        if shown.culprit {
+            class.push_str(" culprit");
+        }
+        if shown.neighbour {
+            class.push_str(" beside");
+        }
+        let shape = if shown.end_ns.is_some() {
+            format!(
+                "<rect x=\"{x:.1}\" y=\"{y}\" width=\"{width:.1}\" height=\"{BOX_PX}\" rx=\"3\"/>"
+            )
+        } else {
+            // Without a right side: nothing bounds its end.
+            format!(
+                "<path d=\"M{right:.1} {y}H{x:.1}V{bottom}H{right:.1}\"/>\
+                 <path class=\"tip\" d=\"M{tip:.1} {up}l7 5l-7 5\"/>",
+                right = x + width,
+                bottom = y + BOX_PX,
+                tip = x + width - 9.0,
+                up = y + BOX_PX / 2.0 - 5.0,
+            )
+        };
+        let mark = if shown.culprit { "✗ " } else { "" };
+        format!(
+            "<a href=\"#op-{}\" class=\"{class}\">{shape}<text x=\"{:.1}\" y=\"{}\">{mark}{}</text></a>",
+            shown.index,
+            x + 6.0,
+            y + BOX_PX / 2.0 + 4.0,
+            escape(&shown.label)
+        )
+    }
+
+    fn arrow(&self, reason: &Reason) -> String {
+        let (Some(from), Some(to)) = (self.find(reason.from), self.find(reason.to)) else {
+            return String::new();
+        };
+        let row = self.words_y[reason.number - 1];
+        let (x1, x2) = (self.anchor_x(from, true), self.anchor_x(to, false));
+        let side = |shown: &Shown| {
+            let top = self.lane_y[shown.lane];
+            if row > top { top + BOX_PX } else { top }
+        };
+        let (y1, y2) = (side(from), side(to));
+        let head = if row > y2 { 6.0 } else { -6.0 };
+        format!(
+            "<path class=\"arrow\" d=\"M{x1:.1} {y1}V{row}H{x2:.1}V{y2}\"/>\
+             <path class=\"head\" d=\"M{:.1} {h}L{x2:.1} {y2}L{:.1} {h}z\"/>",
+            x2 - 4.0,
+            x2 + 4.0,
+            h = y2 + head,
+        )
+    }
+
+    /// Right of the stroke that comes from above, so that no arrow of its own runs through an arrow's words.
+    fn words_at(&self, reason: &Reason) -> (f64, f64) {
+        let x = match (self.find(reason.from), self.find(reason.to)) {
+            (Some(from), Some(to)) => {
+                let (x1, x2) = (self.anchor_x(from, true), self.anchor_x(to, false));
+                match from.lane.cmp(&to.lane) {
+                    std::cmp::Ordering::Less => x1,
+                    std::cmp::Ordering::Greater => x2,
+                    std::cmp::Ordering::Equal => x1.max(x2),
+                }
+            }
+            _ => LEFT_PX,
+        };
+        let y = self
+            .words_y
+            .get(reason.number - 1)
+            .copied()
+            .unwrap_or_default();
+        (x + 7.0, y)
+    }
+
+    fn words(&self, reason: &Reason) -> String {
+        let (x, y) = self.words_at(reason);
+        format!(
+            "<text class=\"words halo\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>",
+            y - 4.0,
+            escape(&arrow_words(reason))
+        )
+    }
+
+    /// Times below, as many as have room; those of the witness' own operations first.
+    fn times(&self) -> String {
+        let own: Vec<Moment> = self
+            .witness
+            .operations
+            .iter()
+            .filter(|shown| !shown.neighbour)
+            .flat_map(|shown| {
+                [
+                    Some((shown.start_ns, false)),
+                    shown.end_ns.map(|end| (end, true)),
+                ]
+            })
+            .flatten()
+            .collect();
+        let mut taken: Vec<f64> = Vec::new();
+        let bottom = self.height - TIMES_PX;
+        let mut svg = String::new();
+        for moment in own {
+            let Some(x) = self.x.get(&moment) else {
+                continue;
+            };
+            if taken.iter().any(|other| (other - x).abs() < TIME_PX) {
+                continue;
+            }
+            taken.push(*x);
+            svg.push_str(&format!(
+                "<line class=\"guide\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{STRIP_PX}\" y2=\"{}\"/>\
+                 <text class=\"tick-label\" x=\"{x:.1}\" y=\"{}\">{}</text>",
+                bottom + 4.0,
+                bottom + 17.0,
+                number::instant_fine(moment.0)
+            ));
+        }
+        svg
+    }
+}
+
+fn arrow_words(reason: &Reason) -> String {
+    format!(
+        "{}. {}",
+        reason.number,
+        text::clip(&reason.words, WORDS_CHARS)
+    )
+}
+
+/// The place of each start and end, from left to right, and the width that they need.
+fn columns(witness: &WitnessView) -> (BTreeMap<Moment, f64>, f64) {
+    let mut moments: BTreeMap<Moment, Vec<&Shown>> = BTreeMap::new();
+    for shown in &witness.operations {
+        moments
+            .entry((shown.start_ns, false))
+            .or_default()
+            .push(shown);
+        if let Some(end) = shown.end_ns {
+            moments.entry((end, true)).or_default().push(shown);
+        }
+    }
+    let times: Vec<u64> = moments.keys().map(|(time, _)| *time).collect();
+    let shortest = times
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .filter(|step| *step > 0)
+        .min()
+        .unwrap_or(1);
+    let mut places: BTreeMap<Moment, f64> = BTreeMap::new();
+    let mut lane_free = vec![LEFT_PX; witness.lanes.len().max(1)];
+    let mut width = LEFT_PX + TIME_PX;
+    let mut previous: Option<(u64, f64)> = None;
+    for (moment, concerned) in &moments {
+        let mut x = match previous {
+            None => LEFT_PX + 4.0,
+            Some((time, x)) => {
+                let waited = (moment.0 - time) as f64 / shortest as f64;
+                x + (STEP_PX.0 + 6.0 * (1.0 + waited).log2()).min(STEP_PX.1)
+            }
+        };
+        for shown in concerned {
+            let words = words_width(&shown.label) + if shown.culprit { 26.0 } else { 12.0 };
+            if moment.1 {
+                let start = places.get(&(shown.start_ns, false)).copied().unwrap_or(x);
+                x = x.max(start + words);
+            } else {
+                x = x.max(lane_free[shown.lane] + BETWEEN_PX);
+                if shown.end_ns.is_none() {
+                    width = width.max(x + words + OPEN_PX);
+                }
+            }
+        }
+        for shown in concerned {
+            lane_free[shown.lane] = lane_free[shown.lane].max(x);
+        }
+        places.insert(*moment, x);
+        previous = Some((moment.0, x));
+        width = width.max(x + TIME_PX / 2.0);
+    }
+    // An open box begun early must still go beyond everything that comes later.
+    for shown in witness
+        .operations
+        .iter()
+        .filter(|shown| shown.end_ns.is_none())
+    {
+        let start = places
+            .get(&(shown.start_ns, false))
+            .copied()
+            .unwrap_or(LEFT_PX);
+        width = width.max(start + words_width(&shown.label) + OPEN_PX);
+    }
+    (places, width + 8.0)
+}

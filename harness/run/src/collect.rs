@@ -1,0 +1,321 @@
+//! What is gathered from the nodes besides the history: versions, clocks, how processes ended, core dumps, logs.
+//!
+//! Laws:
+//! - a node that does not answer costs a remark, never the run;
+//! - nothing here changes a node;
+//! - a process' end counts as expected only if one of our own faults, or the end of the run, explains it.
+
+use std::{sync::Arc, time::Duration};
+
+use harness_core::{
+    fault::FaultRecord,
+    meta::{NodeMeta, ProcessExit},
+};
+use harness_lab::{Exec, Node};
+use harness_workloads::systems::System;
+use tokio::task::JoinSet;
+
+use crate::store::RunFolder;
+
+/// The most of each log file that is fetched, in bytes.
+pub const LOG_LIMIT_BYTES: u64 = 256 * 1024 * 1024;
+/// How long one node may take to answer one question.
+const ASK_TIMEOUT: Duration = Duration::from_secs(20);
+/// How far a process' end may lie outside its fault and still be explained by it: clocks and polling.
+const EXPLAIN_SLACK_NS: u64 = 2_000_000_000;
+/// How long after a graceful stop was asked a process may still end by it.
+const STOP_SLACK_NS: u64 = 90_000_000_000;
+/// SIGKILL's number.
+const SIGKILL: i32 = 9;
+
+/// Versions, kernel, clock and whether core dumps would be seen, of all nodes at once, in their order.
+pub async fn describe(nodes: &[Node], system: &Arc<dyn System>) -> (Vec<NodeMeta>, Vec<String>) {
+    let mut asking = JoinSet::new();
+    for (place, node) in nodes.iter().enumerate() {
+        let (node, system) = (node.clone(), Arc::clone(system));
+        asking.spawn(async move { (place, describe_one(&node, &*system).await) });
+    }
+    let mut described: Vec<NodeMeta> = nodes.iter().map(empty).collect();
+    let mut remarks = Vec::new();
+    while let Some(Ok((place, (meta, mut said)))) = asking.join_next().await {
+        described[place] = meta;
+        remarks.append(&mut said);
+    }
+    (described, remarks)
+}
+
+fn empty(node: &Node) -> NodeMeta {
+    NodeMeta {
+        name: node.name.to_string(),
+        address: node.address.to_string(),
+        ..NodeMeta::default()
+    }
+}
+
+async fn describe_one(node: &Node, system: &dyn System) -> (NodeMeta, Vec<String>) {
+    let mut meta = empty(node);
+    let mut remarks = Vec::new();
+    match system.versions(node).await {
+        Ok(versions) => meta.versions = versions,
+        Err(error) => remarks.push(format!("versions of {}: {error}", node.name)),
+    }
+    match node.transport.clock_offset().await {
+        Ok(clock) => {
+            meta.clock_offset_ns = Some(clock.wall_offset_ns);
+            meta.clock_bound_ns = Some(clock.bound_ns);
+        }
+        Err(error) => remarks.push(format!("clock of {}: {error}", node.name)),
+    }
+    let ask = "uname -r; cat /proc/sys/kernel/core_pattern; ulimit -c";
+    match node
+        .transport
+        .exec(Exec::shell(ask).timeout(ASK_TIMEOUT))
+        .await
+    {
+        Ok(output) => {
+            let text = output.stdout_text();
+            let mut lines = text.lines();
+            meta.kernel = lines.next().unwrap_or_default().to_owned();
+            let pattern = lines.next().unwrap_or_default();
+            let limit = lines.next().unwrap_or_default();
+            let lost = cores_lost(pattern, limit);
+            meta.cores_visible = Some(lost.is_none());
+            meta.cores_reason = lost.unwrap_or_default();
+        }
+        Err(error) => remarks.push(format!("kernel of {}: {error}", node.name)),
+    }
+    (meta, remarks)
+}
+
+/// Why a core dump would not be found on the node; none if it would.
+fn cores_lost(pattern: &str, limit: &str) -> Option<String> {
+    if pattern.starts_with('|') {
+        return Some(format!(
+            "core_pattern pipes dumps to {pattern:?}, outside of the nodes"
+        ));
+    }
+    if pattern.is_empty() {
+        return Some("core_pattern is empty, so no dump is written".to_owned());
+    }
+    if pattern.contains('/') {
+        return Some(format!(
+            "core_pattern puts dumps at {pattern:?}, where the harness does not look"
+        ));
+    }
+    match limit.trim() {
+        "unlimited" => None,
+        "0" => Some("the limit of core dumps is 0 on the node".to_owned()),
+        other => other
+            .parse::<u64>()
+            .is_err()
+            .then(|| format!("the limit of core dumps is unknown ({other:?})")),
+    }
+}
+
+/// Fetches how processes ended, core dumps and logs. `ended_wall_ns` is when we began to end the system ourselves.
+pub async fn gather(
+    nodes: &[Node],
+    system: &Arc<dyn System>,
+    metas: &mut [NodeMeta],
+    faults: &[FaultRecord],
+    started_wall_ns: u64,
+    ended_wall_ns: u64,
+    run: &RunFolder,
+) -> Vec<String> {
+    let mut gathering = JoinSet::new();
+    for (place, node) in nodes.iter().enumerate() {
+        let (node, system) = (node.clone(), Arc::clone(system));
+        let run = run.clone();
+        gathering.spawn(async move { (place, gather_one(&node, &*system, &run).await) });
+    }
+    let mut remarks = Vec::new();
+    while let Some(Ok((place, mut gathered))) = gathering.join_next().await {
+        let Some(meta) = metas.get_mut(place) else {
+            continue;
+        };
+        for exit in &mut gathered.exits {
+            let offset = meta.clock_offset_ns.unwrap_or(0);
+            let wall_ns = exit.wall_ns.saturating_add_signed(offset.wrapping_neg());
+            exit.expected = wall_ns.saturating_add(EXPLAIN_SLACK_NS) >= ended_wall_ns
+                || explained(exit, wall_ns, &meta.name, faults, started_wall_ns);
+        }
+        meta.exits = gathered.exits;
+        meta.core_dumps = gathered.core_dumps;
+        remarks.append(&mut gathered.remarks);
+    }
+    remarks
+}
+
+/// Whether one of our faults explains that a process ended then.
+fn explained(
+    exit: &ProcessExit,
+    wall_ns: u64,
+    node: &str,
+    faults: &[FaultRecord],
+    started_wall_ns: u64,
+) -> bool {
+    faults.iter().any(|fault| {
+        let asked = started_wall_ns.saturating_add(fault.asked_ns.unwrap_or(fault.intended_ns));
+        let after = |slack: u64| {
+            wall_ns.saturating_add(EXPLAIN_SLACK_NS) >= asked
+                && wall_ns <= asked.saturating_add(slack)
+        };
+        let healed = fault
+            .healed_ns
+            .map_or(u64::MAX, |healed| started_wall_ns.saturating_add(healed));
+        fault.nodes.iter().any(|name| name == node)
+            && match fault.kind.as_str() {
+                "kill" => {
+                    exit.signal == Some(SIGKILL)
+                        && after(
+                            healed
+                                .saturating_sub(asked)
+                                .saturating_add(EXPLAIN_SLACK_NS),
+                        )
+                }
+                // The heal of a stop that does not end kills the process.
+                "stop" => {
+                    (exit.code.is_some() || exit.signal == Some(SIGKILL)) && after(STOP_SLACK_NS)
+                }
+                _ => false,
+            }
+    })
+}
+
+struct Gathered {
+    exits: Vec<ProcessExit>,
+    core_dumps: Vec<String>,
+    remarks: Vec<String>,
+}
+
+async fn gather_one(node: &Node, system: &dyn System, run: &RunFolder) -> Gathered {
+    let mut remarks = Vec::new();
+    let exits = match system.exits(node).await {
+        Ok(exits) => exits,
+        Err(error) => {
+            remarks.push(format!("how processes of {} ended: {error}", node.name));
+            Vec::new()
+        }
+    };
+    let core_dumps = match system.core_dumps(node).await {
+        Ok(found) => found
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect(),
+        Err(error) => {
+            remarks.push(format!("core dumps of {}: {error}", node.name));
+            Vec::new()
+        }
+    };
+    for path in system
+        .handles()
+        .log_files
+        .map(|files| files.log_files(node))
+        .unwrap_or_default()
+    {
+        let name = path
+            .file_name()
+            .map_or_else(|| "log".into(), |name| name.to_string_lossy());
+        let fetched = match run.log_path(node.name.as_str(), &name) {
+            Ok(local) => node
+                .transport
+                .download(&path, &local, LOG_LIMIT_BYTES)
+                .await
+                .map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = fetched {
+            remarks.push(format!("{} of {}: {error}", path.display(), node.name));
+        }
+    }
+    Gathered {
+        exits,
+        core_dumps,
+        remarks,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(kind: &str, asked_ns: u64, healed_ns: u64) -> FaultRecord {
+        FaultRecord {
+            id: 1,
+            kind: kind.to_owned(),
+            label: String::new(),
+            nodes: vec!["n1".to_owned()],
+            planned: None,
+            heals: Vec::new(),
+            intended_ns: asked_ns,
+            asked_ns: Some(asked_ns),
+            observed_ns: None,
+            heal_asked_ns: None,
+            healed_ns: Some(healed_ns),
+            self_healed: false,
+            evidence: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    fn exit(code: Option<i32>, signal: Option<i32>) -> ProcessExit {
+        ProcessExit {
+            pid: 1,
+            code,
+            signal,
+            core: false,
+            wall_ns: 0,
+            expected: false,
+        }
+    }
+
+    #[test]
+    fn only_our_own_faults_explain_an_end() {
+        const SECOND: u64 = 1_000_000_000;
+        let started = 1_000 * SECOND;
+        let faults = [fault("kill", 10 * SECOND, 20 * SECOND)];
+        for (exit, at_s, node, expected) in [
+            (exit(None, Some(9)), 10, "n1", true),
+            (exit(None, Some(9)), 10, "n2", false),
+            (exit(None, Some(9)), 40, "n1", false),
+            (exit(None, Some(11)), 10, "n1", false),
+            (exit(Some(2), None), 10, "n1", false),
+        ] {
+            let wall_ns = started + at_s * SECOND;
+            assert_eq!(
+                explained(&exit, wall_ns, node, &faults, started),
+                expected,
+                "{exit:?} at {at_s} s on {node}"
+            );
+        }
+        let stops = [fault("stop", 10 * SECOND, 20 * SECOND)];
+        assert!(explained(
+            &exit(Some(0), None),
+            started + 60 * SECOND,
+            "n1",
+            &stops,
+            started
+        ));
+        assert!(!explained(
+            &exit(None, Some(6)),
+            started + 11 * SECOND,
+            "n1",
+            &stops,
+            started
+        ));
+    }
+
+    #[test]
+    fn where_cores_go_is_told() {
+        assert_eq!(cores_lost("core", "unlimited"), None);
+        for (pattern, limit) in [
+            ("|/usr/share/apport/apport %p", "unlimited"),
+            ("/var/crash/core.%p", "unlimited"),
+            ("core", "0"),
+            ("", "unlimited"),
+            ("core", "?"),
+        ] {
+            assert!(cores_lost(pattern, limit).is_some(), "{pattern} {limit}");
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The kernel: what nodes need of it, and which faults it offers.
+
+use std::{fs, path::Path};
+
+use super::{Check, Status, Subject};
+use crate::host::{self, QUICK};
+
+pub(super) fn all(subject: &Subject<'_>) -> Vec<Check> {
+    vec![
+        overlay(subject.state.root()),
+        in_namespace(&Trial {
+            name: "network namespaces",
+            module: None,
+            script: "ip link set dev lo up",
+            without: Status::Fail,
+            detail: "a process can have a network of its own",
+            mend: "run where network namespaces are allowed, such as a virtual machine",
+        }),
+        in_namespace(&Trial {
+            name: "bridge and veth",
+            module: Some("veth"),
+            script: "ip link add name hd0 type bridge && ip link add name hd1 type veth peer name hd2 && ip link set dev hd1 master hd0",
+            without: Status::Fail,
+            detail: "nodes can be joined by a bridge",
+            mend: "take a kernel with bridge and veth",
+        }),
+        in_namespace(&Trial {
+            name: "nftables",
+            module: Some("nf_tables"),
+            script: "printf 'table inet harness {\\n chain in {\\n type filter hook input priority 0;\\n ip saddr { 192.0.2.1, 192.0.2.2 } counter drop\\n }\\n}\\n' | nft -f -",
+            without: Status::Fail,
+            detail: "partitions work: sets, counters and drops in the inet family",
+            mend: "take a kernel with nftables; is nft installed?",
+        }),
+        in_namespace(&Trial {
+            name: "netem",
+            module: Some("sch_netem"),
+            script: "ip link set dev lo up && tc qdisc add dev lo root netem delay 1ms",
+            without: Status::Warn,
+            detail: "delay, loss and reordering by tc",
+            mend: "loss works without it (nft numgen); for delays take a kernel with sch_netem",
+        }),
+        cgroup(),
+        uprobe(),
+        bpf(),
+        core_pattern(),
+        core_limit(),
+    ]
+}
+
+/// Something that is tried in a network namespace of its own.
+struct Trial {
+    name: &'static str,
+    /// The module that would be loaded for it, if it is one.
+    module: Option<&'static str>,
+    script: &'static str,
+    /// What it means if it does not work.
+    without: Status,
+    detail: &'static str,
+    mend: &'static str,
+}
+
+fn in_namespace(trial: &Trial) -> Check {
+    if trial.module.is_some_and(is_loadable) {
+        return Check::pass(
+            trial.name,
+            format!("{} (as a module that is not loaded yet)", trial.detail),
+        );
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Check::warn(trial.name, "only root can try", "sudo harness doctor");
+    }
+    match host::run(
+        "unshare",
+        &["--net", "--", "/bin/sh", "-c", trial.script],
+        QUICK,
+    ) {
+        Ok(_) => Check::pass(trial.name, trial.detail),
+        Err(error) if trial.without == Status::Fail => {
+            Check::fail(trial.name, error.to_string(), trial.mend)
+        }
+        Err(error) => Check::warn(trial.name, error.to_string(), trial.mend),
+    }
+}
+
+/// Whether it is a module that this kernel has and that is not loaded: trying would load it.
+fn is_loadable(module: &str) -> bool {
+    let loaded = fs::read_to_string("/proc/modules").unwrap_or_default();
+    if loaded
+        .lines()
+        .any(|line| line.split(' ').next() == Some(module))
+    {
+        return false;
+    }
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let index = Path::new("/lib/modules")
+        .join(release.trim())
+        .join("modules.dep");
+    let index = fs::read_to_string(index).unwrap_or_default();
+    index.lines().any(|line| names_module(line, module))
+}
+
+/// Whether a line of modules.dep is about this module: `kernel/net/sched/sch_netem.ko.xz: …`.
+fn names_module(line: &str, module: &str) -> bool {
+    let path = line.split(':').next().unwrap_or_default();
+    let file = path.rsplit('/').next().unwrap_or_default();
+    file.split('.')
+        .next()
+        .is_some_and(|name| name.replace('-', "_") == module)
+}
+
+fn overlay(state: &Path) -> Check {
+    const NAME: &str = "overlayfs";
+    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    if !known.lines().any(|line| line.trim().ends_with("overlay")) {
+        if is_loadable("overlay") {
+            return Check::pass(NAME, "as a module that is not loaded yet");
+        }
+        return Check::fail(NAME, "the kernel has none", "take a kernel with overlayfs");
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Check::warn(NAME, "only root can try", "sudo harness doctor");
+    }
+    // The state folder may lie on an overlay itself, which most kernels do not stack.
+    let beneath = state
+        .ancestors()
+        .find(|path| path.is_dir())
+        .unwrap_or(Path::new("/"));
+    match try_overlay(beneath) {
+        Ok(()) => Check::pass(NAME, format!("can be mounted on {}", beneath.display())),
+        Err(error) => Check::fail(
+            NAME,
+            format!("cannot be mounted on {}: {error}", beneath.display()),
+            "set HARNESS_STATE to a folder on ext4, xfs or btrfs",
+        ),
+    }
+}
+
+/// Mounts an overlay in a mount namespace of its own, on folders that are removed again.
+fn try_overlay(beneath: &Path) -> Result<(), host::HostError> {
+    let folder = beneath.join(format!(".harness-doctor-{}", std::process::id()));
+    let script = "set -e; trap 'rm -rf \"$1\"' EXIT; mkdir -p \"$1\"/l \"$1\"/u \"$1\"/w \"$1\"/m; \
+        mount -t overlay overlay -o lowerdir=\"$1\"/l,upperdir=\"$1\"/u,workdir=\"$1\"/w \"$1\"/m; umount \"$1\"/m";
+    let path = folder.to_string_lossy();
+    host::run(
+        "unshare",
+        &[
+            "--mount",
+            "--",
+            "/bin/sh",
+            "-c",
+            script,
+            "sh",
+            path.as_ref(),
+        ],
+        QUICK,
+    )
+    .map(drop)
+}
+
+fn cgroup() -> Check {
+    const NAME: &str = "cgroups";
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let has = |kind: &str| {
+        mounts
+            .lines()
+            .any(|line| line.split(' ').nth(2) == Some(kind))
+    };
+    match (has("cgroup"), has("cgroup2")) {
+        (false, true) => Check::pass(NAME, "version 2"),
+        (true, both) => {
+            let mixed = if both {
+                " with version 2 beside it"
+            } else {
+                ""
+            };
+            Check::pass(
+                NAME,
+                format!(
+                    "version 1{mixed}; systemd 256 and newer does not boot in a node, sshd does"
+                ),
+            )
+        }
+        (false, false) => Check::fail(
+            NAME,
+            "none are mounted",
+            "mount -t cgroup2 none /sys/fs/cgroup",
+        ),
+    }
+}
+
+fn uprobe() -> Check {
+    const NAME: &str = "uprobes";
+    match fs::read_to_string("/sys/bus/event_source/devices/uprobe/type") {
+        Ok(kind) => Check::pass(
+            NAME,
+            format!("performance monitoring unit of type {}", kind.trim()),
+        ),
+        Err(_) => Check::warn(
+            NAME,
+            "the kernel offers none, so crash points at a function's entry are not possible",
+            "take a kernel with CONFIG_UPROBE_EVENTS, and mount /sys",
+        ),
+    }
+}
+
+fn bpf() -> Check {
+    const NAME: &str = "bpf";
+    let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    if lockdown.contains("[confidentiality]") {
+        let mend = "boot without lockdown=confidentiality";
+        return Check::warn(
+            NAME,
+            "the kernel is locked down, so crash points are not possible",
+            mend,
+        );
+    }
+    if Path::new("/proc/sys/kernel/unprivileged_bpf_disabled").exists() {
+        return Check::pass(NAME, "the kernel has it");
+    }
+    Check::warn(
+        NAME,
+        "the kernel has none, so crash points are not possible",
+        "take a kernel with CONFIG_BPF_SYSCALL",
+    )
+}
+
+fn core_pattern() -> Check {
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
+    judge_core_pattern(pattern.trim())
+}
+
+/// The pattern is the machine's, and we never set it: only say where cores go.
+fn judge_core_pattern(pattern: &str) -> Check {
+    const NAME: &str = "core dumps";
+    const MEND: &str = "if you may change it: sysctl kernel.core_pattern=core (harness never does)";
+    match pattern.chars().next() {
+        None => Check::warn(
+            NAME,
+            "core_pattern is empty: cores are lost unless core_uses_pid is set",
+            MEND,
+        ),
+        Some('|') => {
+            let program = pattern[1..].split(' ').next().unwrap_or_default();
+            let detail = format!(
+                "cores go to {program} on this machine, not to the node's files; a run's verdict on cores will be unknown"
+            );
+            Check::warn(NAME, detail, MEND)
+        }
+        Some('/') if pattern.starts_with("/dev/null") => {
+            Check::warn(NAME, "cores are thrown away", MEND)
+        }
+        Some('/') => Check::pass(NAME, format!("{pattern} in the node's own file system")),
+        Some(_) => Check::pass(NAME, format!("{pattern} in the process' working folder")),
+    }
+}
+
+fn core_limit() -> Check {
+    const NAME: &str = "core limit";
+    match rustix::process::getrlimit(rustix::process::Resource::Core).maximum {
+        None => Check::pass(NAME, "unlimited"),
+        Some(0) => Check::warn(
+            NAME,
+            "cores are forbidden to us and so to nodes",
+            "ulimit -Hc unlimited, in whatever starts harness",
+        ),
+        Some(limit) => Check::pass(NAME, format!("{} MiB", limit >> 20)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn core_patterns_that_lose_cores_warn() {
+        let table = [
+            ("core", Status::Pass),
+            ("core.%p", Status::Pass),
+            ("/var/crash/core.%p", Status::Pass),
+            ("", Status::Warn),
+            ("/dev/null", Status::Warn),
+            ("|/usr/lib/systemd/systemd-coredump %P %u", Status::Warn),
+        ];
+        for (pattern, status) in table {
+            assert_eq!(judge_core_pattern(pattern).status, status, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn modules_are_found_by_file_name() {
+        let line = "kernel/net/sched/sch_netem.ko.xz: kernel/lib/x.ko.xz";
+        assert!(names_module(line, "sch_netem"));
+        assert!(!names_module(line, "netem"));
+        assert!(!names_module(line, "x"));
+        assert!(names_module(
+            "kernel/net/netfilter/nf-tables.ko:",
+            "nf_tables"
+        ));
+    }
+}

@@ -1,0 +1,422 @@
+//! Doing it: faults injected into real nodes, journalled, watched and healed.
+//!
+//! 1. Before a fault is injected its heal is on disk; whoever has the ledger can heal ([`replay`]).
+//! 2. A fault counts only once it was *seen* to hold; one that was not is recorded as that.
+//! 3. Lanes run at the same time and compose: what one heals, another may still hold.
+//! 4. Cancelling ends waiting, not healing: each lane heals what it holds before it ends.
+//! 5. Healing is bounded in time. What did not answer is reported, never passed over.
+//! 6. A node without our marker is never touched.
+//!
+//! The use, in this order: [`Executor::prepare`] before the run begins (it refuses what cannot be
+//! done), [`Executor::run`] when load begins, [`Executor::final_heal`] whatever happened.
+
+mod each;
+mod journal;
+mod live;
+pub mod marker;
+mod network;
+mod one;
+mod ports;
+mod process;
+pub mod replay;
+mod report;
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+
+use harness_core::meta::Plan;
+use harness_lab::{Node, TransportError};
+use thiserror::Error;
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+use self::{
+    each::each,
+    journal::Journal,
+    network::{Network, has_table},
+    one::{Inner, Planned, cancelled},
+    process::Processes,
+    report::Undone,
+};
+pub use self::{
+    live::{InForce, Live, Stage},
+    ports::{Capabilities, Clock, Ledger, NemesisEvent, NemesisLog, SystemClock},
+    replay::{heal_everything, heal_ledger},
+    report::{Cause, FaultHeal, HealReport, NodeHeal, Trouble},
+};
+use crate::plan::{Kind, parse::parse_target};
+
+/// How long a lane tries to undo its fault before it gives up and leaves that to the final heal.
+pub const LANE_HEAL_LIMIT: Duration = Duration::from_secs(30);
+/// How long the final heal should be given.
+pub const FINAL_HEAL_LIMIT: Duration = Duration::from_secs(60);
+/// How long a node may take to answer before the run begins.
+const PREPARE_LIMIT: Duration = Duration::from_secs(30);
+
+/// What an executor works with.
+pub struct Setup {
+    /// The lab's nodes, in the order that the plan was made for.
+    pub nodes: Vec<Node>,
+    /// What the system can do.
+    pub can: Capabilities,
+    /// Where faults are journalled.
+    pub ledger: Arc<dyn Ledger>,
+    /// Where the nemesis' events go.
+    pub log: Arc<dyn NemesisLog>,
+    /// The times that are written down.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why a plan is refused before the run begins.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PrepareError {
+    /// The plan has words that are none.
+    #[error("fault {id} of the plan makes no sense ({detail})")]
+    Plan {
+        /// Its number in the plan.
+        id: u32,
+        /// Why.
+        detail: String,
+    },
+    /// The system lacks a capability.
+    #[error("{kind} cannot be had here: the system under test offers no {}", .missing.join(" and no "))]
+    Missing {
+        /// The fault's kind.
+        kind: Kind,
+        /// What is missing.
+        missing: Vec<&'static str>,
+    },
+    /// Two nodes behind one address cannot be cut from each other.
+    #[error(
+        "{first} and {second} have the same address {address}, so no partition can tell them apart"
+    )]
+    SharedAddress {
+        /// One node.
+        first: String,
+        /// The other.
+        second: String,
+        /// Their address.
+        address: IpAddr,
+    },
+    /// A node is not ours, or cannot be asked.
+    #[error(transparent)]
+    Node(#[from] TransportError),
+    /// A node did not answer.
+    #[error("{node} did not answer within {} s", PREPARE_LIMIT.as_secs())]
+    Silent {
+        /// The node's name.
+        node: String,
+    },
+    /// A node cannot be cut.
+    #[error("{node} cannot be partitioned ({detail}); it needs nftables and the right to use it")]
+    NoNft {
+        /// The node's name.
+        node: String,
+        /// What nft said.
+        detail: String,
+    },
+    /// A partition of an earlier run is still there.
+    #[error(
+        "{node} has a table inet harness left from an earlier run; `harness lab heal` removes it"
+    )]
+    LeftOver {
+        /// The node's name.
+        node: String,
+    },
+}
+
+/// A fault of the plan as done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Its number in the ledger.
+    pub fault: u32,
+    /// Its number in the plan.
+    pub planned: u32,
+    /// Its kind.
+    pub kind: Kind,
+    /// Whether it was seen to hold.
+    pub observed: bool,
+    /// Whether its lane saw it undone. If not, the final heal tries again.
+    pub healed: bool,
+}
+
+/// A fault of the plan that was not begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its number in the plan.
+    pub planned: u32,
+    /// Why.
+    pub reason: String,
+}
+
+/// What became of a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What was begun, by number in the ledger.
+    pub done: Vec<Done>,
+    /// What was not, by number in the plan.
+    pub skipped: Vec<Skipped>,
+    /// What went wrong with the harness itself: exit code 255.
+    pub problems: Vec<String>,
+}
+
+/// Injects and heals the faults of one run.
+pub struct Executor {
+    inner: Arc<Inner>,
+    lanes: BTreeMap<u32, Vec<Planned>>,
+}
+
+impl Executor {
+    /// Checks that the plan can be done on these nodes, without changing anything on them.
+    ///
+    /// # Errors
+    /// If it cannot; the first thing that stands in the way, with its mend.
+    pub async fn prepare(setup: Setup, plan: &Plan) -> Result<Self, PrepareError> {
+        let lanes = read_plan(plan, setup.nodes.len())?;
+        let kinds: Vec<Kind> = lanes
+            .values()
+            .flatten()
+            .map(|planned| planned.kind)
+            .collect();
+        for kind in &kinds {
+            let missing = setup.can.missing(*kind);
+            if !missing.is_empty() {
+                return Err(PrepareError::Missing {
+                    kind: *kind,
+                    missing,
+                });
+            }
+        }
+        let cuts = kinds.contains(&Kind::Partition);
+        if cuts {
+            check_addresses(&setup.nodes)?;
+        }
+        if !kinds.is_empty() {
+            check_nodes(&setup.nodes, cuts).await?;
+        }
+        let network = Network::new(setup.nodes.clone());
+        let processes = Processes::new(setup.nodes.clone(), setup.can.clone());
+        let journal = Journal::new(setup.ledger, setup.log, setup.clock);
+        let inner = Inner::new(setup.nodes, network, processes, setup.can.leader, journal);
+        Ok(Self {
+            inner: Arc::new(inner),
+            lanes,
+        })
+    }
+
+    /// The faults in force, for whoever shows progress.
+    #[must_use]
+    pub fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.inner.live)
+    }
+
+    /// Does the plan; load time 0 is the instant of this call. Returns when every lane is through or,
+    /// once `cancel` holds true, when every lane has healed what it holds. It may be dropped, too:
+    /// then everything is left to [`Self::final_heal`], which must be called in any case.
+    pub async fn run(&self, cancel: watch::Receiver<bool>) -> Outcome {
+        let began = Instant::now();
+        let mut running = JoinSet::new();
+        for faults in self.lanes.values() {
+            let inner = Arc::clone(&self.inner);
+            running.spawn(run_lane(inner, faults.clone(), began, cancel.clone()));
+        }
+        let mut outcome = Outcome::default();
+        while let Some(ended) = running.join_next().await {
+            match ended {
+                Ok(lane) => {
+                    outcome.done.extend(lane.done);
+                    outcome.skipped.extend(lane.skipped);
+                }
+                Err(error) => outcome
+                    .problems
+                    .push(format!("a lane of faults broke off: {error}")),
+            }
+        }
+        outcome.done.sort_by_key(|done| done.fault);
+        outcome.skipped.sort_by_key(|skipped| skipped.planned);
+        outcome.problems.extend(self.inner.journal.take_problems());
+        outcome
+    }
+
+    /// Undoes everything that is still open, and returns within about `limit` even if nodes do not
+    /// answer. Call it after [`Self::run`] has returned or was dropped; it may be called again. From its
+    /// first call on nothing is injected any more.
+    pub async fn final_heal(&self, limit: Duration) -> HealReport {
+        self.inner.network.close();
+        self.inner.processes.close();
+        let deadline = Instant::now() + limit;
+        let mut healing = JoinSet::new();
+        for fault in self.inner.open() {
+            let inner = Arc::clone(&self.inner);
+            healing.spawn(async move {
+                let undone = inner.heal(&fault, deadline).await;
+                (fault.head.clone(), undone)
+            });
+        }
+        let mut report = HealReport::default();
+        while let Some(ended) = healing.join_next().await {
+            match ended {
+                Ok((head, undone)) => {
+                    report.add(&undone);
+                    report.faults.push(FaultHeal {
+                        fault: head.id,
+                        kind: head.kind.to_string(),
+                        label: head.label,
+                        healed: undone.troubles.is_empty(),
+                    });
+                }
+                Err(error) => report.problems.push(format!("a heal broke off: {error}")),
+            }
+        }
+        let late: Undone = self.inner.processes.restart_late_stops(deadline).await;
+        report.add(&late);
+        report.faults.sort_by_key(|fault| fault.fault);
+        report.nodes.sort_by(|a, b| a.node.cmp(&b.node));
+        report.problems.extend(self.inner.journal.take_problems());
+        report
+    }
+}
+
+/// Reads the words of a plan, by lane, each lane in the order of time.
+fn read_plan(plan: &Plan, nodes: usize) -> Result<BTreeMap<u32, Vec<Planned>>, PrepareError> {
+    let mut lanes: BTreeMap<u32, Vec<Planned>> = BTreeMap::new();
+    for fault in &plan.faults {
+        let error = |detail: String| PrepareError::Plan {
+            id: fault.id,
+            detail,
+        };
+        let kind = Kind::from_word(&fault.kind)
+            .ok_or_else(|| error(format!("no fault is called {:?}", fault.kind)))?;
+        let target = parse_target(kind, &fault.target).map_err(|e| error(e.to_string()))?;
+        if fault.order.len() != nodes {
+            let planned = fault.order.len();
+            return Err(error(format!(
+                "it is for {planned} nodes, and there are {nodes}"
+            )));
+        }
+        lanes.entry(fault.lane).or_default().push(Planned {
+            fault: fault.clone(),
+            kind,
+            target,
+        });
+    }
+    for lane in lanes.values_mut() {
+        lane.sort_by_key(|planned| planned.fault.inject_ms);
+    }
+    Ok(lanes)
+}
+
+fn check_addresses(nodes: &[Node]) -> Result<(), PrepareError> {
+    for (at, node) in nodes.iter().enumerate() {
+        if let Some(other) = nodes[..at]
+            .iter()
+            .find(|other| other.address == node.address)
+        {
+            return Err(PrepareError::SharedAddress {
+                first: other.name.to_string(),
+                second: node.name.to_string(),
+                address: node.address,
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn check_nodes(nodes: &[Node], cuts: bool) -> Result<(), PrepareError> {
+    let jobs = nodes.iter().map(|node| {
+        let checked = node.clone();
+        (node, async move { check_node(&checked, cuts).await })
+    });
+    for (node, answer) in each(jobs, Instant::now() + PREPARE_LIMIT).await {
+        answer.unwrap_or_else(|| {
+            Err(PrepareError::Silent {
+                node: node.name.to_string(),
+            })
+        })?;
+    }
+    Ok(())
+}
+
+async fn check_node(node: &Node, cuts: bool) -> Result<(), PrepareError> {
+    marker::assert_ours(node).await?;
+    if !cuts {
+        return Ok(());
+    }
+    let name = node.name.to_string();
+    match has_table(node).await {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(PrepareError::LeftOver { node: name }),
+        Err(trouble) => Err(PrepareError::NoNft {
+            node: name,
+            detail: trouble.text,
+        }),
+    }
+}
+
+/// Why a lane begins no more faults.
+const INTERRUPTED: &str = "the run was interrupted";
+
+async fn run_lane(
+    inner: Arc<Inner>,
+    faults: Vec<Planned>,
+    began: Instant,
+    mut cancel: watch::Receiver<bool>,
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut stop: Option<String> = None;
+    for planned in &faults {
+        let at = |ms: u64| began + Duration::from_millis(ms);
+        if stop.is_none() && !wait(at(planned.fault.inject_ms), &mut cancel).await {
+            stop = Some(INTERRUPTED.to_owned());
+        }
+        if let Some(reason) = &stop {
+            outcome.skipped.push(Skipped {
+                planned: planned.fault.id,
+                reason: reason.clone(),
+            });
+            continue;
+        }
+        let (fault, observed) = match inner.inject(planned, &mut cancel).await {
+            Ok(injected) => injected,
+            Err(error) => {
+                let reason = format!("the ledger cannot be written: {error}");
+                inner.journal.problem(reason.clone());
+                outcome.skipped.push(Skipped {
+                    planned: planned.fault.id,
+                    reason: reason.clone(),
+                });
+                stop = Some(reason);
+                continue;
+            }
+        };
+        if !wait(at(planned.fault.heal_ms), &mut cancel).await {
+            stop = Some(INTERRUPTED.to_owned());
+        }
+        let undone = inner.heal(&fault, Instant::now() + LANE_HEAL_LIMIT).await;
+        let healed = undone.troubles.is_empty();
+        if !healed {
+            // On top of a fault that is stuck, another one of the lane would overlap it.
+            stop = stop.or(Some(format!("fault {} could not be healed", fault.head.id)));
+        }
+        outcome.done.push(Done {
+            fault: fault.head.id,
+            planned: planned.fault.id,
+            kind: planned.kind,
+            observed,
+            healed,
+        });
+    }
+    outcome
+}
+
+/// Waits for an instant; false if it was cancelled before.
+async fn wait(until: Instant, cancel: &mut watch::Receiver<bool>) -> bool {
+    tokio::select! {
+        biased;
+        () = cancelled(cancel) => false,
+        () = sleep_until(until) => true,
+    }
+}

@@ -1,0 +1,305 @@
+//! The life of one fault: intend, ask, observe; ask to heal, see it healed.
+//!
+//! 1. Its heal is on disk before a node is told anything; if the ledger cannot be written, nothing
+//!    is injected.
+//! 2. From before its intent until it is seen healed it is in the list of open faults, so that
+//!    whoever heals at the end finds it, wherever this was given up.
+//! 3. A fault that means nobody is in the ledger too, as not observed.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use harness_core::{
+    fault::{Evidence, Heal, Step},
+    meta::PlannedFault,
+};
+use harness_lab::{Leader, Node};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout_at},
+};
+
+use super::{
+    journal::{Head, Journal},
+    live::{InForce, Live, Stage},
+    network::Network,
+    process::Processes,
+    report::{Undone, reason},
+};
+use crate::plan::{Effect, Facts, Kind, Resolved, Target, nft, resolve};
+
+/// How long to wait for somebody to lead, or for somebody to say who votes, before falling back.
+const LEADER_LIMIT: Duration = Duration::from_secs(3);
+/// How long between two questions who leads.
+const LEADER_PAUSE: Duration = Duration::from_millis(250);
+
+/// A fault of the plan with its words read.
+#[derive(Clone, Debug)]
+pub(super) struct Planned {
+    pub(super) fault: PlannedFault,
+    pub(super) kind: Kind,
+    pub(super) target: Target,
+}
+
+/// A fault that is in force, or may be.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) head: Head,
+    effect: Effect,
+}
+
+/// What one fault works with; shared by the lanes.
+pub(super) struct Inner {
+    pub(super) nodes: Vec<Node>,
+    pub(super) names: Vec<String>,
+    pub(super) network: Arc<Network>,
+    pub(super) processes: Arc<Processes>,
+    pub(super) leader: Option<Arc<dyn Leader>>,
+    pub(super) journal: Journal,
+    pub(super) live: Arc<Live>,
+    open: Mutex<BTreeMap<u32, Arc<Fault>>>,
+    last_id: AtomicU32,
+}
+
+/// Waits until somebody cancels; for ever if nobody can any more.
+pub(super) async fn cancelled(cancel: &mut watch::Receiver<bool>) {
+    if cancel.wait_for(|cancelled| *cancelled).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+impl Inner {
+    pub(super) fn new(
+        nodes: Vec<Node>,
+        network: Arc<Network>,
+        processes: Arc<Processes>,
+        leader: Option<Arc<dyn Leader>>,
+        journal: Journal,
+    ) -> Self {
+        Self {
+            names: nodes.iter().map(|node| node.name.to_string()).collect(),
+            nodes,
+            network,
+            processes,
+            leader,
+            journal,
+            live: Arc::default(),
+            open: Mutex::default(),
+            last_id: AtomicU32::new(0),
+        }
+    }
+
+    /// The faults that somebody must still undo.
+    pub(super) fn open(&self) -> Vec<Arc<Fault>> {
+        self.lock_open().values().cloned().collect()
+    }
+
+    fn lock_open(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<Fault>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Injects a fault and says whether it was seen to hold. Once cancelled, it does not wait to see it.
+    pub(super) async fn inject(
+        &self,
+        planned: &Planned,
+        cancel: &mut watch::Receiver<bool>,
+    ) -> io::Result<(Arc<Fault>, bool)> {
+        let resolved = self.resolve(planned).await;
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let resolved = match resolved {
+            Ok(resolved) => resolved,
+            Err(why) => return self.record_nobody(id, planned, why).await,
+        };
+        let fault = self.open_fault(id, planned.kind, resolved);
+        let intend = Step::Intend {
+            kind: planned.kind.to_string(),
+            label: fault.head.label.clone(),
+            nodes: fault.head.nodes.clone(),
+            planned: Some(planned.fault.id),
+            heals: self.heals(&fault),
+        };
+        if let Err(error) = self.journal.write(&fault.head, intend).await {
+            self.close(id);
+            return Err(error);
+        }
+        self.journal.note(&fault.head, Step::Asked).await;
+        let seen = tokio::select! {
+            seen = self.strike(&fault) => seen,
+            () = cancelled(cancel) => Err("the run was interrupted before it was seen to hold".to_owned()),
+        };
+        let holds = seen.is_ok();
+        let (step, stage) = match seen {
+            Ok(evidence) => (Step::Observed { evidence }, Stage::Holding),
+            Err(reason) => (Step::NotObserved { reason }, Stage::Unseen),
+        };
+        self.live.stage(id, stage);
+        self.journal.note(&fault.head, step).await;
+        Ok((fault, holds))
+    }
+
+    async fn resolve(&self, planned: &Planned) -> Result<Resolved, String> {
+        let target = &planned.target;
+        let deadline = Instant::now() + LEADER_LIMIT;
+        let place = |node: &Node| {
+            self.names
+                .iter()
+                .position(|name| node.name.as_str() == name)
+        };
+        let (mut leader, mut voters) = (None, None);
+        if let Some(knows) = &self.leader {
+            if target.needs_leader() {
+                let found = until(deadline, || knows.leader(&self.nodes)).await;
+                leader = found.as_ref().and_then(place);
+            }
+            if target.needs_voters() && leader.is_none() {
+                // Who leads may have taken all the time; one more question is allowed.
+                let deadline = deadline.max(Instant::now() + LEADER_PAUSE);
+                let found = until(deadline, || knows.voters(&self.nodes)).await;
+                voters = found.map(|found| found.iter().filter_map(place).collect::<Vec<_>>());
+            }
+        }
+        let facts = Facts {
+            nodes: &self.names,
+            leader,
+            voters: voters.as_deref(),
+        };
+        resolve(planned.kind, target, &planned.fault.order, &facts).map_err(|e| e.to_string())
+    }
+
+    /// Law 3.
+    async fn record_nobody(
+        &self,
+        id: u32,
+        planned: &Planned,
+        why: String,
+    ) -> io::Result<(Arc<Fault>, bool)> {
+        let head = Head {
+            id,
+            kind: planned.kind,
+            label: format!("{} {}: nobody", planned.kind, planned.target),
+            nodes: Vec::new(),
+        };
+        let intend = Step::Intend {
+            kind: planned.kind.to_string(),
+            label: head.label.clone(),
+            nodes: Vec::new(),
+            planned: Some(planned.fault.id),
+            heals: Vec::new(),
+        };
+        self.journal.write(&head, intend).await?;
+        self.journal
+            .note(&head, Step::NotObserved { reason: why })
+            .await;
+        let effect = Effect::Nodes(Vec::new());
+        Ok((Arc::new(Fault { head, effect }), false))
+    }
+
+    fn open_fault(&self, id: u32, kind: Kind, resolved: Resolved) -> Arc<Fault> {
+        let fault = Arc::new(Fault {
+            head: Head {
+                id,
+                kind,
+                label: resolved.label,
+                nodes: resolved
+                    .nodes
+                    .iter()
+                    .map(|at| self.names[*at].clone())
+                    .collect(),
+            },
+            effect: resolved.effect,
+        });
+        self.lock_open().insert(id, Arc::clone(&fault));
+        self.live.enter(InForce {
+            fault: id,
+            kind,
+            label: fault.head.label.clone(),
+            since_ns: self.journal.run_ns(),
+            stage: Stage::Injecting,
+        });
+        fault
+    }
+
+    fn close(&self, id: u32) {
+        self.lock_open().remove(&id);
+        self.live.leave(id);
+    }
+
+    fn heals(&self, fault: &Fault) -> Vec<Heal> {
+        match &fault.effect {
+            Effect::Cut(cut) => {
+                let heal = |node: usize| Heal {
+                    node: self.names[node].clone(),
+                    script: nft::HEAL.to_owned(),
+                };
+                cut.nodes().into_iter().map(heal).collect()
+            }
+            Effect::Nodes(nodes) => self.processes.heals(fault.head.kind, nodes),
+        }
+    }
+
+    async fn strike(&self, fault: &Fault) -> Result<Vec<Evidence>, String> {
+        match &fault.effect {
+            Effect::Cut(cut) => match self.network.inject(fault.head.id, cut).await.as_slice() {
+                [] => self.network.observe(cut).await,
+                troubles => Err(reason(troubles)),
+            },
+            Effect::Nodes(nodes) => {
+                let (id, kind) = (fault.head.id, fault.head.kind);
+                self.processes.inject(id, kind, nodes).await
+            }
+        }
+    }
+
+    /// Undoes a fault and waits until that is seen, until the deadline. Can be called again if it failed.
+    pub(super) async fn heal(&self, fault: &Fault, deadline: Instant) -> Undone {
+        let id = fault.head.id;
+        self.live.stage(id, Stage::Healing);
+        self.journal.note(&fault.head, Step::HealAsked).await;
+        let undone = match &fault.effect {
+            Effect::Cut(cut) => self.network.heal(id, cut, deadline).await,
+            Effect::Nodes(nodes) => {
+                self.processes
+                    .heal(id, fault.head.kind, nodes, deadline)
+                    .await
+            }
+        };
+        if undone.troubles.is_empty() {
+            let evidence = undone.evidence.clone();
+            self.journal
+                .note(&fault.head, Step::Healed { evidence })
+                .await;
+            self.close(id);
+        } else {
+            let reason = reason(&undone.troubles);
+            tracing::warn!(fault = id, %reason, "healing failed");
+            self.live.stage(id, Stage::Stuck);
+            self.journal
+                .note(&fault.head, Step::HealFailed { reason })
+                .await;
+        }
+        undone
+    }
+}
+
+/// Asks again and again until there is an answer; none at the deadline.
+async fn until<T, F: Future<Output = Option<T>>>(
+    deadline: Instant,
+    ask: impl Fn() -> F,
+) -> Option<T> {
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            sleep(LEADER_PAUSE).await;
+        }
+    };
+    timeout_at(deadline, asking).await.ok()
+}

@@ -1,0 +1,132 @@
+//! What the executor is given: the journal, the history, the clock, and what the system can do.
+//!
+//! The run store implements [`Ledger`], the recorder [`NemesisLog`]; the nemesis knows neither.
+
+use std::{
+    fmt, io,
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use harness_core::{
+    event::{EventType, OpError},
+    fault::LedgerLine,
+};
+use harness_lab::{Kill, Leader, Pause, Start, Stop};
+use serde_json::Value;
+
+use crate::plan::Kind;
+
+/// Where faults are journalled.
+pub trait Ledger: Send + Sync {
+    /// Appends a line and returns once it is on disk (fsync). Blocks; the executor calls it where that is allowed.
+    ///
+    /// # Errors
+    /// If it may not be on disk. An intent that is not on disk is not acted upon.
+    fn append(&self, line: &LedgerLine) -> io::Result<()>;
+}
+
+/// The times that are written down. Waiting is tokio's matter.
+pub trait Clock: Send + Sync {
+    /// Nanoseconds since the run began, monotonic.
+    fn run_ns(&self) -> u64;
+
+    /// Nanoseconds since 1970.
+    fn wall_ns(&self) -> u64;
+}
+
+/// The machine's clocks; the run began when it was made, or at the instant that was given.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock {
+    began: Instant,
+}
+
+impl SystemClock {
+    /// For a run that began at that instant.
+    #[must_use]
+    pub fn since(began: Instant) -> Self {
+        Self { began }
+    }
+}
+
+impl Clock for SystemClock {
+    fn run_ns(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn wall_ns(&self) -> u64 {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+        // A clock before 1970 is broken, and wall times are only for people.
+        since_1970.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+/// An event of the nemesis for the history. The recorder adds index, time and `Process::Nemesis`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NemesisEvent {
+    /// Always [`EventType::Info`]: lanes overlap, so that pairs of invoke and completion would not nest.
+    pub event_type: EventType,
+    /// The fault's kind, such as `partition`.
+    pub f: String,
+    /// `{"fault":1,"step":"observed","label":"partition leader: n2 | n1 n3","nodes":["n2"]}`.
+    pub value: Value,
+    /// What went wrong: kind `not-observed` or `heal-failed`.
+    pub error: Option<OpError>,
+}
+
+/// Where the nemesis' events go.
+pub trait NemesisLog: Send + Sync {
+    /// Records one, with the time of this call. Must not block.
+    fn record(&self, event: NemesisEvent);
+}
+
+/// What a system can do. A fault whose capability is missing is refused before the run begins.
+#[derive(Clone, Default)]
+pub struct Capabilities {
+    /// Starting.
+    pub start: Option<Arc<dyn Start>>,
+    /// Stopping gracefully.
+    pub stop: Option<Arc<dyn Stop>>,
+    /// Killing.
+    pub kill: Option<Arc<dyn Kill>>,
+    /// Freezing.
+    pub pause: Option<Arc<dyn Pause>>,
+    /// Knowing who leads and votes. Without it, targets fall back as `plan::resolve` says.
+    pub leader: Option<Arc<dyn Leader>>,
+}
+
+impl Capabilities {
+    /// What is missing for a kind of fault.
+    #[must_use]
+    pub fn missing(&self, kind: Kind) -> Vec<&'static str> {
+        let needs = match kind {
+            Kind::Partition => vec![],
+            Kind::Kill => vec![
+                ("kill", self.kill.is_some()),
+                ("start", self.start.is_some()),
+            ],
+            Kind::Stop => vec![
+                ("stop", self.stop.is_some()),
+                ("start", self.start.is_some()),
+            ],
+            Kind::Pause => vec![("pause", self.pause.is_some())],
+        };
+        needs
+            .into_iter()
+            .filter(|(_, there)| !there)
+            .map(|(what, _)| what)
+            .collect()
+    }
+}
+
+impl fmt::Debug for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Capabilities")
+            .field("start", &self.start.is_some())
+            .field("stop", &self.stop.is_some())
+            .field("kill", &self.kill.is_some())
+            .field("pause", &self.pause.is_some())
+            .field("leader", &self.leader.is_some())
+            .finish()
+    }
+}

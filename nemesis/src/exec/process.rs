@@ -1,0 +1,314 @@
+//! Striking the system's process on a node, and bringing it back.
+//!
+//! Faults of several lanes may want the same node down or frozen. Each holds the node until it
+//! is healed, and the node comes back when the last one lets go:
+//! - kill and stop hold it down, pause holds it frozen;
+//! - a process that is frozen does not act upon SIGTERM until it goes on, perhaps after our heal
+//!   has looked: stopping what another fault holds frozen is refused and recorded.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use harness_core::fault::{Evidence, Heal};
+use harness_lab::{
+    Node,
+    capability::{CapabilityError, Seen},
+};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{
+    each::each,
+    network::CLOSED,
+    ports::Capabilities,
+    report::{Cause, Trouble, Undone, with_sources},
+};
+use crate::plan::Kind;
+
+/// A capability ends by itself well before this; if it does not, the node is let go.
+const ACTION_LIMIT: Duration = Duration::from_secs(120);
+/// How long to wait before trying again to bring a process back on a node that did not answer.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How long after an unanswered SIGTERM to look again whether the process is still there.
+const LATE_STOP_PAUSE: Duration = Duration::from_secs(2);
+
+/// Who holds a node's process.
+#[derive(Default)]
+struct Holds {
+    down: BTreeSet<u32>,
+    frozen: BTreeSet<u32>,
+    /// A SIGTERM was sent and its process was not seen to go: it may go later.
+    late_stop: bool,
+}
+
+/// What striking one node came to.
+enum Struck {
+    Seen(String),
+    /// Nothing to strike, or another fault has it already.
+    Already(String),
+    Failed(String),
+}
+
+/// The system's processes, with who holds them.
+pub(super) struct Processes {
+    nodes: Vec<Node>,
+    can: Capabilities,
+    /// One for each node; held while its process is acted on.
+    holds: Vec<Mutex<Holds>>,
+    /// Set once the final heal has begun. It takes each node's lock after that, so a strike that comes
+    /// later sees it, and one that came earlier is healed.
+    closed: AtomicBool,
+}
+
+impl Processes {
+    pub(super) fn new(nodes: Vec<Node>, can: Capabilities) -> Arc<Self> {
+        Arc::new(Self {
+            holds: nodes.iter().map(|_| Mutex::default()).collect(),
+            nodes,
+            can,
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// From now on nothing is struck any more.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// The scripts that undo it without us.
+    pub(super) fn heals(&self, kind: Kind, nodes: &[usize]) -> Vec<Heal> {
+        let script = |node: &Node| match kind {
+            Kind::Kill | Kind::Stop => self.can.start.as_ref().map(|can| can.start_script(node)),
+            Kind::Pause => self.can.pause.as_ref().map(|can| can.resume_script(node)),
+            Kind::Partition => None,
+        };
+        let heal = |at: &usize| {
+            let node = &self.nodes[*at];
+            let node_name = node.name.to_string();
+            script(node).map(|script| Heal {
+                node: node_name,
+                script,
+            })
+        };
+        nodes.iter().filter_map(heal).collect()
+    }
+
+    /// Strikes all of them at once. What was seen, or why it does not count.
+    pub(super) async fn inject(
+        self: &Arc<Self>,
+        fault: u32,
+        kind: Kind,
+        nodes: &[usize],
+    ) -> Result<Vec<Evidence>, String> {
+        let jobs = nodes.iter().map(|node| {
+            let (processes, node) = (Arc::clone(self), *node);
+            (
+                node,
+                async move { processes.strike(node, kind, fault).await },
+            )
+        });
+        let (mut evidence, mut failures, mut seen) = (Vec::new(), Vec::new(), 0);
+        for (node, answer) in each(jobs, Instant::now() + ACTION_LIMIT).await {
+            let name = self.nodes[node].name.to_string();
+            match answer {
+                Some(Struck::Seen(text)) => {
+                    seen += 1;
+                    evidence.push(Evidence { node: name, text });
+                }
+                Some(Struck::Already(text)) => evidence.push(Evidence { node: name, text }),
+                Some(Struck::Failed(text)) => failures.push(format!("{name}: {text}")),
+                None => failures.push(format!(
+                    "{name}: no answer within {} s",
+                    ACTION_LIMIT.as_secs()
+                )),
+            }
+        }
+        if failures.is_empty() && seen > 0 {
+            return Ok(evidence);
+        }
+        failures.extend(evidence.iter().map(|e| format!("{}: {}", e.node, e.text)));
+        Err(failures.join("; "))
+    }
+
+    async fn strike(&self, at: usize, kind: Kind, fault: u32) -> Struck {
+        let mut holds = self.holds[at].lock().await;
+        if self.closed.load(Ordering::SeqCst) {
+            return Struck::Failed(CLOSED.to_owned());
+        }
+        let down_by = holds.down.first().copied();
+        let frozen_by = holds.frozen.first().copied();
+        match kind {
+            Kind::Kill | Kind::Stop => holds.down.insert(fault),
+            Kind::Pause => holds.frozen.insert(fault),
+            Kind::Partition => false,
+        };
+        match (kind, down_by, frozen_by) {
+            (_, Some(other), _) => {
+                return Struck::Already(format!("is down already, by fault {other}"));
+            }
+            (Kind::Pause, _, Some(other)) => {
+                return Struck::Already(format!("is paused already, by fault {other}"));
+            }
+            (Kind::Stop, _, Some(other)) => {
+                return Struck::Failed(format!(
+                    "is paused by fault {other}, and a process in state T does not act upon SIGTERM"
+                ));
+            }
+            _ => {}
+        }
+        match timeout(ACTION_LIMIT, self.act(at, kind)).await {
+            Ok(Some(Ok(seen))) if seen.pid.is_some() => Struck::Seen(seen.detail),
+            Ok(Some(Ok(seen))) => {
+                Struck::Already(format!("no process to strike ({})", seen.detail))
+            }
+            Ok(Some(Err(error))) => {
+                holds.late_stop |= kind == Kind::Stop;
+                Struck::Failed(with_sources(&error))
+            }
+            Ok(None) => Struck::Failed(format!("the system offers no {kind}")),
+            Err(_) => {
+                holds.late_stop |= kind == Kind::Stop;
+                Struck::Failed(format!(
+                    "{kind} did not end within {} s",
+                    ACTION_LIMIT.as_secs()
+                ))
+            }
+        }
+    }
+
+    async fn act(&self, at: usize, kind: Kind) -> Option<Result<Seen, CapabilityError>> {
+        let node = &self.nodes[at];
+        match kind {
+            Kind::Kill => Some(self.can.kill.as_ref()?.kill(node).await),
+            Kind::Stop => Some(self.can.stop.as_ref()?.stop(node).await),
+            Kind::Pause => Some(self.can.pause.as_ref()?.pause(node).await),
+            Kind::Partition => None,
+        }
+    }
+
+    /// Lets go of all of them at once, and brings back those that nobody holds any more.
+    pub(super) async fn heal(
+        self: &Arc<Self>,
+        fault: u32,
+        kind: Kind,
+        nodes: &[usize],
+        deadline: Instant,
+    ) -> Undone {
+        let jobs = nodes.iter().map(|node| {
+            let (processes, node) = (Arc::clone(self), *node);
+            (node, async move {
+                processes.release(node, kind, fault, deadline).await
+            })
+        });
+        let mut undone = Undone::default();
+        for (node, answer) in each(jobs, deadline).await {
+            let name = self.nodes[node].name.as_str();
+            match answer {
+                Some(Ok(text)) => undone.saw(name, text),
+                Some(Err(trouble)) => undone.troubles.push(trouble),
+                None => undone
+                    .troubles
+                    .push(Trouble::lab(name, "no answer in time")),
+            }
+        }
+        undone
+    }
+
+    async fn release(
+        &self,
+        at: usize,
+        kind: Kind,
+        fault: u32,
+        deadline: Instant,
+    ) -> Result<String, Trouble> {
+        let mut holds = self.holds[at].lock().await;
+        let held_by = match kind {
+            Kind::Pause => {
+                holds.frozen.remove(&fault);
+                holds
+                    .frozen
+                    .first()
+                    .map(|other| format!("is left paused, by fault {other}"))
+            }
+            _ => {
+                holds.down.remove(&fault);
+                holds
+                    .down
+                    .first()
+                    .map(|other| format!("is left down, by fault {other}"))
+            }
+        };
+        if let Some(held) = held_by {
+            return Ok(held);
+        }
+        loop {
+            match self.bring_back(at, kind).await {
+                Err(trouble)
+                    if trouble.cause == Cause::Lab && Instant::now() + RETRY_PAUSE < deadline =>
+                {
+                    sleep(RETRY_PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn bring_back(&self, at: usize, kind: Kind) -> Result<String, Trouble> {
+        let node = &self.nodes[at];
+        let name = node.name.as_str();
+        let action = async {
+            match kind {
+                Kind::Pause => Some(self.can.pause.as_ref()?.resume(node).await),
+                _ => Some(self.can.start.as_ref()?.start(node).await),
+            }
+        };
+        match timeout(ACTION_LIMIT, action).await {
+            Ok(Some(Ok(seen))) => Ok(seen.detail),
+            Ok(Some(Err(error))) => Err(Trouble::capability(name, &error)),
+            Ok(None) => Err(Trouble::lab(name, "the system offers no way back")),
+            Err(_) => Err(Trouble::lab(
+                name,
+                format!("no way back within {} s", ACTION_LIMIT.as_secs()),
+            )),
+        }
+    }
+
+    /// Starts again what stopped later than its stop was given up on. Call it when nothing is held any more.
+    pub(super) async fn restart_late_stops(self: &Arc<Self>, deadline: Instant) -> Undone {
+        let mut jobs = Vec::new();
+        for (at, holds) in self.holds.iter().enumerate() {
+            // A lock that is held now belongs to an action that does not end; it is reported already.
+            let late = holds
+                .try_lock()
+                .is_ok_and(|mut holds| std::mem::take(&mut holds.late_stop));
+            if late {
+                let processes = Arc::clone(self);
+                jobs.push((at, async move {
+                    sleep(LATE_STOP_PAUSE).await;
+                    let _holds = processes.holds[at].lock().await;
+                    processes.bring_back(at, Kind::Stop).await
+                }));
+            }
+        }
+        let mut undone = Undone::default();
+        for (at, answer) in each(jobs, deadline).await {
+            let name = self.nodes[at].name.as_str();
+            match answer {
+                Some(Ok(text)) => undone.saw(name, text),
+                Some(Err(trouble)) => undone.troubles.push(trouble),
+                None => undone
+                    .troubles
+                    .push(Trouble::lab(name, "no answer in time")),
+            }
+        }
+        undone
+    }
+}

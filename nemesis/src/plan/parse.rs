@@ -1,0 +1,437 @@
+//! Reading `--nemesis`.
+//!
+//! The grammar; a value has no white space except around its parts:
+//!
+//! ```text
+//! nemesis = "none" | part { "," part }
+//! part    = kind [ ":" target ]             without a target: random
+//! kind    = "partition" | "kill" | "stop" | "pause"
+//! target  = word | group { "|" group }      several groups: partition only
+//! word    = one of Kind::words, such as "leader" or "nodes:majority"
+//! group   = node { "+" node }
+//! node    = a name without any of  , : | + =  and white space
+//! ```
+//!
+//! A comma always separates faults, never nodes: `partition:n1+n2|n3+n4+n5,kill:leader`.
+//! Words win over nodes of the same name. Whether nodes exist is known only once there is a
+//! lab, so [`check_nodes`] is a second step; a mistyped word is found there, as a node that
+//! does not exist.
+
+use thiserror::Error;
+
+use super::{
+    suggest::nearest,
+    target::{Kind, Lane, Selector, Target},
+};
+
+/// Most parts that one `--nemesis` may have.
+pub const MAX_LANES: usize = 16;
+/// What separates names, and so cannot be in one.
+const RESERVED: [char; 5] = [',', ':', '|', '+', '='];
+
+/// What is wrong with a value of `--nemesis`. Each message names the part and what is possible.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ParseError {
+    /// Nothing between two commas, or nothing at all.
+    #[error(
+        "part {number} of the nemesis {value:?} is empty; write one of {possible}, or several joined by commas"
+    )]
+    EmptyPart {
+        /// The whole value.
+        value: String,
+        /// Which part, from 1.
+        number: usize,
+        /// What may stand there.
+        possible: String,
+    },
+    /// More than [`MAX_LANES`] parts.
+    #[error("the nemesis has {parts} parts, and at most {MAX_LANES} are possible")]
+    TooMany {
+        /// How many it has.
+        parts: usize,
+    },
+    /// `none` and something else.
+    #[error(
+        "the nemesis {value:?} asks for none and for some; write `none` alone, or leave it out"
+    )]
+    NoneAndSome {
+        /// The whole value.
+        value: String,
+    },
+    /// A kind that does not exist.
+    #[error("no fault is called {word:?} (in {part:?}){hint}; there are {possible}")]
+    UnknownKind {
+        /// What was written.
+        word: String,
+        /// Where.
+        part: String,
+        /// `; did you mean …?`, or nothing.
+        hint: String,
+        /// What may stand there.
+        possible: String,
+    },
+    /// A target that this kind cannot have, or that nobody can.
+    #[error("{kind} cannot have the target {target:?} ({reason}){hint}; targets are {possible}")]
+    BadTarget {
+        /// The kind.
+        kind: Kind,
+        /// What was written.
+        target: String,
+        /// Why not.
+        reason: String,
+        /// `; did you mean …?`, or nothing.
+        hint: String,
+        /// What may stand there.
+        possible: String,
+    },
+    /// A word that is neither a target nor a node of the lab.
+    #[error(
+        "{word:?} (in {part:?}) is neither a target of {kind} nor a node{hint}; targets are {possible}; nodes are {nodes}"
+    )]
+    UnknownNode {
+        /// What was written.
+        word: String,
+        /// Where.
+        part: String,
+        /// The kind.
+        kind: Kind,
+        /// `; did you mean …?`, or nothing.
+        hint: String,
+        /// Which words may stand there.
+        possible: String,
+        /// Which nodes may stand there.
+        nodes: String,
+    },
+    /// The lab has too few nodes for that target.
+    #[error("{part:?} needs at least {least} nodes, and there are {nodes}")]
+    TooFewNodes {
+        /// Where.
+        part: String,
+        /// How many it needs.
+        least: usize,
+        /// How many there are.
+        nodes: usize,
+    },
+    /// A group that has every node in it.
+    #[error(
+        "{part:?} names every node as one group, so that nobody is left to be cut from; write groups as in n1+n2|n3"
+    )]
+    NobodyLeft {
+        /// Where.
+        part: String,
+    },
+}
+
+/// Reads a value of `--nemesis`. No lane means no faults.
+pub fn parse(value: &str) -> Result<Vec<Lane>, ParseError> {
+    let parts: Vec<&str> = value.split(',').map(str::trim).collect();
+    if parts == ["none"] {
+        return Ok(Vec::new());
+    }
+    if parts.len() > MAX_LANES {
+        return Err(ParseError::TooMany { parts: parts.len() });
+    }
+    let mut lanes = Vec::with_capacity(parts.len());
+    for (at, part) in parts.iter().enumerate() {
+        match *part {
+            "" => {
+                return Err(ParseError::EmptyPart {
+                    value: value.to_owned(),
+                    number: at + 1,
+                    possible: possible_kinds(),
+                });
+            }
+            "none" => {
+                return Err(ParseError::NoneAndSome {
+                    value: value.to_owned(),
+                });
+            }
+            part => lanes.push(parse_part(part)?),
+        }
+    }
+    Ok(lanes)
+}
+
+fn parse_part(part: &str) -> Result<Lane, ParseError> {
+    let (word, target) = match part.split_once(':') {
+        Some((word, target)) => (word, Some(target)),
+        None => (part, None),
+    };
+    let Some(kind) = Kind::from_word(word) else {
+        return Err(unknown_kind(word, part));
+    };
+    let target = match target {
+        Some(text) => parse_target(kind, text)?,
+        None => Target::Random,
+    };
+    Ok(Lane { kind, target })
+}
+
+fn unknown_kind(word: &str, part: &str) -> ParseError {
+    let hint = if let Some((kind, target)) = word.split_once('=')
+        && Kind::from_word(kind).is_some()
+    {
+        format!("; did you mean \"{kind}:{target}\"?")
+    } else if word.contains(['|', '+']) {
+        "; nodes of one group are joined by +, as in partition:n1+n2|n3, because a comma begins the next fault".to_owned()
+    } else {
+        hint(nearest(word, Kind::ALL.map(Kind::as_str)))
+    };
+    ParseError::UnknownKind {
+        word: word.to_owned(),
+        part: part.to_owned(),
+        hint,
+        possible: possible_kinds(),
+    }
+}
+
+/// Reads the target of a kind, as in a plan or after the colon on the command line.
+pub fn parse_target(kind: Kind, text: &str) -> Result<Target, ParseError> {
+    let word_or_groups = kind
+        .words()
+        .iter()
+        .find(|target| target.to_string() == text)
+        .cloned();
+    if let Some(target) = word_or_groups {
+        return Ok(target);
+    }
+    let bad = |reason: &str| {
+        let words: Vec<String> = kind.words().iter().map(Target::to_string).collect();
+        ParseError::BadTarget {
+            kind,
+            target: text.to_owned(),
+            reason: reason.to_owned(),
+            hint: hint(nearest(text, words.iter().map(String::as_str))),
+            possible: possible_targets(kind),
+        }
+    };
+    if Kind::ALL.iter().any(|other| {
+        other
+            .words()
+            .iter()
+            .any(|target| target.to_string() == text)
+    }) {
+        return Err(bad("only other faults can"));
+    }
+    let mut seen: Vec<&str> = Vec::new();
+    let mut groups = Vec::new();
+    for group in text.split('|') {
+        let names: Vec<&str> = group.split('+').collect();
+        for name in &names {
+            if name.is_empty() {
+                return Err(bad("a node's name is missing"));
+            }
+            if name.contains(RESERVED) || name.contains(char::is_whitespace) {
+                return Err(bad(
+                    "names of nodes have no white space and none of , : | + =",
+                ));
+            }
+            if seen.contains(name) {
+                return Err(bad(&format!("{name} is in it twice")));
+            }
+            seen.push(name);
+        }
+        groups.push(names.into_iter().map(str::to_owned).collect::<Vec<_>>());
+    }
+    match (groups.len(), kind) {
+        (1, _) => Ok(Target::Nodes(Selector::List(groups.swap_remove(0)))),
+        (_, Kind::Partition) => Ok(Target::Groups(groups)),
+        _ => Err(bad("only a partition has groups; join nodes by +")),
+    }
+}
+
+/// Whether the lanes can be had with these nodes: named ones exist, and there are enough.
+pub fn check_nodes(lanes: &[Lane], nodes: &[&str]) -> Result<(), ParseError> {
+    for lane in lanes {
+        let least = lane.target.least_nodes(lane.kind);
+        if nodes.len() < least {
+            return Err(ParseError::TooFewNodes {
+                part: lane.to_string(),
+                least,
+                nodes: nodes.len(),
+            });
+        }
+        let named: Vec<&String> = match &lane.target {
+            Target::Nodes(Selector::List(names)) => names.iter().collect(),
+            Target::Groups(groups) => groups.iter().flatten().collect(),
+            _ => continue,
+        };
+        for name in &named {
+            if !nodes.contains(&name.as_str()) {
+                return Err(unknown_node(name, lane, nodes));
+            }
+        }
+        let one_group = matches!(lane.target, Target::Nodes(_)) && lane.kind == Kind::Partition;
+        if one_group && named.len() == nodes.len() {
+            return Err(ParseError::NobodyLeft {
+                part: lane.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn unknown_node(name: &str, lane: &Lane, nodes: &[&str]) -> ParseError {
+    let words: Vec<String> = lane.kind.words().iter().map(Target::to_string).collect();
+    // Names such as n1 and n9 are all near each other, so only words are worth a suggestion there.
+    let near = nearest(
+        name,
+        words
+            .iter()
+            .map(String::as_str)
+            .chain(nodes.iter().copied()),
+    );
+    ParseError::UnknownNode {
+        word: name.to_owned(),
+        part: lane.to_string(),
+        kind: lane.kind,
+        hint: hint(near),
+        possible: words.join(", "),
+        nodes: nodes.join(", "),
+    }
+}
+
+fn hint(near: Option<&str>) -> String {
+    near.map(|word| format!("; did you mean {word:?}?"))
+        .unwrap_or_default()
+}
+
+fn possible_kinds() -> String {
+    let kinds = Kind::ALL.map(Kind::as_str).join(", ");
+    format!("{kinds}, none")
+}
+
+fn possible_targets(kind: Kind) -> String {
+    let words: Vec<String> = kind.words().iter().map(Target::to_string).collect();
+    let explicit = match kind {
+        Kind::Partition => "or nodes as in n1+n2 or n1+n2|n3",
+        _ => "or nodes as in n1+n2",
+    };
+    format!("{}, {explicit}", words.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::target::Count;
+
+    fn list(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_can_be_written_is_read_and_written_back() {
+        let cases = [
+            ("partition", Kind::Partition, Target::Random),
+            (
+                "partition:leader",
+                Kind::Partition,
+                Target::Nodes(Selector::Leader),
+            ),
+            (
+                "partition:majorities-ring",
+                Kind::Partition,
+                Target::MajoritiesRing,
+            ),
+            (
+                "kill:minority",
+                Kind::Kill,
+                Target::Nodes(Selector::Minority(Count::Voters)),
+            ),
+            (
+                "stop:nodes:majority",
+                Kind::Stop,
+                Target::Nodes(Selector::Majority(Count::Nodes)),
+            ),
+            ("pause:all", Kind::Pause, Target::Nodes(Selector::All)),
+            (
+                "kill:n1+n2",
+                Kind::Kill,
+                Target::Nodes(Selector::List(list(&["n1", "n2"]))),
+            ),
+            (
+                "partition:n1+n2|n3+n4+n5",
+                Kind::Partition,
+                Target::Groups(vec![list(&["n1", "n2"]), list(&["n3", "n4", "n5"])]),
+            ),
+        ];
+        for (text, kind, target) in cases {
+            assert_eq!(parse(text), Ok(vec![Lane { kind, target }]), "{text}");
+            assert_eq!(parse(text).unwrap()[0].to_string(), text);
+        }
+        assert_eq!(parse("none"), Ok(vec![]));
+        assert_eq!(parse(" partition , kill:one ").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn every_word_reads_back() {
+        for kind in Kind::ALL {
+            for target in kind.words() {
+                assert_eq!(parse_target(kind, &target.to_string()).as_ref(), Ok(target));
+                assert!(kind.offers(target) && !target.meaning(kind).is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_what_is_possible() {
+        for (text, fragments) in [
+            ("", &["part 1", "partition, kill, stop, pause, none"][..]),
+            ("kill,,stop", &["part 2", "\"kill,,stop\""]),
+            ("kill,none", &["none alone"]),
+            (
+                "partitoin:leader",
+                &["\"partitoin\"", "did you mean \"partition\"?", "kill"],
+            ),
+            ("partition=leader", &["did you mean \"partition:leader\"?"]),
+            ("partition:n1,n2|n3", &["\"n2|n3\"", "joined by +"]),
+            ("kill:halves", &["only other faults", "minority"]),
+            ("partition:all", &["only other faults", "bridge"]),
+            ("kill:n1|n2", &["only a partition has groups"]),
+            ("kill:n1++n2", &["name is missing"]),
+            ("kill:n1+n1", &["n1 is in it twice"]),
+            ("kill:", &["name is missing"]),
+            (
+                "kill:nodes:majoritty",
+                &["did you mean \"nodes:majority\"?"],
+            ),
+        ] {
+            let message = parse(text).unwrap_err().to_string().replace('`', "");
+            for fragment in fragments {
+                assert!(message.contains(fragment), "{text}: {message}");
+            }
+        }
+        assert!(matches!(
+            parse(&"kill,".repeat(20)),
+            Err(ParseError::TooMany { .. })
+        ));
+    }
+
+    #[test]
+    fn nodes_are_checked_once_they_are_known() {
+        let nodes = ["n1", "n2", "n3"];
+        let check = |text: &str, nodes: &[&str]| check_nodes(&parse(text).unwrap(), nodes);
+        assert_eq!(check("partition:n1|n2+n3,kill:n3", &nodes), Ok(()));
+        assert_eq!(check("kill:n1+n2+n3", &nodes), Ok(()));
+        let message = check("partition:leadr", &nodes).unwrap_err().to_string();
+        assert!(message.contains("did you mean \"leader\"?"), "{message}");
+        assert!(message.contains("nodes are n1, n2, n3"), "{message}");
+        assert!(matches!(
+            check("kill:n1+n9", &nodes),
+            Err(ParseError::UnknownNode { .. })
+        ));
+        assert!(matches!(
+            check("partition:n1+n2+n3", &nodes),
+            Err(ParseError::NobodyLeft { .. })
+        ));
+        assert!(matches!(
+            check("partition:bridge", &nodes[..2]),
+            Err(ParseError::TooFewNodes { least: 3, .. })
+        ));
+        assert!(matches!(
+            check("partition", &nodes[..1]),
+            Err(ParseError::TooFewNodes { least: 2, .. })
+        ));
+    }
+}

@@ -1,0 +1,575 @@
+//! A SIMULATION of nodes for tests of the executor: no SSH, no kernel, no product. It keeps which
+//! peers each node drops, counts what it drops, and has one make-believe process a node. Whatever
+//! happens is written to one trace, so that tests can say what came before what.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::IpAddr,
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use harness_core::{
+    fault::{LedgerLine, Step},
+    meta::{Plan, PlannedFault},
+};
+use harness_lab::{
+    Address, ClockOffset, Daemon, Exec, ExitStatus, Kill, Leader, Node, NodeName, NodeStream,
+    Output, Pause, Start, Stop, Transport, TransportError,
+    capability::{CapabilityError, Seen},
+};
+use harness_nemesis::exec::{Capabilities, Clock, Ledger, NemesisEvent, NemesisLog, Setup};
+
+/// How a simulated node behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mood {
+    Well,
+    /// Every call fails at once.
+    Unreachable,
+    /// Every call waits for ever, as no real transport does.
+    Hangs,
+    /// Says yes to rules and does not keep them.
+    IgnoresRules,
+    /// The system does not come back.
+    WontStart,
+    /// SIGTERM is answered too late.
+    SlowToStop,
+}
+
+pub struct SimNode {
+    pub mood: Mood,
+    pub marker: Option<String>,
+    /// Packets dropped, by peer; none: no table.
+    pub table: Option<BTreeMap<IpAddr, u64>>,
+    pub pid: Option<u32>,
+    pub frozen: bool,
+}
+
+pub struct World {
+    pub nodes: Vec<SimNode>,
+    pub trace: Vec<String>,
+    pub lines: Vec<LedgerLine>,
+    pub events: Vec<NemesisEvent>,
+    pub leader: Option<usize>,
+    pub voters: Option<Vec<usize>>,
+    /// Which append fails, counted from 0.
+    pub ledger_breaks_at: Option<usize>,
+    next_pid: u32,
+}
+
+#[derive(Clone)]
+pub struct Sim(Arc<Mutex<World>>);
+
+fn address(at: usize) -> IpAddr {
+    IpAddr::from([10, 77, 0, u8::try_from(at + 11).expect("few nodes")])
+}
+
+fn place(address: IpAddr) -> usize {
+    let IpAddr::V4(address) = address else {
+        panic!("the simulation has IPv4 only")
+    };
+    usize::from(address.octets()[3]) - 11
+}
+
+impl Sim {
+    pub fn new(count: usize) -> Self {
+        let node = |at: usize| SimNode {
+            mood: Mood::Well,
+            marker: Some(format!(
+                r#"{{"format_version":1,"lab":"x","node":"n{}","provider":"lxc"}}"#,
+                at + 1
+            )),
+            table: None,
+            pid: Some(100 + u32::try_from(at).expect("few nodes")),
+            frozen: false,
+        };
+        Self(Arc::new(Mutex::new(World {
+            nodes: (0..count).map(node).collect(),
+            trace: Vec::new(),
+            lines: Vec::new(),
+            events: Vec::new(),
+            leader: None,
+            voters: None,
+            ledger_breaks_at: None,
+            next_pid: 200,
+        })))
+    }
+
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        self.0
+            .lock()
+            .expect("no test panics while it holds the world")
+    }
+
+    pub fn mood(&self, at: usize, mood: Mood) {
+        self.world().nodes[at].mood = mood;
+    }
+
+    pub fn nodes(&self) -> Vec<Node> {
+        let count = self.world().nodes.len();
+        let node = |at: usize| Node {
+            name: NodeName::new(format!("n{}", at + 1)),
+            ordinal: at,
+            address: address(at),
+            transport: Arc::new(SimTransport {
+                sim: self.clone(),
+                at,
+                name: format!("n{}", at + 1),
+            }),
+        };
+        (0..count).map(node).collect()
+    }
+
+    pub fn setup(&self) -> Setup {
+        let system = Arc::new(SimSystem(self.clone()));
+        Setup {
+            nodes: self.nodes(),
+            can: Capabilities {
+                start: Some(system.clone()),
+                stop: Some(system.clone()),
+                kill: Some(system.clone()),
+                pause: Some(system.clone()),
+                leader: Some(system),
+            },
+            ledger: Arc::new(self.clone()),
+            log: Arc::new(self.clone()),
+            clock: Arc::new(SimClock::default()),
+        }
+    }
+
+    /// `1 intend`, `1 asked`, … in the order of the ledger.
+    pub fn steps(&self) -> Vec<String> {
+        self.world()
+            .lines
+            .iter()
+            .map(|line| format!("{} {}", line.fault, word(&line.step)))
+            .collect()
+    }
+
+    pub fn reason(&self, fault: u32) -> String {
+        let world = self.world();
+        let reason = world
+            .lines
+            .iter()
+            .filter(|line| line.fault == fault)
+            .find_map(|line| match &line.step {
+                Step::NotObserved { reason } | Step::HealFailed { reason } => Some(reason.clone()),
+                _ => None,
+            });
+        reason.expect("a reason in the ledger")
+    }
+
+    pub fn label(&self, fault: u32) -> String {
+        let world = self.world();
+        let label = world
+            .lines
+            .iter()
+            .filter(|line| line.fault == fault)
+            .find_map(|line| match &line.step {
+                Step::Intend { label, .. } => Some(label.clone()),
+                _ => None,
+            });
+        label.expect("an intent in the ledger")
+    }
+
+    pub fn drops(&self, at: usize) -> Vec<usize> {
+        let world = self.world();
+        world.nodes[at]
+            .table
+            .iter()
+            .flat_map(|table| table.keys())
+            .map(|ip| place(*ip))
+            .collect()
+    }
+
+    /// Where in the trace something stands.
+    pub fn when(&self, what: &str) -> usize {
+        let world = self.world();
+        let found = world.trace.iter().position(|entry| entry.contains(what));
+        found.unwrap_or_else(|| panic!("no {what:?} in {:#?}", world.trace))
+    }
+
+    pub fn happened(&self, what: &str) -> bool {
+        self.world().trace.iter().any(|entry| entry.contains(what))
+    }
+}
+
+fn word(step: &Step) -> &'static str {
+    match step {
+        Step::Intend { .. } => "intend",
+        Step::Asked => "asked",
+        Step::Observed { .. } => "observed",
+        Step::NotObserved { .. } => "not-observed",
+        Step::HealAsked => "heal-asked",
+        Step::Healed { .. } => "healed",
+        Step::HealFailed { .. } => "heal-failed",
+        Step::SelfHealed { .. } => "self-healed",
+    }
+}
+
+impl Ledger for Sim {
+    fn append(&self, line: &LedgerLine) -> io::Result<()> {
+        let mut world = self.world();
+        if world.ledger_breaks_at == Some(world.lines.len()) {
+            return Err(io::Error::other("no space left"));
+        }
+        world
+            .trace
+            .push(format!("ledger {} {}", line.fault, word(&line.step)));
+        world.lines.push(line.clone());
+        Ok(())
+    }
+}
+
+impl NemesisLog for Sim {
+    fn record(&self, event: NemesisEvent) {
+        self.world().events.push(event);
+    }
+}
+
+/// Ticks once each time that it is read.
+#[derive(Default)]
+pub struct SimClock(AtomicU64);
+
+impl Clock for SimClock {
+    fn run_ns(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn wall_ns(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A fault of a plan for five nodes, in the order n1 to n5.
+pub fn planned(id: u32, lane: u32, what: &str, from_s: u64, to_s: u64) -> PlannedFault {
+    let (kind, target) = what.split_once(':').expect("KIND:TARGET");
+    PlannedFault {
+        id,
+        lane,
+        kind: kind.to_owned(),
+        target: target.to_owned(),
+        inject_ms: from_s * 1_000,
+        heal_ms: to_s * 1_000,
+        order: vec![0, 1, 2, 3, 4],
+    }
+}
+
+pub fn plan(faults: Vec<PlannedFault>) -> Plan {
+    Plan {
+        format_version: 1,
+        seed: 0,
+        faults,
+    }
+}
+
+struct SimTransport {
+    sim: Sim,
+    at: usize,
+    name: String,
+}
+
+impl SimTransport {
+    /// What every call meets first.
+    async fn answer(&self) -> Result<(), TransportError> {
+        let mood = self.sim.world().nodes[self.at].mood;
+        match mood {
+            Mood::Unreachable => Err(TransportError::Unreachable {
+                node: self.name.clone(),
+                address: address(self.at).to_string(),
+                source: io::ErrorKind::HostUnreachable.into(),
+            }),
+            Mood::Hangs => std::future::pending().await,
+            _ => Ok(()),
+        }
+    }
+
+    fn run(&self, script: &str, stdin: &[u8]) -> Result<String, String> {
+        let mut world = self.sim.world();
+        let name = &self.name;
+        if script.ends_with("nft -f -") {
+            let text = String::from_utf8_lossy(stdin);
+            assert!(
+                text.starts_with("add table inet harness\ndelete table inet harness\n"),
+                "{text}"
+            );
+            let peers: BTreeMap<IpAddr, u64> = text
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("ip saddr ")?.split(' ').next())
+                .map(|ip| (ip.parse().expect("an address"), 0))
+                .collect();
+            world.trace.push(format!("{name} drops {}", peers.len()));
+            let node = &mut world.nodes[self.at];
+            if node.mood != Mood::IgnoresRules {
+                node.table = (!peers.is_empty()).then_some(peers);
+            }
+            return Ok(String::new());
+        }
+        if script.contains("delete table inet harness") {
+            world.trace.push(format!("{name} table removed"));
+            world.nodes[self.at].table = None;
+            return Ok(String::new());
+        }
+        let table = &world.nodes[self.at].table;
+        if script.ends_with("list tables inet") {
+            let ours = r#", {"table": {"family": "inet", "name": "harness", "handle": 1}}"#;
+            let ours = if table.is_some() { ours } else { "" };
+            return Ok(format!(r#"{{"nftables": [{{"metainfo": {{}}}}{ours}]}}"#));
+        }
+        if script.ends_with("list table inet harness") {
+            let ignores = world.nodes[self.at].mood == Mood::IgnoresRules;
+            let rule = |(ip, packets): (&IpAddr, &u64)| {
+                format!(
+                    r#", {{"rule": {{"expr": [{{"match": {{"right": "{ip}"}}}}, {{"counter": {{"packets": {packets}}}}}, {{"drop": null}}]}}}}"#
+                )
+            };
+            return match table {
+                Some(table) => Ok(format!(
+                    r#"{{"nftables": [{{"metainfo": {{}}}}{}]}}"#,
+                    table.iter().map(rule).collect::<String>()
+                )),
+                None if ignores => Ok(r#"{"nftables": []}"#.to_owned()),
+                None => Err("Error: No such file or directory".to_owned()),
+            };
+        }
+        match script {
+            "start-it" | "resume-it" => {
+                world.trace.push(format!("{name} script {script}"));
+                let node = &mut world.nodes[self.at];
+                node.frozen = false;
+                node.pid = node.pid.or(Some(900));
+                Ok(String::new())
+            }
+            other => panic!("the simulation does not know {other:?}"),
+        }
+    }
+}
+
+#[async_trait]
+impl Transport for SimTransport {
+    fn node(&self) -> &str {
+        &self.name
+    }
+
+    async fn exec(&self, exec: Exec) -> Result<Output, TransportError> {
+        self.answer().await?;
+        let result = self.run(&exec.argv[2], &exec.stdin);
+        let (status, stdout, stderr) = match result {
+            Ok(text) => (ExitStatus::Code(0), text, String::new()),
+            Err(text) => (ExitStatus::Code(1), String::new(), text),
+        };
+        Ok(Output {
+            status,
+            stdout: stdout.into_bytes(),
+            stderr: stderr.into_bytes(),
+            stdout_dropped_bytes: 0,
+            stderr_dropped_bytes: 0,
+            duration: Duration::ZERO,
+        })
+    }
+
+    async fn spawn(&self, _daemon: Daemon) -> Result<u32, TransportError> {
+        panic!("the nemesis spawns nothing")
+    }
+
+    async fn read_file(
+        &self,
+        path: &Path,
+        _offset: u64,
+        _limit: usize,
+    ) -> Result<Vec<u8>, TransportError> {
+        self.answer().await?;
+        assert_eq!(path, Path::new("/etc/harness-node"));
+        match &self.sim.world().nodes[self.at].marker {
+            Some(marker) => Ok(marker.clone().into_bytes()),
+            None => Err(TransportError::Refused {
+                node: self.name.clone(),
+                what: "read the marker".to_owned(),
+                source: io::ErrorKind::NotFound.into(),
+            }),
+        }
+    }
+
+    async fn write_file(
+        &self,
+        _path: &Path,
+        _mode: u32,
+        _bytes: &[u8],
+    ) -> Result<(), TransportError> {
+        panic!("the nemesis writes no file")
+    }
+
+    async fn upload(
+        &self,
+        _local: &Path,
+        _remote: &Path,
+        _mode: u32,
+    ) -> Result<u64, TransportError> {
+        panic!("the nemesis uploads nothing")
+    }
+
+    async fn download(
+        &self,
+        _remote: &Path,
+        _local: &Path,
+        _limit: u64,
+    ) -> Result<u64, TransportError> {
+        panic!("the nemesis downloads nothing")
+    }
+
+    async fn connect(
+        &self,
+        to: &Address,
+        timeout: Duration,
+    ) -> Result<Box<dyn NodeStream>, TransportError> {
+        self.answer().await?;
+        let Address::Tcp(to) = to else {
+            panic!("the nemesis connects to TCP ports only")
+        };
+        let dropped = {
+            let mut world = self.sim.world();
+            let own = address(self.at);
+            let peer = place(to.ip());
+            let count = |node: &mut SimNode, of: IpAddr| {
+                node.table
+                    .as_mut()
+                    .and_then(|table| table.get_mut(&of))
+                    .map(|packets| *packets += 1)
+            };
+            let here = count(&mut world.nodes[self.at], to.ip());
+            here.or_else(|| count(&mut world.nodes[peer], own))
+                .is_some()
+        };
+        if dropped {
+            tokio::time::sleep(timeout).await;
+            return Err(TransportError::TimedOut {
+                node: self.name.clone(),
+                timeout,
+            });
+        }
+        Ok(Box::new(tokio::io::duplex(1).0))
+    }
+
+    async fn clock_offset(&self) -> Result<ClockOffset, TransportError> {
+        panic!("the nemesis asks for no clock")
+    }
+
+    async fn close(&self) {}
+}
+
+/// The make-believe system: one process a node.
+struct SimSystem(Sim);
+
+impl SimSystem {
+    async fn act(
+        &self,
+        node: &Node,
+        what: &str,
+        change: impl FnOnce(&mut SimNode, u32) -> Result<Option<u32>, &'static str> + Send,
+    ) -> Result<Seen, CapabilityError> {
+        let sim = &self.0;
+        let transport = SimTransport {
+            sim: sim.clone(),
+            at: node.ordinal,
+            name: node.name.to_string(),
+        };
+        transport.answer().await?;
+        let mut world = sim.world();
+        world.next_pid += 1;
+        let fresh = world.next_pid;
+        world.trace.push(format!("{} {what}", node.name));
+        match change(&mut world.nodes[node.ordinal], fresh) {
+            Ok(pid) => Ok(Seen {
+                pid,
+                detail: format!("process {} {what}", pid.unwrap_or_default()),
+            }),
+            Err(detail) => Err(CapabilityError::Failed {
+                what: what.to_owned(),
+                node: node.name.to_string(),
+                detail: detail.to_owned(),
+            }),
+        }
+    }
+}
+
+#[async_trait]
+impl Start for SimSystem {
+    async fn start(&self, node: &Node) -> Result<Seen, CapabilityError> {
+        self.act(node, "started", |node, fresh| match node.mood {
+            Mood::WontStart => Err("exit code 1"),
+            _ => {
+                node.pid = node.pid.or(Some(fresh));
+                Ok(node.pid)
+            }
+        })
+        .await
+    }
+
+    fn start_script(&self, _node: &Node) -> String {
+        "start-it".to_owned()
+    }
+
+    async fn is_running(&self, node: &Node) -> Result<bool, CapabilityError> {
+        Ok(self.0.world().nodes[node.ordinal].pid.is_some())
+    }
+}
+
+#[async_trait]
+impl Stop for SimSystem {
+    async fn stop(&self, node: &Node) -> Result<Seen, CapabilityError> {
+        self.act(node, "stopped", |node, _| match node.mood {
+            Mood::SlowToStop => Err("still there"),
+            _ => Ok(node.pid.take()),
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Kill for SimSystem {
+    async fn kill(&self, node: &Node) -> Result<Seen, CapabilityError> {
+        self.act(node, "killed", |node, _| Ok(node.pid.take()))
+            .await
+    }
+}
+
+#[async_trait]
+impl Pause for SimSystem {
+    async fn pause(&self, node: &Node) -> Result<Seen, CapabilityError> {
+        self.act(node, "paused", |node, _| {
+            node.frozen = node.pid.is_some();
+            Ok(node.pid)
+        })
+        .await
+    }
+
+    async fn resume(&self, node: &Node) -> Result<Seen, CapabilityError> {
+        self.act(node, "resumed", |node, _| {
+            node.frozen = false;
+            Ok(node.pid)
+        })
+        .await
+    }
+
+    fn resume_script(&self, _node: &Node) -> String {
+        "resume-it".to_owned()
+    }
+}
+
+#[async_trait]
+impl Leader for SimSystem {
+    async fn leader(&self, nodes: &[Node]) -> Option<Node> {
+        self.0.world().leader.map(|at| nodes[at].clone())
+    }
+
+    async fn voters(&self, nodes: &[Node]) -> Option<Vec<Node>> {
+        let voters = self.0.world().voters.clone();
+        voters.map(|voters| voters.into_iter().map(|at| nodes[at].clone()).collect())
+    }
+}

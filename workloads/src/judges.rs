@@ -1,0 +1,72 @@
+//! Which checkers judge a run: a function of what `meta.json` says, so that a stored run is judged the same.
+
+use harness_checkers::registry::{RegistryError, checker};
+use harness_core::{meta::Meta, verdict::Checker};
+use serde_json::{Value, json};
+
+/// What dqlite's readers must know, put next to a stale read and nowhere else.
+///
+/// Source: dqlite's gateway answers a query from the node's own state if the node *believes* that it leads; no
+/// round of heartbeats confirms it. A leader that was cut off believes so until its election timeout is over.
+pub const DQLITE_STALE_READS: &str = "Known behaviour: a dqlite leader answers reads from its own state without asking \
+a quorum, so a leader that was cut off goes on answering, with old values, until it notices (about an election timeout, 3 s by default). \
+Writes are not affected. Reading through the log, in a transaction that also writes, prevents it: `--reads log`.";
+
+/// The checkers of a run, in the order in which a report shows them.
+///
+/// # Errors
+/// If the stored options are not such as a checker takes.
+pub fn checkers(meta: &Meta) -> Result<Vec<Box<dyn Checker>>, RegistryError> {
+    let mut all = Vec::new();
+    let mut add = |name: &str, options: Value| -> Result<(), RegistryError> {
+        all.push(checker(name, &options)?);
+        Ok(())
+    };
+    match meta.workload.as_str() {
+        "register" => {
+            let mut options = json!({ "model": "cas-register", "keyed": "yes" });
+            if meta.system == "dqlite" && meta.workload_options["reads"] != "log" {
+                options["stale_read_explanation"] = json!(DQLITE_STALE_READS);
+            }
+            add("linearizable", options)?;
+        }
+        "set" => add("set-full", Value::Null)?,
+        "bank" => add("bank", Value::Null)?,
+        "append" => add("append", Value::Null)?,
+        _ => {}
+    }
+    for name in ["stats", "faults", "availability"] {
+        add(name, Value::Null)?;
+    }
+    // A simulation has no processes and writes no logs.
+    if !meta.simulated {
+        add("crashes", Value::Null)?;
+        add("logs", Value::Null)?;
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::{Kind, NAMES, Reads};
+
+    #[test]
+    fn every_workload_has_a_checker_of_its_own() {
+        for name in NAMES {
+            let kind = Kind::named(name, Reads::Leader).unwrap();
+            let meta = Meta {
+                workload: name.to_owned(),
+                system: "dqlite".to_owned(),
+                workload_options: kind.options(),
+                ..Meta::default()
+            };
+            let names: Vec<String> = checkers(&meta)
+                .unwrap()
+                .iter()
+                .map(|checker| checker.name().to_owned())
+                .collect();
+            assert_eq!(names.len(), 6, "{name}: {names:?}");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! dqlite, as Debian's `dqlite-demo` runs it: a small application on go-dqlite with an HTTP interface.
+//!
+//! What was seen of it (bookworm's 1.11.5):
+//! - the HTTP interface answers 200 to everything; the body says `done`, or begins with `Error:`;
+//! - it listens only once a leader was found and its table was made;
+//! - SIGTERM hands the role over, which takes up to a minute when there is no leader;
+//! - of five nodes the first three become voters, the others stand-bys (or spares for a while).
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use harness_core::meta::ProcessExit;
+use harness_lab::{
+    Exec, Node,
+    capability::{CapabilityError, Leader, LogFiles, Start},
+};
+
+use super::{Handles, System, SystemError};
+use crate::{client::Clients, workload::Kind};
+
+pub mod http;
+pub mod paths;
+mod process;
+pub mod session;
+mod sql;
+
+/// How long a cluster may take to form and its roles to settle.
+pub const FORM_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often something is looked at again while waiting.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How many voters go-dqlite keeps.
+pub const VOTER_TARGET: usize = 3;
+/// Lines of the log that go into an error message.
+const LAST_WORDS_LINES: usize = 5;
+
+/// What can be chosen about it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// `LIBRAFT_TRACE` and `LIBDQLITE_TRACE`: large logs with terms and states.
+    pub trace: bool,
+}
+
+/// dqlite on the nodes of a lab. Cheap to clone.
+#[derive(Clone)]
+pub struct Dqlite {
+    options: Options,
+    nodes: Arc<[Node]>,
+}
+
+impl Dqlite {
+    /// dqlite on these nodes; the first one bootstraps the cluster.
+    #[must_use]
+    pub fn new(nodes: &[Node], options: Options) -> Self {
+        Self {
+            options,
+            nodes: nodes.into(),
+        }
+    }
+
+    fn arguments(&self, node: &Node) -> Vec<String> {
+        let mut arguments: Vec<String> = [
+            paths::PROGRAM,
+            "--api",
+            &paths::api_address(node),
+            "--db",
+            &paths::db_address(node),
+            "--dir",
+            &format!("{}/data", paths::BASE),
+            "--verbose",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        if let Some(first) = self.nodes.first().filter(|first| first.name != node.name) {
+            arguments.extend(["--join".to_owned(), paths::db_address(first)]);
+        }
+        arguments
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        let traced: &[&str] = if self.options.trace {
+            &["LIBRAFT_TRACE", "LIBDQLITE_TRACE"]
+        } else {
+            &[]
+        };
+        traced
+            .iter()
+            .map(|name| ((*name).to_owned(), "1".to_owned()))
+            .collect()
+    }
+
+    /// The last lines of its log, for error messages.
+    async fn last_words(&self, node: &Node) -> String {
+        let tail = format!(
+            "tail -n {LAST_WORDS_LINES} {} 2>/dev/null",
+            paths::log_file().display()
+        );
+        match node.transport.exec(Exec::shell(tail)).await {
+            Ok(output) => format!("its log ends with {:?}", output.stdout_text().trim()),
+            Err(error) => format!("its log could not be read: {error}"),
+        }
+    }
+
+    /// Starts a node and waits until its HTTP interface takes a write.
+    async fn start_and_wait(&self, node: &Node, until: Instant) -> Result<(), SystemError> {
+        self.start(node).await?;
+        let mut last = String::from("nothing was tried");
+        while Instant::now() < until {
+            match http::put(node, "harness-formed", "1", POLL_INTERVAL * 40).await {
+                Ok(()) => return Ok(()),
+                Err(error) => last = error.to_string(),
+            }
+            if !self.is_running(node).await? {
+                last = format!("its process has ended; {}", self.last_words(node).await);
+                break;
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        Err(SystemError::NotFormed {
+            waited: FORM_TIMEOUT,
+            detail: format!("{}: {last}", node.name),
+        })
+    }
+
+    fn node_at(&self, address: &str) -> Option<&Node> {
+        self.nodes
+            .iter()
+            .find(|node| paths::db_address(node) == address)
+    }
+}
+
+#[async_trait]
+impl System for Dqlite {
+    fn name(&self) -> &'static str {
+        "dqlite"
+    }
+
+    fn handles(&self) -> Handles {
+        let this = Arc::new(self.clone());
+        Handles {
+            start: Some(this.clone()),
+            stop: Some(this.clone()),
+            kill: Some(this.clone()),
+            pause: Some(this.clone()),
+            leader: Some(this.clone()),
+            log_files: Some(this),
+        }
+    }
+
+    async fn versions(&self, node: &Node) -> Result<BTreeMap<String, String>, SystemError> {
+        let query = format!(
+            "command -v {program} >/dev/null || exit 3; \
+             dpkg-query -W -f '${{Package}} ${{Version}}\\n' go-dqlite dqlite-tools libdqlite0 libdqlite1.17-0 libdqlite1.18-0 libraft0 libraft2 2>/dev/null; \
+             dpkg -S \"$(command -v {program})\" 2>/dev/null | cut -d: -f1 | xargs -r dpkg-query -W -f '${{Package}} ${{Version}}\\n'; \
+             ldd \"$(command -v {program})\" 2>/dev/null | sed -n 's/.*=> \\(.*lib\\(dqlite\\|raft\\)[^ ]*\\).*/\\1/p' | while read -r f; do dpkg -S \"$(readlink -f \"$f\")\" 2>/dev/null | cut -d: -f1 | xargs -r dpkg-query -W -f '${{Package}} ${{Version}}\\n'; done; true",
+            program = paths::PROGRAM
+        );
+        let output = node
+            .transport
+            .exec(Exec::shell(query))
+            .await
+            .map_err(CapabilityError::from)?;
+        if !output.status.success() {
+            return Err(SystemError::NotInstalled {
+                node: node.name.to_string(),
+                program: paths::PROGRAM.to_owned(),
+                mend: "use an image built with `harness lab image build --with dqlite`, or install Debian's go-dqlite on the node".to_owned(),
+            });
+        }
+        Ok(output
+            .stdout_text()
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .map(|(package, version)| (package.to_owned(), version.trim().to_owned()))
+            .filter(|(_, version)| !version.is_empty())
+            .collect())
+    }
+
+    async fn wipe(&self, node: &Node) -> Result<(), SystemError> {
+        let timeout = Duration::from_secs(u64::from(paths::KILL_WAIT_S) * 2);
+        let text = process::script(node, "wipe dqlite-demo", paths::wipe_script(), timeout).await?;
+        if text.contains("alive") {
+            return Err(CapabilityError::NotSeen {
+                what: "the end of dqlite-demo before its data is wiped".to_owned(),
+                node: node.name.to_string(),
+                waited_ms: u64::from(paths::KILL_WAIT_S) * 1000,
+            }
+            .into());
+        }
+        Ok(())
+    }
+
+    async fn form(&self, nodes: &[Node]) -> Result<(), SystemError> {
+        let until = Instant::now() + FORM_TIMEOUT;
+        for node in nodes {
+            self.start_and_wait(node, until).await?;
+        }
+        let wanted = VOTER_TARGET.min(nodes.len());
+        let mut last = String::from("nobody was asked");
+        while Instant::now() < until {
+            match session::cluster(nodes).await {
+                Ok(members) => {
+                    let voters = members.iter().filter(|member| member.is_voter()).count();
+                    if members.len() == nodes.len() && (voters >= wanted || nodes.len() < 3) {
+                        return Ok(());
+                    }
+                    last = format!("{} members, {voters} voters", members.len());
+                }
+                Err(error) => last = error.to_string(),
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        Err(SystemError::NotFormed {
+            waited: FORM_TIMEOUT,
+            detail: last,
+        })
+    }
+
+    async fn prepare(&self, nodes: &[Node], workload: &Kind) -> Result<(), SystemError> {
+        sql::prepare(nodes, workload)
+            .await
+            .map_err(|detail| SystemError::NotPrepared { detail })
+    }
+
+    fn clients(&self, nodes: &[Node], workload: &Kind) -> Arc<dyn Clients> {
+        Arc::new(sql::SqlClients::new(nodes, workload.clone()))
+    }
+
+    fn probes(&self, nodes: &[Node]) -> Arc<dyn Clients> {
+        Arc::new(http::Probes::new(nodes))
+    }
+
+    async fn exits(&self, node: &Node) -> Result<Vec<ProcessExit>, SystemError> {
+        Ok(self.read_exits(node).await?)
+    }
+
+    async fn core_dumps(&self, node: &Node) -> Result<Vec<PathBuf>, SystemError> {
+        // The supervisor starts the program in `/`; a relative `core_pattern` puts dumps there.
+        let found = process::script(
+            node,
+            "look for core dumps",
+            format!(
+                "find / {} /var/crash /var/lib/systemd/coredump -xdev -maxdepth 1 -type f \\( -name core -o -name 'core.*' -o -name '*.core' \\) 2>/dev/null || true",
+                paths::BASE
+            ),
+            Duration::from_secs(20),
+        )
+        .await?;
+        Ok(found.lines().map(PathBuf::from).collect())
+    }
+}
+
+#[async_trait]
+impl Leader for Dqlite {
+    async fn leader(&self, nodes: &[Node]) -> Option<Node> {
+        let address = session::leader_address(nodes).await?;
+        self.node_at(&address).cloned()
+    }
+
+    async fn voters(&self, nodes: &[Node]) -> Option<Vec<Node>> {
+        let members = session::cluster(nodes).await.ok()?;
+        Some(
+            members
+                .iter()
+                .filter(|member| member.is_voter())
+                .filter_map(|member| self.node_at(&member.address).cloned())
+                .collect(),
+        )
+    }
+}
+
+impl LogFiles for Dqlite {
+    fn log_files(&self, _node: &Node) -> Vec<PathBuf> {
+        vec![paths::log_file()]
+    }
+}

@@ -1,0 +1,660 @@
+//! The workloads as SQL over dqlite's wire protocol.
+//!
+//! | error | outcome | why |
+//! | --- | --- | --- |
+//! | not sent: no leader found, connection refused, connection broken before | fail | no byte of it was written |
+//! | rejected before COMMIT | fail | an open transaction has no effect, and COMMIT is not sent afterwards |
+//! | rejected write or COMMIT | as [`dqlite_wire::outcome::RULES`] says for the code, row by row with its reason | |
+//! | cas that changed no row | fail | SQLite says that no row matched |
+//! | transfer without cover | fail | rolled back by us before any change |
+//! | sent, no answer (time-out, closed, garbage) | info | it may take effect now or later, also if it only reads: that is DESIGN's rule |
+//!
+//! `SQLITE_BUSY` is refused before it ran, so the whole transaction is tried again, [`BUSY_RETRIES`] times.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use dqlite_wire::{
+    Value as Sql,
+    client::{BeginMode, ClientError, Connection, Deadline, Transaction},
+    outcome::{self, Outcome, Sent},
+};
+use harness_core::event::OpError;
+use harness_lab::Node;
+use serde_json::{Value, json};
+
+use super::session::{self, Stream};
+use crate::{
+    client::{Client, Clients, Completion, Invocation, OpenError},
+    workload::{Kind, Reads},
+};
+
+/// The database that workloads use; `dqlite-demo` has one of its own, `demo`.
+pub const DATABASE: &str = "harness";
+/// How often a transaction that was refused as busy is tried again within one operation.
+pub const BUSY_RETRIES: u32 = 30;
+/// How long opening a client may take.
+pub const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long making tables may take.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Makes the workload's tables and first rows.
+pub(super) async fn prepare(nodes: &[Node], workload: &Kind) -> Result<(), String> {
+    let node = nodes.first().ok_or("there is no node")?;
+    let mut leader = session::to_leader(node, nodes, PREPARE_TIMEOUT)
+        .await
+        .map_err(|error| error.to_string())?;
+    let deadline = Deadline::after(PREPARE_TIMEOUT);
+    let connection = &mut leader.connection;
+    let said = |error: ClientError| error.to_string();
+    connection.open(DATABASE, deadline).await.map_err(said)?;
+    let mut statements = vec![
+        "CREATE TABLE IF NOT EXISTS ticks (id INTEGER PRIMARY KEY, n INTEGER NOT NULL)".to_owned(),
+        "INSERT OR IGNORE INTO ticks (id, n) VALUES (0, 0)".to_owned(),
+    ];
+    match workload {
+        Kind::Register(_) => statements
+            .push("CREATE TABLE IF NOT EXISTS registers (k INTEGER PRIMARY KEY, v INTEGER)".into()),
+        // No unique index: an element that was added twice must be seen twice.
+        Kind::Set(_) => {
+            statements.push("CREATE TABLE IF NOT EXISTS elements (v INTEGER NOT NULL)".into());
+        }
+        Kind::Bank(parameters) => {
+            statements.push("CREATE TABLE IF NOT EXISTS accounts (id INTEGER PRIMARY KEY, balance INTEGER NOT NULL)".into());
+            for (account, balance) in parameters.initial() {
+                statements.push(format!(
+                    "INSERT OR IGNORE INTO accounts (id, balance) VALUES ({account}, {balance})"
+                ));
+            }
+        }
+        Kind::Append(_) => statements.push(
+            "CREATE TABLE IF NOT EXISTS lists (k INTEGER PRIMARY KEY, v TEXT NOT NULL)".into(),
+        ),
+    }
+    for statement in statements {
+        connection
+            .exec_sql(&statement, &[], deadline)
+            .await
+            .map_err(said)?;
+    }
+    Ok(())
+}
+
+/// Makes SQL clients: thread `t` works on node `t % nodes`.
+pub struct SqlClients {
+    nodes: Arc<[Node]>,
+    workload: Kind,
+}
+
+impl SqlClients {
+    /// Clients for this workload.
+    #[must_use]
+    pub fn new(nodes: &[Node], workload: Kind) -> Self {
+        Self {
+            nodes: nodes.into(),
+            workload,
+        }
+    }
+
+    fn node(&self, thread: usize) -> Option<&Node> {
+        self.nodes.get(thread % self.nodes.len().max(1))
+    }
+}
+
+#[async_trait]
+impl Clients for SqlClients {
+    fn node_of_thread(&self, thread: usize) -> Option<Arc<str>> {
+        self.node(thread).map(|node| Arc::from(node.name.as_str()))
+    }
+
+    async fn open(&self, thread: usize, process: u64) -> Result<Box<dyn Client>, OpenError> {
+        let node = self.node(thread).cloned().ok_or_else(|| OpenError {
+            kind: "no-node".to_owned(),
+            message: "the lab has no nodes".to_owned(),
+        })?;
+        let mut client = SqlClient {
+            node,
+            nodes: Arc::clone(&self.nodes),
+            workload: self.workload.clone(),
+            process,
+            connection: None,
+        };
+        client
+            .connect(Deadline::after(OPEN_TIMEOUT))
+            .await
+            .map_err(|error| OpenError {
+                kind: error.kind,
+                message: error.message,
+            })?;
+        Ok(Box::new(client))
+    }
+}
+
+struct SqlClient {
+    node: Node,
+    nodes: Arc<[Node]>,
+    workload: Kind,
+    process: u64,
+    connection: Option<Connection<Stream>>,
+}
+
+/// How an attempt at an operation ended.
+enum Attempt {
+    Done(Value),
+    /// Definitely not, by the system's own data: a cas that did not match, a transfer without cover.
+    Declined(&'static str, String),
+    Error(ClientError, Sent),
+}
+
+type Tried = Result<Value, Attempt>;
+
+fn sent(sent: Sent) -> impl Fn(ClientError) -> Attempt {
+    move |error| Attempt::Error(error, sent)
+}
+
+/// A short word for an error, for tables.
+fn word(error: &ClientError) -> &'static str {
+    match error {
+        ClientError::NotSent(_) => "not-sent",
+        ClientError::Lost(dqlite_wire::client::LostCause::Timeout) => "timeout",
+        ClientError::Lost(_) => "connection-lost",
+        ClientError::Rejected { code, .. } => match *code {
+            outcome::NOT_LEADER => "not-leader",
+            outcome::LEADERSHIP_LOST => "leadership-lost",
+            code if code & 0xff == outcome::BUSY => "busy",
+            _ => "rejected",
+        },
+    }
+}
+
+fn op_error(error: &ClientError) -> OpError {
+    let mut message = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        message.push_str(": ");
+        message.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    OpError {
+        kind: word(error).to_owned(),
+        message,
+    }
+}
+
+/// `fail` needs proof; see the module's table.
+fn completion(error: &ClientError, sent: Sent) -> Completion {
+    let told = op_error(error);
+    match error {
+        ClientError::Lost(_) => Completion::Info(told),
+        ClientError::NotSent(_) => Completion::Fail(told),
+        ClientError::Rejected { .. } => match error.outcome(sent) {
+            Outcome::Failed => Completion::Fail(told),
+            Outcome::Indeterminate => Completion::Info(told),
+        },
+    }
+}
+
+impl SqlClient {
+    async fn connect(&mut self, deadline: Deadline) -> Result<(), OpError> {
+        let left = deadline
+            .instant()
+            .saturating_duration_since(tokio::time::Instant::now());
+        let mut leader = session::to_leader(&self.node, &self.nodes, left)
+            .await
+            .map_err(|error| OpError {
+                kind: "no-leader".to_owned(),
+                message: error.to_string(),
+            })?;
+        leader
+            .connection
+            .open(DATABASE, deadline)
+            .await
+            .map_err(|error| op_error(&error))?;
+        self.connection = Some(leader.connection);
+        Ok(())
+    }
+
+    async fn attempt(&mut self, invocation: &Invocation<'_>, deadline: Deadline) -> Attempt {
+        let workload = self.workload.clone();
+        let Some(connection) = &mut self.connection else {
+            return Attempt::Declined("not-sent", "there is no connection".to_owned());
+        };
+        let tried = match &workload {
+            Kind::Register(parameters) => {
+                register(connection, invocation, parameters.reads, deadline).await
+            }
+            Kind::Set(_) => set(connection, invocation, deadline).await,
+            Kind::Bank(parameters) => {
+                bank(connection, invocation, parameters.allow_negative, deadline).await
+            }
+            Kind::Append(_) => append(connection, invocation, deadline).await,
+        };
+        match tried {
+            Ok(value) => Attempt::Done(value),
+            Err(attempt) => attempt,
+        }
+    }
+}
+
+#[async_trait]
+impl Client for SqlClient {
+    async fn invoke(&mut self, invocation: Invocation<'_>) -> Completion {
+        let deadline = Deadline::after(invocation.deadline);
+        for retry in 0.. {
+            if self.connection.is_none()
+                && let Err(error) = self.connect(deadline).await
+            {
+                // Nothing of the operation was sent: every earlier attempt was refused as busy.
+                return Completion::Fail(error);
+            }
+            let (error, sent) = match self.attempt(&invocation, deadline).await {
+                Attempt::Done(value) => return Completion::Ok(value),
+                Attempt::Declined(kind, message) => {
+                    let kind = kind.to_owned();
+                    return Completion::Fail(OpError { kind, message });
+                }
+                Attempt::Error(error, sent) => (error, sent),
+            };
+            let busy = word(&error) == "busy";
+            let completion = completion(&error, sent);
+            // Busy is the one refusal after which the connection is as good as before.
+            if !busy || self.connection.as_ref().is_none_or(Connection::is_poisoned) {
+                self.connection = None;
+            }
+            if !busy
+                || retry >= BUSY_RETRIES
+                || deadline.is_over()
+                || !matches!(completion, Completion::Fail(_))
+            {
+                return completion;
+            }
+            let pause_ms = 1 + (self.process.wrapping_mul(7) + u64::from(retry) * 5) % 20;
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        }
+        unreachable!("the loop above returns")
+    }
+}
+
+/// Ends a transaction after an error in it, and hands the error on. COMMIT was not sent.
+async fn abandon(
+    transaction: Transaction<'_, Stream>,
+    deadline: Deadline,
+    attempt: Attempt,
+) -> Attempt {
+    // Whether ROLLBACK works changes nothing: without COMMIT there is no effect, and a failure poisons the connection.
+    let _ = transaction.rollback(deadline).await;
+    attempt
+}
+
+fn malformed(invocation: &Invocation<'_>) -> Attempt {
+    Attempt::Declined(
+        "malformed",
+        format!(
+            "{} of {} makes no sense here",
+            invocation.f, invocation.value
+        ),
+    )
+}
+
+fn integer(value: Option<&Sql>) -> Option<i64> {
+    value.and_then(Sql::as_i64)
+}
+
+async fn register(
+    connection: &mut Connection<Stream>,
+    invocation: &Invocation<'_>,
+    reads: Reads,
+    deadline: Deadline,
+) -> Tried {
+    let value = invocation.value;
+    let key = value[0].as_i64().ok_or_else(|| malformed(invocation))?;
+    let select = "SELECT v FROM registers WHERE k = ?";
+    match (invocation.f, reads) {
+        ("read", Reads::Leader) => {
+            let rows = connection
+                .query_sql(select, &[Sql::Integer(key)], deadline)
+                .await
+                .map_err(sent(Sent::ReadOnly))?;
+            let read = integer(rows.rows.first().and_then(|row| row.first()));
+            Ok(json!([key, read]))
+        }
+        ("read", Reads::Log) => {
+            let mut transaction = connection
+                .begin(BeginMode::Immediate, deadline)
+                .await
+                .map_err(sent(Sent::ReadOnly))?;
+            let ticked = transaction
+                .exec_sql("UPDATE ticks SET n = n + 1 WHERE id = 0", &[], deadline)
+                .await;
+            let rows = match ticked {
+                Ok(_) => {
+                    transaction
+                        .query_sql(select, &[Sql::Integer(key)], deadline)
+                        .await
+                }
+                Err(error) => Err(error),
+            };
+            let rows = match rows {
+                Ok(rows) => rows,
+                Err(error) => {
+                    let attempt = Attempt::Error(error, Sent::InTransaction);
+                    return Err(abandon(transaction, deadline, attempt).await);
+                }
+            };
+            // Only a committed transaction was led by the leader.
+            transaction
+                .commit(deadline)
+                .await
+                .map_err(sent(Sent::Commit))?;
+            let read = integer(rows.rows.first().and_then(|row| row.first()));
+            Ok(json!([key, read]))
+        }
+        ("write", _) => {
+            let written = value[1].as_i64().ok_or_else(|| malformed(invocation))?;
+            connection
+                .exec_sql(
+                    "INSERT OR REPLACE INTO registers (k, v) VALUES (?, ?)",
+                    &[Sql::Integer(key), Sql::Integer(written)],
+                    deadline,
+                )
+                .await
+                .map_err(sent(Sent::Write))?;
+            Ok(value.clone())
+        }
+        ("cas", _) => {
+            let old = value[1][0].as_i64().ok_or_else(|| malformed(invocation))?;
+            let new = value[1][1].as_i64().ok_or_else(|| malformed(invocation))?;
+            let result = connection
+                .exec_sql(
+                    "UPDATE registers SET v = ? WHERE k = ? AND v = ?",
+                    &[Sql::Integer(new), Sql::Integer(key), Sql::Integer(old)],
+                    deadline,
+                )
+                .await
+                .map_err(sent(Sent::Write))?;
+            match result.rows_affected {
+                0 => Err(Attempt::Declined(
+                    "mismatch",
+                    format!("no row had the value {old}"),
+                )),
+                _ => Ok(value.clone()),
+            }
+        }
+        _ => Err(malformed(invocation)),
+    }
+}
+
+async fn set(
+    connection: &mut Connection<Stream>,
+    invocation: &Invocation<'_>,
+    deadline: Deadline,
+) -> Tried {
+    match invocation.f {
+        "add" => {
+            let element = invocation
+                .value
+                .as_i64()
+                .ok_or_else(|| malformed(invocation))?;
+            connection
+                .exec_sql(
+                    "INSERT INTO elements (v) VALUES (?)",
+                    &[Sql::Integer(element)],
+                    deadline,
+                )
+                .await
+                .map_err(sent(Sent::Write))?;
+            Ok(invocation.value.clone())
+        }
+        "read" => {
+            let rows = connection
+                .query_sql("SELECT v FROM elements", &[], deadline)
+                .await
+                .map_err(sent(Sent::ReadOnly))?;
+            Ok(rows
+                .rows
+                .iter()
+                .map(|row| integer(row.first()).map_or(Value::Null, Value::from))
+                .collect())
+        }
+        _ => Err(malformed(invocation)),
+    }
+}
+
+async fn bank(
+    connection: &mut Connection<Stream>,
+    invocation: &Invocation<'_>,
+    allow_negative: bool,
+    deadline: Deadline,
+) -> Tried {
+    if invocation.f == "read" {
+        let rows = connection
+            .query_sql("SELECT id, balance FROM accounts", &[], deadline)
+            .await
+            .map_err(sent(Sent::ReadOnly))?;
+        let balances: serde_json::Map<String, Value> = rows
+            .rows
+            .iter()
+            .filter_map(|row| {
+                let account = integer(row.first())?.to_string();
+                Some((
+                    account,
+                    integer(row.get(1)).map_or(Value::Null, Value::from),
+                ))
+            })
+            .collect();
+        return Ok(Value::Object(balances));
+    }
+    let field = |name: &str| invocation.value[name].as_i64();
+    let (Some(from), Some(to), Some(amount)) = (field("from"), field("to"), field("amount")) else {
+        return Err(malformed(invocation));
+    };
+    let mut transaction = connection
+        .begin(BeginMode::Deferred, deadline)
+        .await
+        .map_err(sent(Sent::ReadOnly))?;
+    match transfer(
+        &mut transaction,
+        (from, to, amount),
+        allow_negative,
+        deadline,
+    )
+    .await
+    {
+        Ok(()) => {}
+        Err(attempt) => return Err(abandon(transaction, deadline, attempt).await),
+    }
+    transaction
+        .commit(deadline)
+        .await
+        .map_err(sent(Sent::Commit))?;
+    Ok(invocation.value.clone())
+}
+
+/// Reads both balances and writes both back: a transaction that two at once would break without isolation.
+async fn transfer(
+    transaction: &mut Transaction<'_, Stream>,
+    (from, to, amount): (i64, i64, i64),
+    allow_negative: bool,
+    deadline: Deadline,
+) -> Result<(), Attempt> {
+    let mut balances = [0_i64; 2];
+    for (balance, account) in balances.iter_mut().zip([from, to]) {
+        let rows = transaction
+            .query_sql(
+                "SELECT balance FROM accounts WHERE id = ?",
+                &[Sql::Integer(account)],
+                deadline,
+            )
+            .await
+            .map_err(sent(Sent::InTransaction))?;
+        *balance = integer(rows.rows.first().and_then(|row| row.first())).ok_or_else(|| {
+            Attempt::Declined("no-account", format!("account {account} is not there"))
+        })?;
+    }
+    if balances[0] < amount && !allow_negative {
+        return Err(Attempt::Declined(
+            "no-cover",
+            format!("account {from} has {}", balances[0]),
+        ));
+    }
+    let after = [balances[0] - amount, balances[1] + amount];
+    for (balance, account) in after.into_iter().zip([from, to]) {
+        transaction
+            .exec_sql(
+                "UPDATE accounts SET balance = ? WHERE id = ?",
+                &[Sql::Integer(balance), Sql::Integer(account)],
+                deadline,
+            )
+            .await
+            .map_err(sent(Sent::InTransaction))?;
+    }
+    Ok(())
+}
+
+async fn append(
+    connection: &mut Connection<Stream>,
+    invocation: &Invocation<'_>,
+    deadline: Deadline,
+) -> Tried {
+    let steps = invocation
+        .value
+        .as_array()
+        .ok_or_else(|| malformed(invocation))?;
+    let mut transaction = connection
+        .begin(BeginMode::Deferred, deadline)
+        .await
+        .map_err(sent(Sent::ReadOnly))?;
+    let mut done = Vec::with_capacity(steps.len());
+    for step in steps {
+        match append_step(&mut transaction, step, deadline).await {
+            Ok(result) => done.push(result),
+            Err(attempt) => return Err(abandon(transaction, deadline, attempt).await),
+        }
+    }
+    transaction
+        .commit(deadline)
+        .await
+        .map_err(sent(Sent::Commit))?;
+    Ok(Value::Array(done))
+}
+
+async fn append_step(
+    transaction: &mut Transaction<'_, Stream>,
+    step: &Value,
+    deadline: Deadline,
+) -> Result<Value, Attempt> {
+    let key = step[1].as_i64();
+    match (step[0].as_str(), key, step[2].as_i64()) {
+        (Some("append"), Some(key), Some(element)) => {
+            transaction
+                .exec_sql(
+                    "INSERT INTO lists (k, v) VALUES (?, ?) ON CONFLICT (k) DO UPDATE SET v = v || ',' || excluded.v",
+                    &[Sql::Integer(key), Sql::Text(element.to_string())],
+                    deadline,
+                )
+                .await
+                .map_err(sent(Sent::InTransaction))?;
+            Ok(step.clone())
+        }
+        (Some("r"), Some(key), _) => {
+            let rows = transaction
+                .query_sql(
+                    "SELECT v FROM lists WHERE k = ?",
+                    &[Sql::Integer(key)],
+                    deadline,
+                )
+                .await
+                .map_err(sent(Sent::InTransaction))?;
+            let list: Vec<i64> = rows
+                .rows
+                .first()
+                .and_then(|row| row.first())
+                .and_then(Sql::as_str)
+                .map(|text| text.split(',').filter_map(|one| one.parse().ok()).collect())
+                .unwrap_or_default();
+            Ok(json!(["r", key, list]))
+        }
+        _ => Err(Attempt::Declined(
+            "malformed",
+            format!("{step} is no step of a transaction"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dqlite_wire::client::{LostCause, NotSentCause};
+
+    #[test]
+    fn errors_map_to_outcomes_as_the_table_says() {
+        let rejected = |code| ClientError::Rejected {
+            code,
+            message: String::new(),
+        };
+        for (error, sent, kind, info) in [
+            (
+                rejected(outcome::NOT_LEADER),
+                Sent::Write,
+                "not-leader",
+                false,
+            ),
+            (
+                rejected(outcome::LEADERSHIP_LOST),
+                Sent::Write,
+                "leadership-lost",
+                true,
+            ),
+            (
+                rejected(outcome::LEADERSHIP_LOST),
+                Sent::Commit,
+                "leadership-lost",
+                true,
+            ),
+            (
+                rejected(outcome::LEADERSHIP_LOST),
+                Sent::InTransaction,
+                "leadership-lost",
+                false,
+            ),
+            (rejected(outcome::BUSY), Sent::Commit, "busy", false),
+            (
+                rejected(outcome::BUSY_SNAPSHOT),
+                Sent::InTransaction,
+                "busy",
+                false,
+            ),
+            (rejected(123_456), Sent::Write, "rejected", true),
+            (
+                ClientError::Lost(LostCause::Timeout),
+                Sent::ReadOnly,
+                "timeout",
+                true,
+            ),
+            (
+                ClientError::Lost(LostCause::Closed),
+                Sent::Commit,
+                "connection-lost",
+                true,
+            ),
+            (
+                ClientError::NotSent(NotSentCause::ConnectTimeout),
+                Sent::Write,
+                "not-sent",
+                false,
+            ),
+        ] {
+            let got = completion(&error, sent);
+            let (got_kind, got_info) = match got {
+                Completion::Info(error) => (error.kind, true),
+                Completion::Fail(error) => (error.kind, false),
+                Completion::Ok(_) => panic!("{error:?} is no success"),
+            };
+            assert_eq!(
+                (got_kind.as_str(), got_info),
+                (kind, info),
+                "{error:?} {sent:?}"
+            );
+        }
+    }
+}

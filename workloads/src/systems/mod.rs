@@ -1,0 +1,110 @@
+//! The systems under test: how each is installed, formed, observed and taken apart.
+//!
+//! Laws:
+//! - a system never decides what is a fault and what a verdict is; it does and it tells;
+//! - what it does not offer is `None`, and a fault that needs it is refused before the run begins;
+//! - data is wiped only after the process is seen gone.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use harness_core::meta::ProcessExit;
+use harness_lab::{
+    Node,
+    capability::{CapabilityError, Kill, Leader, LogFiles, Pause, Start, Stop},
+};
+use thiserror::Error;
+
+use crate::{client::Clients, workload::Kind};
+
+pub mod dqlite;
+
+/// Why a system could not be made ready. Says nothing about its consistency: exit 255, with its logs.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SystemError {
+    /// Something on a node did not work.
+    #[error(transparent)]
+    Capability(#[from] CapabilityError),
+    /// The program is not on the node.
+    #[error("{node} has no {program}: {mend}")]
+    NotInstalled {
+        /// The node's name.
+        node: String,
+        /// What was looked for.
+        program: String,
+        /// What to do.
+        mend: String,
+    },
+    /// The cluster did not come to be in time.
+    #[error("the cluster did not form within {} s: {detail}", .waited.as_secs())]
+    NotFormed {
+        /// How long was waited.
+        waited: Duration,
+        /// The last thing seen.
+        detail: String,
+    },
+    /// The workload's tables could not be made.
+    #[error("the workload's data could not be set up: {detail}")]
+    NotPrepared {
+        /// What was said.
+        detail: String,
+    },
+}
+
+/// The capabilities of a system that the nemesis may use.
+#[derive(Clone, Default)]
+pub struct Handles {
+    /// Starts it.
+    pub start: Option<Arc<dyn Start>>,
+    /// Stops it.
+    pub stop: Option<Arc<dyn Stop>>,
+    /// Kills it.
+    pub kill: Option<Arc<dyn Kill>>,
+    /// Freezes it.
+    pub pause: Option<Arc<dyn Pause>>,
+    /// Says who leads.
+    pub leader: Option<Arc<dyn Leader>>,
+    /// Says where logs are.
+    pub log_files: Option<Arc<dyn LogFiles>>,
+}
+
+/// A system under test on the nodes of a lab.
+#[async_trait]
+pub trait System: Send + Sync {
+    /// Its name, as in `--system`.
+    fn name(&self) -> &'static str;
+
+    /// Whether it is a simulation: then every output says so.
+    fn simulated(&self) -> bool {
+        false
+    }
+
+    /// What the nemesis may use.
+    fn handles(&self) -> Handles;
+
+    /// Checks that it is installed, and returns versions by package or program.
+    async fn versions(&self, node: &Node) -> Result<BTreeMap<String, String>, SystemError>;
+
+    /// Ends it and removes its data.
+    async fn wipe(&self, node: &Node) -> Result<(), SystemError>;
+
+    /// Forms a cluster of the nodes, the first one first, and waits until roles have settled.
+    async fn form(&self, nodes: &[Node]) -> Result<(), SystemError>;
+
+    /// Makes a workload's tables.
+    async fn prepare(&self, nodes: &[Node], workload: &Kind) -> Result<(), SystemError>;
+
+    /// Clients that do a workload's operations.
+    fn clients(&self, nodes: &[Node], workload: &Kind) -> Arc<dyn Clients>;
+
+    /// Clients whose one operation, `availability`, is a write through the interface that users of this system use:
+    /// one thread a node, in the order of `nodes`.
+    fn probes(&self, nodes: &[Node]) -> Arc<dyn Clients>;
+
+    /// How its processes on a node have ended so far. `expected` is left false; the caller knows the faults.
+    async fn exits(&self, node: &Node) -> Result<Vec<ProcessExit>, SystemError>;
+
+    /// Core dumps of its processes that lie on the node, by path.
+    async fn core_dumps(&self, node: &Node) -> Result<Vec<PathBuf>, SystemError>;
+}
