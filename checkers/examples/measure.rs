@@ -73,6 +73,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         history: &history,
         faults: &[],
         logs: &[],
+        views: &[],
         meta: &meta,
     };
     let started = Instant::now();

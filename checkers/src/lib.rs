@@ -17,6 +17,7 @@
 //! | [`logs`] | assertions, panics, sanitizer reports in product logs |
 //! | [`crashes`] | processes that died by themselves, core dumps |
 //! | [`availability`] | every live node serves again soon after healing |
+//! | [`membership`] | the places where membership is kept agree, with each other and with joins and removes |
 //! | [`faults`] | every fault that was asked for took hold and was healed |
 //!
 //! [`registry`] finds them by name and runs them; [`generate`] makes histories to try them on.
@@ -29,9 +30,11 @@ pub mod faults;
 pub mod generate;
 pub mod linear;
 pub mod logs;
+pub mod membership;
 pub mod registry;
 pub mod set_full;
 pub mod stats;
+pub mod txn;
 mod words;
 
 pub use registry::{RegistryError, checker, names, run_checkers};

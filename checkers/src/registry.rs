@@ -18,6 +18,7 @@ use crate::{
     faults::Faults,
     linear::{self, Linearizable},
     logs::Logs,
+    membership::{self, Membership},
     set_full::{self, SetFull},
     stats::Stats,
     words,
@@ -43,7 +44,8 @@ pub enum RegistryError {
     },
 }
 
-/// All names, sorted.
+/// All names, sorted. Each invariant of `membership` has a checker of its own name as well
+/// ([`membership::INVARIANTS`]).
 #[must_use]
 pub fn names() -> Vec<&'static str> {
     vec![
@@ -54,6 +56,7 @@ pub fn names() -> Vec<&'static str> {
         "faults",
         "linearizable",
         "logs",
+        "membership",
         "set-full",
         "stats",
     ]
@@ -92,6 +95,7 @@ pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, Registry
         "faults" => return without(Faults, options),
         "logs" => return without(Logs, options),
         "stats" => return without(Stats, options),
+        membership::NAME => return without(Membership, options),
         "availability" => Box::new(Availability::new(parsed::<availability::Options>(
             name, options,
         )?)),
@@ -99,6 +103,9 @@ pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, Registry
         "linearizable" => Box::new(Linearizable::new(parsed::<linear::Options>(name, options)?)),
         "set-full" => Box::new(SetFull::new(parsed::<set_full::Options>(name, options)?)),
         other => {
+            if let Some(invariant) = membership::Invariant::named(other) {
+                return without(membership::One(invariant), options);
+            }
             return Err(RegistryError::Unknown {
                 name: other.to_owned(),
             });

@@ -38,6 +38,7 @@ fn judge(checker: &dyn Checker, history: &History, meta: &Meta) -> CheckResult {
         history,
         faults: &[],
         logs: &[],
+        views: &[],
         meta,
     };
     checker.check(&input, &Unlimited)
@@ -123,13 +124,19 @@ fn knossos() {
             panic!("{line}")
         };
         let path = corpora.join("knossos").join(file);
-        if !path.exists() || model != "model=cas-register" {
+        if !path.exists() {
             continue;
         }
         count += 1;
+        let model = model.trim_start_matches("model=");
         let checker = Linearizable::new(Options {
+            model: model.into(),
             keyed: Keyed::No,
-            initial: json!(0),
+            initial: match model {
+                "cas-register" => json!(0),
+                "multi-register" => json!({"x": 0, "y": 0}),
+                _ => json!(null),
+            },
             null_matches_any: true,
             ..Options::default()
         });
@@ -164,6 +171,7 @@ fn elle_cli() {
                 "linearizable",
                 json!({"model": "cas-register", "keyed": "no", "initial": 0, "null_matches_any": true}),
             ),
+            "mutex" => ("linearizable", json!({"model": "mutex"})),
             "bank" => (
                 "bank",
                 json!({"allow_negative": file.contains("bank-neg.edn")}),

@@ -170,6 +170,47 @@ proptest! {
     }
 }
 
+/// Small histories in which all writes differ, with reads of anything.
+fn unique_history() -> impl Strategy<Value = History> {
+    (small_history(false), prop::collection::vec(0_u64..6, 20)).prop_map(|(mut history, reads)| {
+        history
+            .operations
+            .retain(|operation| &*operation.f != "cas");
+        for (number, operation) in history.operations.iter_mut().enumerate() {
+            if &*operation.f == "write" {
+                operation.input = json!(number);
+            } else if operation.outcome == Outcome::Ok {
+                let seen = reads[number % reads.len()];
+                operation.output = if seen == 0 {
+                    Value::Null
+                } else {
+                    json!((number as u64 + 1).saturating_sub(seen))
+                };
+            }
+        }
+        history
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+    #[test]
+    fn zones_agree_with_brute_force_and_with_the_search(history in unique_history()) {
+        let by_zones = judge(&linearizable("register", Keyed::No), &history, &Meta::default());
+        let by_search = Linearizable::new(Options { model: "register".into(), keyed: Keyed::No, zones: false, ..Options::default() });
+        let by_search = judge(&by_search, &history, &Meta::default());
+        let expected = if brute_force(&history) { Verdict::Valid } else { Verdict::Invalid };
+        prop_assert_eq!(by_search.verdict, expected, "{}", by_search.summary);
+        prop_assert_eq!(by_zones.verdict, expected, "{}", by_zones.summary);
+        // Both find the shortest failing prefix.
+        prop_assert_eq!(
+            by_zones.witnesses.first().map(|witness| witness.culprits.clone()),
+            by_search.witnesses.first().map(|witness| witness.culprits.clone())
+        );
+    }
+}
+
 /// The history as it was before the event of that index.
 fn prefix(history: &History, before: u64) -> History {
     let mut cut = history.clone();

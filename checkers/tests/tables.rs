@@ -4,17 +4,44 @@
 
 mod common;
 
-use common::{history, judge};
+use common::judge;
 use harness_checkers::{checker, generate, names, run_checkers};
 use harness_core::{
+    event::{Event, EventType, OpError, Process},
     fault::FaultRecord,
-    history::History,
+    history::{History, pair},
     meta::{Meta, NodeMeta, Phase, ProcessExit},
     verdict::{
         Budget, CheckInput, CheckResult, Checker, Exhausted, LogText, Severity, Unlimited, Verdict,
     },
 };
 use serde_json::{Value, json};
+
+/// A history from `(process, type, f, value)`, one event each half second.
+fn history(lines: &[(u64, &str, &str, Value)]) -> History {
+    let events = lines
+        .iter()
+        .enumerate()
+        .map(|(index, (process, kind, f, value))| Event {
+            index: index as u64,
+            time_ns: index as u64 * 500_000_000,
+            process: Process::Client(*process),
+            node: Some(format!("n{}", process % 5 + 1).into()),
+            event_type: match *kind {
+                "invoke" => EventType::Invoke,
+                "ok" => EventType::Ok,
+                "fail" => EventType::Fail,
+                _ => EventType::Info,
+            },
+            f: (*f).into(),
+            value: value.clone(),
+            error: (*kind == "fail").then(|| OpError {
+                kind: "busy".into(),
+                message: String::new(),
+            }),
+        });
+    pair(events).expect("the lines pair up")
+}
 
 fn named(name: &str) -> Box<dyn Checker> {
     checker(name, &Value::Null).unwrap()
@@ -66,6 +93,7 @@ fn stale_read_names_times_values_nodes_faults_and_explanation() {
         history: &history,
         faults: &faults,
         logs: &[],
+        views: &[],
         meta: &meta,
     };
     let result = checker("linearizable", &options)
@@ -188,6 +216,7 @@ fn a_limit_ends_in_unknown_with_how_far_it_came() {
         history: &history,
         faults: &[],
         logs: &[],
+        views: &[],
         meta: &meta,
     };
     let result = named("linearizable").check(&input, &Nothing);
@@ -423,6 +452,7 @@ fn logs_of(text: &[u8]) -> CheckResult {
             history: &history,
             faults: &[],
             logs: &logs,
+            views: &[],
             meta: &meta,
         },
         &Unlimited,
@@ -739,6 +769,7 @@ fn faults() {
             history: &history,
             faults: &faults,
             logs: &[],
+            views: &[],
             meta: &meta,
         };
         let result = named("faults").check(&input, &Unlimited);
@@ -762,6 +793,7 @@ fn registry_isolates_panics_and_refuses_what_it_does_not_know() {
         history: &history,
         faults: &[],
         logs: &[],
+        views: &[],
         meta: &meta,
     };
     let checkers: Vec<Box<dyn Checker>> = vec![Box::new(Panics), named("stats")];
@@ -778,4 +810,212 @@ fn registry_isolates_panics_and_refuses_what_it_does_not_know() {
         );
     }
     assert!(checker("no such checker", &Value::Null).is_err());
+}
+
+#[test]
+fn other_objects() {
+    let done = |process: u64, f: &'static str, argument: Value, result: Value| {
+        [(process, "invoke", f, argument), (process, "ok", f, result)]
+    };
+    let null = || json!(null);
+    let table: Vec<(&str, Vec<Pair>, Verdict)> = vec![
+        (
+            "mutex",
+            vec![
+                done(1, "acquire", null(), null()),
+                done(1, "release", null(), null()),
+                done(2, "acquire", null(), null()),
+            ],
+            Verdict::Valid,
+        ),
+        (
+            "mutex",
+            vec![
+                done(1, "acquire", null(), null()),
+                done(2, "acquire", null(), null()),
+            ],
+            Verdict::Invalid,
+        ),
+        (
+            "counter",
+            vec![
+                done(1, "add", json!(2), json!(2)),
+                done(1, "decrement", null(), null()),
+                done(2, "read", null(), json!(1)),
+            ],
+            Verdict::Valid,
+        ),
+        (
+            "counter",
+            vec![
+                done(1, "add", json!(2), json!(2)),
+                done(2, "read", null(), json!(1)),
+            ],
+            Verdict::Invalid,
+        ),
+        (
+            "set",
+            vec![
+                done(1, "add", json!(2), json!(2)),
+                done(1, "add", json!(1), json!(1)),
+                done(2, "read", null(), json!([2, 1])),
+            ],
+            Verdict::Valid,
+        ),
+        (
+            "set",
+            vec![
+                done(1, "add", json!(2), json!(2)),
+                done(2, "read", null(), json!([])),
+            ],
+            Verdict::Invalid,
+        ),
+        (
+            "list",
+            vec![
+                done(1, "append", json!(2), json!(2)),
+                done(1, "append", json!(1), json!(1)),
+                done(2, "read", null(), json!([2, 1])),
+            ],
+            Verdict::Valid,
+        ),
+        (
+            "list",
+            vec![
+                done(1, "append", json!(2), json!(2)),
+                done(1, "append", json!(1), json!(1)),
+                done(2, "read", null(), json!([1, 2])),
+            ],
+            Verdict::Invalid,
+        ),
+        (
+            "queue",
+            vec![
+                done(1, "enqueue", json!(1), json!(1)),
+                done(1, "enqueue", json!(2), json!(2)),
+                done(2, "dequeue", null(), json!(1)),
+            ],
+            Verdict::Valid,
+        ),
+        (
+            "queue",
+            vec![
+                done(1, "enqueue", json!(1), json!(1)),
+                done(1, "enqueue", json!(2), json!(2)),
+                done(2, "dequeue", null(), json!(2)),
+            ],
+            Verdict::Invalid,
+        ),
+        (
+            "stack",
+            vec![
+                done(1, "push", json!(1), json!(1)),
+                done(1, "push", json!(2), json!(2)),
+                done(2, "pop", null(), json!(2)),
+            ],
+            Verdict::Valid,
+        ),
+        (
+            "stack",
+            vec![
+                done(1, "push", json!(1), json!(1)),
+                done(2, "pop", null(), null()),
+            ],
+            Verdict::Invalid,
+        ),
+        (
+            "multi-register",
+            vec![
+                done(
+                    1,
+                    "txn",
+                    json!([["write", "x", 1]]),
+                    json!([["write", "x", 1]]),
+                ),
+                done(
+                    2,
+                    "txn",
+                    json!([["read", "x", null]]),
+                    json!([["read", "x", 1]]),
+                ),
+            ],
+            Verdict::Valid,
+        ),
+        (
+            "multi-register",
+            vec![
+                done(
+                    1,
+                    "txn",
+                    json!([["write", "x", 1]]),
+                    json!([["write", "x", 1]]),
+                ),
+                done(
+                    2,
+                    "txn",
+                    json!([["read", "x", null]]),
+                    json!([["read", "x", 2]]),
+                ),
+            ],
+            Verdict::Invalid,
+        ),
+        (
+            "membership",
+            vec![
+                done(1, "join", json!("n2"), null()),
+                done(1, "join", json!("n1"), null()),
+                done(1, "remove", json!("n2"), null()),
+                done(2, "list", null(), json!(["n1"])),
+            ],
+            Verdict::Valid,
+        ),
+        (
+            "membership",
+            vec![
+                done(1, "join", json!("n2"), null()),
+                done(1, "remove", json!("n2"), null()),
+                done(2, "list", null(), json!(["n2"])),
+            ],
+            Verdict::Invalid,
+        ),
+    ];
+    for (model, operations, verdict) in table {
+        let history = history(&operations.into_iter().flatten().collect::<Vec<_>>());
+        let checker = checker("linearizable", &json!({ "model": model })).unwrap();
+        let result = judge(&*checker, &history, &Meta::default());
+        assert_eq!(
+            result.verdict, verdict,
+            "{model}: {} {:?}",
+            result.summary, history.operations
+        );
+    }
+}
+
+#[test]
+fn more_operations_open_at_once_than_a_word_has_bits() {
+    for width in [63_u64, 64, 65, 130, 600] {
+        for last in [1, 2] {
+            let mut lines: Vec<(u64, &str, &str, Value)> = vec![(0, "invoke", "write", json!(1))];
+            lines.extend((1..width).map(|process| (process, "invoke", "read", json!(null))));
+            lines.push((0, "ok", "write", json!(1)));
+            lines.extend((1..width - 1).map(|process| (process, "ok", "read", json!(1))));
+            lines.push((width - 1, "ok", "read", json!(last)));
+            let options = json!({"model": "cas-register", "zones": false, "keyed": "no"});
+            let result = judge(
+                &*checker("linearizable", &options).unwrap(),
+                &history(&lines),
+                &Meta::default(),
+            );
+            let expected = if last == 1 {
+                Verdict::Valid
+            } else {
+                Verdict::Invalid
+            };
+            assert_eq!(
+                result.verdict, expected,
+                "{width} {last}: {}",
+                result.summary
+            );
+        }
+    }
 }

@@ -11,9 +11,13 @@
     reason = "a test's helpers may fail the test"
 )]
 
+#[path = "../agent/tests/leftovers/mod.rs"]
+mod leftovers;
+
 use std::{
     fs,
-    net::{TcpListener, TcpStream},
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -26,14 +30,27 @@ use harness_lab::{
     Address, Daemon, Exec, Transport, TransportError, conformance,
     ssh::{Auth, HostKeyPolicy, JumpHost, SshTarget, SshTransport},
 };
+use rustix::{
+    net::{getpeername, sockopt},
+    process::{
+        Pid, PidfdFlags, PidfdGetfdFlags, Signal, getpid, kill_process, pidfd_getfd, pidfd_open,
+    },
+};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use leftovers::Mark;
+
 const SSHD: &str = "/usr/sbin/sshd";
+/// Bytes that the kernel keeps of what was sent, where a test makes the way narrow.
+const SEND_BUFFER_BYTES: usize = 16 * 1024;
+/// Time for a session's agent, and what it runs, to be gone after the session.
+const SESSION_END_LIMIT: Duration = Duration::from_secs(6);
 const START_LIMIT: Duration = Duration::from_secs(10);
 
-/// An sshd of our own, on a port of the loopback; ended by its process id.
+/// An sshd of our own, on a port of the loopback; ended by its process id, and what its sessions left by their mark.
 struct Sshd {
+    mark: Mark,
     folder: TempDir,
     child: Child,
     port: u16,
@@ -44,8 +61,8 @@ impl Sshd {
         Self::start_with(|_| String::new())
     }
 
-    /// With further lines for its configuration.
-    fn start_with(further: impl FnOnce(&Path) -> String) -> Self {
+    /// With further variables for its sessions, such as `PATH=/bin`.
+    fn start_with(variables: impl FnOnce(&Path) -> String) -> Self {
         assert!(
             Path::new(SSHD).exists(),
             "{SSHD} is missing: install openssh-server"
@@ -70,7 +87,14 @@ impl Sshd {
             host = at("host").display(),
             keys = at("authorized_keys").display(),
         );
-        fs::write(at("config"), config + &further(folder.path())).unwrap();
+        let mark = Mark::new(&port.to_string());
+        // sshd heeds only the first line of this name.
+        let variables = format!(
+            "SetEnv {} {}\n",
+            mark.assignment(),
+            variables(folder.path())
+        );
+        fs::write(at("config"), config + &variables).unwrap();
         let mut child = Command::new(SSHD)
             .args(["-D", "-e", "-f"])
             .arg(at("config"))
@@ -84,6 +108,7 @@ impl Sshd {
             thread::sleep(Duration::from_millis(10));
         }
         Self {
+            mark,
             folder,
             child,
             port,
@@ -113,6 +138,23 @@ impl Sshd {
 
     fn transport(&self) -> SshTransport {
         SshTransport::new(self.target())
+    }
+
+    /// Waits until nobody is left of what sessions started, and gives who is left all the same.
+    async fn sessions_end(&self) -> Vec<String> {
+        let begun = Instant::now();
+        loop {
+            let left = self.mark.processes();
+            if left.is_empty() || begun.elapsed() > SESSION_END_LIMIT {
+                let line = |pid: &Pid| {
+                    let path = format!("/proc/{}/cmdline", pid.as_raw_nonzero());
+                    let line = fs::read(path).unwrap_or_default();
+                    String::from_utf8_lossy(&line).replace('\0', " ")
+                };
+                return left.iter().map(line).collect();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     fn authorize(&self, public: &Path) {
@@ -153,7 +195,10 @@ async fn says_hello(transport: &SshTransport) -> Result<(), TransportError> {
 async fn conformance_over_a_loopback_sshd() {
     let sshd = Sshd::start();
     let part = std::env::var("HARNESS_CONFORMANCE").unwrap_or_default();
-    let results = conformance::run_matching(Arc::new(sshd.transport()), &part).await;
+    let transport = Arc::new(sshd.transport());
+    let results = conformance::run_matching(transport.clone(), &part).await;
+    transport.close().await;
+    let left = sshd.sessions_end().await;
     let mut failed = Vec::new();
     for result in &results {
         let mark = if result.outcome.is_ok() {
@@ -172,6 +217,7 @@ async fn conformance_over_a_loopback_sshd() {
     }
     assert!(!results.is_empty());
     assert!(failed.is_empty(), "\n{}", failed.join("\n"));
+    assert!(left.is_empty(), "the suite left {left:?}");
 }
 
 #[tokio::test]
@@ -386,10 +432,7 @@ async fn an_ordinary_user_may_go_through_sudo() {
         );
         fs::write(&stand_in, script).unwrap();
         fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).unwrap();
-        format!(
-            "SetEnv PATH={}:/usr/bin:/bin\n",
-            folder.join("bin").display()
-        )
+        format!("PATH={}:/usr/bin:/bin", folder.join("bin").display())
     });
     let mut target = sshd.target();
     let direct = SshTransport::new(target.clone());
@@ -414,7 +457,7 @@ async fn a_sudo_that_wants_a_password_is_named_as_the_reason() {
         )
         .unwrap();
         fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).unwrap();
-        format!("SetEnv PATH={}:/usr/bin:/bin\n", folder.display())
+        format!("PATH={}:/usr/bin:/bin", folder.display())
     });
     let mut target = sshd.target();
     target.sudo = true;
@@ -465,6 +508,229 @@ fn keys_of_an_ssh_agent_log_in() {
         }
         says_hello(&SshTransport::new(target)).await.unwrap();
     });
+}
+
+/// A way to an sshd that is narrow towards it and comes back in bursts, so that sending often has to wait, and
+/// much is there to read when it may go on.
+struct NarrowWay {
+    port: u16,
+}
+
+impl NarrowWay {
+    /// Bytes that go to the sshd in one go, and the pause after them.
+    const UP_BYTES: usize = 32 * 1024;
+    const UP_PAUSE: Duration = Duration::from_micros(500);
+    /// Time for which what comes back is collected.
+    const DOWN_PAUSE: Duration = Duration::from_millis(15);
+    /// Bytes that the kernel keeps for us of what goes up.
+    const KERNEL_BYTES: usize = 8 * 1024;
+
+    /// For one connection; its threads end with it.
+    fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        sockopt::set_socket_recv_buffer_size(&listener, Self::KERNEL_BYTES).unwrap();
+        let own = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            let client = listener.accept().unwrap().0;
+            let server = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            for socket in [&client, &server] {
+                socket.set_nodelay(true).unwrap();
+            }
+            let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            let up = thread::spawn(move || Self::carry_up(&from, &to));
+            Self::carry_down(&server, &client);
+            up.join().unwrap();
+        });
+        Self { port: own }
+    }
+
+    fn carry_up(mut from: &TcpStream, mut to: &TcpStream) {
+        let mut buffer = vec![0; Self::UP_BYTES];
+        while let Ok(count @ 1..) = from.read(&mut buffer) {
+            if to.write_all(&buffer[..count]).is_err() {
+                break;
+            }
+            thread::sleep(Self::UP_PAUSE);
+        }
+        let _ = to.shutdown(Shutdown::Both);
+    }
+
+    fn carry_down(mut from: &TcpStream, mut to: &TcpStream) {
+        let mut buffer = vec![0; 1024 * 1024];
+        from.set_read_timeout(Some(Duration::from_millis(1)))
+            .unwrap();
+        loop {
+            let mut burst = Vec::new();
+            let begun = Instant::now();
+            let mut open = true;
+            while open && begun.elapsed() < Self::DOWN_PAUSE {
+                match from.read(&mut buffer) {
+                    Ok(0) => open = false,
+                    Ok(count) => burst.extend_from_slice(&buffer[..count]),
+                    Err(error) => open = error.kind() == std::io::ErrorKind::WouldBlock,
+                }
+            }
+            if to.write_all(&burst).is_err() || !open {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Both);
+    }
+}
+
+/// Makes the send buffers of our own sockets to that port small: the kernel's own for the loopback hold all
+/// that sshd's window lets out, and then sending never has to wait.
+fn narrow_sockets_to(port: u16) {
+    let this = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+    let mut narrowed = 0;
+    for entry in fs::read_dir("/proc/self/fd").unwrap() {
+        let number = entry
+            .unwrap()
+            .file_name()
+            .into_string()
+            .unwrap()
+            .parse()
+            .unwrap();
+        let Ok(socket) = pidfd_getfd(&this, number, PidfdGetfdFlags::empty()) else {
+            continue;
+        };
+        let peer = getpeername(&socket).ok().flatten();
+        let address = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+        if address.is_some_and(|address| address.port() == port) {
+            sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER_BYTES).unwrap();
+            narrowed += 1;
+        }
+    }
+    assert!(narrowed > 0, "no socket to port {port}");
+}
+
+/// Numbers that look random, and are the same for the same seed.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, limit: usize) -> usize {
+        // The linear congruence of Knuth's MMIX; its high bits are good enough for sizes.
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit
+    }
+
+    fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count).map(|_| self.below(256) as u8).collect()
+    }
+}
+
+/// Streams and commands of random sizes, all at once; every byte must come back.
+async fn everything_at_once(transport: &Arc<SshTransport>, address: &Address, seed: u64) {
+    let mut draw = Draw(seed);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let size = 1 + draw.below(2_500_000);
+        let bytes = draw.bytes(size);
+        let (transport, address) = (transport.clone(), address.clone());
+        tasks.spawn(async move {
+            let stream = transport
+                .connect(&address, Duration::from_secs(20))
+                .await
+                .unwrap();
+            let (mut from, mut to) = tokio::io::split(stream);
+            let mut back = Vec::new();
+            let send = async {
+                to.write_all(&bytes).await?;
+                to.shutdown().await
+            };
+            let (sent, received) = tokio::join!(send, from.read_to_end(&mut back));
+            sent.unwrap();
+            received.unwrap();
+            assert!(
+                back == bytes,
+                "{} bytes came back as {}",
+                bytes.len(),
+                back.len()
+            );
+        });
+    }
+    for _ in 0..6 {
+        let (out, err) = (draw.below(4_000_000), draw.below(300_000));
+        let transport = transport.clone();
+        tasks.spawn(async move {
+            let text = format!("head -c {out} /dev/zero & head -c {err} /dev/zero >&2; wait");
+            let output = transport.exec(Exec::shell(text)).await.unwrap();
+            assert_eq!((output.stdout.len(), output.stderr.len()), (out, err));
+        });
+    }
+    while let Some(result) = tasks.join_next().await {
+        result.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_falls_silent_is_given_up_and_replaced() {
+    // That of the actor is 30 s, judged when it pings, each 5 s.
+    const LOST_BY: Duration = Duration::from_secs(40);
+    let sshd = Sshd::start();
+    let transport = sshd.transport();
+    let first = transport.hello().await.unwrap().pid;
+    let pid = Pid::from_raw(first as i32).unwrap();
+    // Longer than the silence that is allowed, if the agent is only idle.
+    let idle = Exec::new(["sleep", "32"]).timeout(Duration::from_secs(60));
+    assert!(transport.exec(idle).await.unwrap().status.success());
+    kill_process(pid, Signal::STOP).unwrap();
+    let begun = Instant::now();
+    let result = transport
+        .exec(Exec::new(["true"]).timeout(Duration::from_secs(90)))
+        .await;
+    assert!(
+        matches!(&result, Err(TransportError::Lost { detail, .. }) if detail.contains("silent")),
+        "{result:?}"
+    );
+    assert!(begun.elapsed() < LOST_BY, "{:?}", begun.elapsed());
+    says_hello(&transport).await.unwrap();
+    assert_ne!(transport.hello().await.unwrap().pid, first);
+}
+
+/// More rounds: `HARNESS_STRESS_ROUNDS=200`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_byte_is_lost_on_a_narrow_way() {
+    let rounds = std::env::var("HARNESS_STRESS_ROUNDS").map_or(3, |text| text.parse().unwrap());
+    let sshd = Sshd::start();
+    let mut target = sshd.target();
+    target.port = NarrowWay::to(sshd.port).port;
+    let port = target.port;
+    let transport = Arc::new(SshTransport::new(target));
+    let (address, pid) = echo(&transport, &sshd).await;
+    narrow_sockets_to(port);
+    for round in 0..rounds {
+        let begun = Instant::now();
+        everything_at_once(&transport, &address, round).await;
+        println!("round {round}: {:?}", begun.elapsed());
+    }
+    transport
+        .exec(Exec::shell(format!("kill {pid}")))
+        .await
+        .unwrap();
+}
+
+/// Starts an echo server on the node; gives where it listens, and its process id.
+async fn echo(transport: &SshTransport, sshd: &Sshd) -> (Address, u32) {
+    let daemon = Daemon {
+        argv: ["/proc/self/exe", "selftest-echo", "tcp:127.0.0.1:0"]
+            .map(String::from)
+            .to_vec(),
+        env: vec![],
+        pid_file: sshd.at("echo.pid"),
+        log_file: sshd.at("echo.log"),
+        exit_file: sshd.at("echo.exit"),
+    };
+    let pid = transport.spawn(daemon).await.unwrap();
+    let mut line = String::new();
+    while !line.ends_with('\n') {
+        line = fs::read_to_string(sshd.at("echo.log")).unwrap_or_default();
+    }
+    let address = line.trim().strip_prefix("tcp:").unwrap().parse().unwrap();
+    (Address::Tcp(address), pid)
 }
 
 /// Prints what the transport costs: `cargo test --release -p harness-lab --test ssh_loopback -- --ignored --nocapture measure`.
@@ -520,21 +786,7 @@ async fn measure() {
         begun.elapsed()
     );
 
-    let daemon = Daemon {
-        argv: ["/proc/self/exe", "selftest-echo", "tcp:127.0.0.1:0"]
-            .map(String::from)
-            .to_vec(),
-        env: vec![],
-        pid_file: sshd.at("echo.pid"),
-        log_file: sshd.at("echo.log"),
-        exit_file: sshd.at("echo.exit"),
-    };
-    let pid = transport.spawn(daemon).await.unwrap();
-    let mut line = String::new();
-    while !line.ends_with('\n') {
-        line = fs::read_to_string(sshd.at("echo.log")).unwrap_or_default();
-    }
-    let address = Address::Tcp(line.trim().strip_prefix("tcp:").unwrap().parse().unwrap());
+    let (address, pid) = echo(&transport, &sshd).await;
     let connect = async || {
         transport
             .connect(&address, Duration::from_secs(5))

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 ///
 /// Source: dqlite's gateway answers a query from the node's own state if the node *believes* that it leads; no
 /// round of heartbeats confirms it. A leader that was cut off believes so until its election timeout is over.
-pub const DQLITE_STALE_READS: &str = "Known behaviour: a dqlite leader answers reads from its own state without asking \
+pub const DQLITE_STALE_READS: &str = "A dqlite leader answers reads from its own state without asking \
 a quorum, so a leader that was cut off goes on answering, with old values, until it notices (about an election timeout, 3 s by default). \
 Writes are not affected. Reading through the log, in a transaction that also writes, prevents it: `--reads log`.";
 

@@ -78,7 +78,7 @@ impl Story<'_> {
             );
         };
         let mut witness = sees(&culprit)
-            .filter(|_| !self.has_appends())
+            .filter(|_| !self.is_other_object())
             .and_then(|value| {
                 self.unwritten(&culprit, value)
                     .or_else(|| self.stale(&culprit, value))
@@ -106,9 +106,14 @@ impl Story<'_> {
         self.views.get(entry.operation).copied()
     }
 
-    /// With appends a value has more than one writer; the three-operation proof does not apply.
-    fn has_appends(&self) -> bool {
-        self.views.iter().any(|view| &*view.operation.f == "append")
+    /// Where something else than reads, writes and compare-and-sets is done, the three-operation proof does not apply.
+    fn is_other_object(&self) -> bool {
+        self.views.iter().any(|view| {
+            sees(view).is_none()
+                && leaves(view).is_none()
+                && !matches!(&*view.operation.f, "read" | "r" | "get")
+        }) || self.initial.is_array()
+            || self.initial.is_boolean()
     }
 
     /// `3 from key 0`, `x=3`, `3`.
@@ -143,7 +148,20 @@ impl Story<'_> {
                 }
             }
             "append" => format!("appended {} to {of}", words::show(view.argument)),
-            _ => format!("wrote {}", self.naming(view.argument)),
+            "write" | "w" | "put" | "set" => format!("wrote {}", self.naming(view.argument)),
+            other => {
+                let shown = if view.operation.outcome == Outcome::Ok && !view.result.is_null() {
+                    view.result
+                } else {
+                    view.argument
+                };
+                let shown = if shown.is_null() {
+                    String::new()
+                } else {
+                    format!(" {}", words::show(shown))
+                };
+                format!("did {other}{shown}")
+            }
         }
     }
 
@@ -352,7 +370,7 @@ impl Story<'_> {
             [most @ .., last] => format!("{} or {last}", most.join(", ")),
         };
         let story = format!(
-            "Process {}{} {} between {} and {}, but in every order of the operations before it the value was {states}, and nothing open then leads to what it saw.",
+            "Process {}{} {} between {} and {}, but in every order of the operations before it the state was {states}, and nothing open then leads to what it saw.",
             operation.process,
             words::on_node(operation),
             self.deed(culprit),

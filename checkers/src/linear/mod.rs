@@ -1,18 +1,21 @@
 //! Is each key of this history linearizable?
 //!
 //! Histories are split by key first: linearizability is local (Herlihy and Wing 1990), a history is linearizable exactly
-//! if what happened to each object is. Each key is searched by [`search`]; [`explain`] turns a dead end into words.
+//! if what happened to each object is. Registers whose
+//! writes all differ are decided by zones, everything else by just-in-time linearization; a dead end is turned into words.
 //!
 //! Values are `[key, value]`, or bare if there is one object ([`Keyed`]). Operations end by index, not by time: a
 //! completion that stands before an invocation in the history happened before it.
 
 mod configs;
 mod explain;
+mod objects;
 mod problem;
 mod register;
 mod search;
 mod spec;
 mod text;
+mod zones;
 
 use std::collections::HashMap;
 
@@ -30,12 +33,25 @@ use crate::words;
 use problem::View;
 use search::{Ending, Figures};
 
+pub use objects::{Kind, Object, ObjectOp};
 pub use register::{Register, RegisterOp};
 pub use spec::{Call, ModelError, Placement, SequentialSpec};
 pub use text::{Text, TextOp};
 
 /// The models by name.
-pub const MODELS: [&str; 3] = ["register", "cas-register", "key-value"];
+pub const MODELS: [&str; 11] = [
+    "register",
+    "cas-register",
+    "key-value",
+    "mutex",
+    "counter",
+    "set",
+    "list",
+    "queue",
+    "stack",
+    "multi-register",
+    "membership",
+];
 
 /// Whether values carry a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -62,6 +78,8 @@ pub struct Options {
     pub keyed: Keyed,
     /// A read of null says nothing (Knossos' convention), instead of: the value was null.
     pub null_matches_any: bool,
+    /// Decide registers whose writes all differ by zones, without a search. Off only to compare the two.
+    pub zones: bool,
     /// Error kinds by which a failed compare-and-set says that it saw another value: then it counts as a read.
     pub observing_failures: Vec<String>,
     /// Kinds of operations that are not the model's and are passed over.
@@ -77,6 +95,7 @@ impl Default for Options {
             initial: Value::Null,
             keyed: Keyed::Auto,
             null_matches_any: false,
+            zones: true,
             observing_failures: vec![MISMATCH.to_owned()],
             ignore: vec!["availability".to_owned()],
             stale_read_explanation: None,
@@ -140,7 +159,10 @@ impl Checker for Linearizable {
         let keyed = match self.options.keyed {
             Keyed::Yes => true,
             Keyed::No => false,
-            Keyed::Auto => problem::looks_keyed(&operations),
+            // Objects other than registers take values of any shape: guessing keys there would be wrong.
+            Keyed::Auto => {
+                Kind::from_name(&self.options.model).is_none() && problem::looks_keyed(&operations)
+            }
         };
         let mut tally = Tally::new(operations.len());
         for (key, views) in problem::split(&operations, keyed) {
@@ -183,13 +205,18 @@ impl Linearizable {
             };
             return self.search_key(Text::new(&initial), &initial, key, views, input, budget);
         }
+        if let Some(kind) = Kind::from_name(&options.model) {
+            let object = Object::new(kind, &options.initial, options.null_matches_any);
+            let initial = object.initial();
+            return self.search_key(object, &initial, key, views, input, budget);
+        }
         let register = Register::new(
             &options.initial,
             options.null_matches_any,
             options.observing_failures.clone(),
             options.model == "cas-register",
         );
-        self.search_key(register, &options.initial, key, views, input, budget)
+        self.register_key(register, key, views, input, budget)
     }
 
     fn search_key<S: SequentialSpec>(
@@ -204,13 +231,60 @@ impl Linearizable {
         let problem = problem::build(spec, views)?;
         let mut figures = Figures::default();
         let ending = if problem.width > search::WIDTH_LIMIT {
-            Ending::Exhausted {
-                limit: harness_core::verdict::Exhausted::Memory,
-                placed: 0,
-            }
+            too_wide()
         } else {
             search::search(&problem, budget, &mut figures)
         };
+        Ok(self.key_result(&problem, (ending, figures), (key, views, initial), input))
+    }
+
+    /// Registers: by zones where all writes differ, else by search.
+    fn register_key(
+        &self,
+        register: Register,
+        key: Option<&Value>,
+        views: &[View<'_>],
+        input: &CheckInput<'_>,
+        budget: &dyn Budget,
+    ) -> Result<KeyResult, (u64, ModelError)> {
+        let mut problem = problem::build(register, views)?;
+        let mut figures = Figures {
+            bytes_max: (problem.entries.len() * size_of::<search::Entry>()
+                + problem.steps.len() * 8) as u64,
+            ..Figures::default()
+        };
+        let ending = if let Err(limit) = budget.spend(figures.bytes_max) {
+            Ending::Exhausted { limit, placed: 0 }
+        } else if self.options.zones && zones::applies(&problem) {
+            figures.by_zones = 1;
+            figures.steps = problem.steps.len() as u64;
+            match zones::shortest(&problem) {
+                None => Ending::Linearizable,
+                Some((until, conflict)) => {
+                    let part = zones::only(&problem, until, conflict);
+                    search::search_part(&mut problem, part, budget, &mut figures)
+                }
+            }
+        } else if problem.width > search::WIDTH_LIMIT {
+            too_wide()
+        } else {
+            search::search(&problem, budget, &mut figures)
+        };
+        Ok(self.key_result(
+            &problem,
+            (ending, figures),
+            (key, views, &self.options.initial),
+            input,
+        ))
+    }
+
+    fn key_result<S: SequentialSpec>(
+        &self,
+        problem: &search::Problem<S>,
+        (ending, figures): (Ending, Figures),
+        (key, views, initial): (Option<&Value>, &[View<'_>], &Value),
+        input: &CheckInput<'_>,
+    ) -> KeyResult {
         let witness = match &ending {
             Ending::Stuck(stuck) => {
                 let story = explain::Story {
@@ -232,12 +306,19 @@ impl Linearizable {
             .iter()
             .filter(|step| matches!(step, search::Step::Return(_)))
             .count();
-        Ok(KeyResult {
+        KeyResult {
             ending,
             figures,
             completions,
             witness,
-        })
+        }
+    }
+}
+
+fn too_wide() -> Ending {
+    Ending::Exhausted {
+        limit: harness_core::verdict::Exhausted::Memory,
+        placed: 0,
     }
 }
 
@@ -269,6 +350,7 @@ impl Tally {
         self.keys += 1;
         self.figures.steps += result.figures.steps;
         self.figures.explored += result.figures.explored;
+        self.figures.by_zones += result.figures.by_zones;
         self.figures.frontier_max = self.figures.frontier_max.max(result.figures.frontier_max);
         self.figures.bytes_max = self.figures.bytes_max.max(result.figures.bytes_max);
         if let Ending::Exhausted { limit, placed } = result.ending {
@@ -341,6 +423,7 @@ impl Tally {
             ("undecided_key_count", json!(self.exhausted.len())),
             ("configurations_explored", json!(self.figures.explored)),
             ("frontier_max", json!(self.figures.frontier_max)),
+            ("keys_by_zones", json!(self.figures.by_zones)),
         ]
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))

@@ -63,6 +63,11 @@ impl Register {
         register
     }
 
+    /// How many values were seen, the initial one among them.
+    pub(super) fn value_count(&self) -> usize {
+        self.values.len()
+    }
+
     fn intern(&mut self, value: &Value) -> u32 {
         let next = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
         let id = match value.as_i64() {

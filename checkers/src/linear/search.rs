@@ -97,6 +97,8 @@ pub(crate) struct Figures {
     pub explored: u64,
     pub frontier_max: usize,
     pub bytes_max: u64,
+    /// Keys decided without a search.
+    pub by_zones: usize,
 }
 
 /// Configurations that the first and the second pass keep.
@@ -123,6 +125,26 @@ pub(crate) fn search<S: SequentialSpec>(
         65..=128 => passes::<S, 2>(problem, budget, figures),
         129..=512 => passes::<S, 8>(problem, budget, figures),
         _ => passes::<S, 64>(problem, budget, figures),
+    }
+}
+
+/// Searches these steps only, which have no legal order; the place of the failing one is among all of the problem's.
+pub(crate) fn search_part<S: SequentialSpec>(
+    problem: &mut Problem<S>,
+    part: Vec<(usize, Step)>,
+    budget: &dyn Budget,
+    figures: &mut Figures,
+) -> Ending {
+    let (places, steps): (Vec<usize>, Vec<Step>) = part.into_iter().unzip();
+    let whole = std::mem::replace(&mut problem.steps, steps);
+    let ending = search(problem, budget, figures);
+    problem.steps = whole;
+    match ending {
+        Ending::Stuck(stuck) => Ending::Stuck(Stuck {
+            step: places.get(stuck.step).copied().unwrap_or(stuck.step),
+            ..stuck
+        }),
+        other => other,
     }
 }
 

@@ -21,10 +21,10 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     /// Say more on standard error; twice for everything
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 1000)]
     pub verbose: u8,
     /// When to use colour
-    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN", display_order = 1001)]
     pub color: Colour,
 }
 
@@ -68,6 +68,7 @@ pub enum Command {
 
 /// `harness run`.
 #[derive(Args, Debug)]
+#[command(after_long_help = harness_nemesis::catalog::help())]
 pub struct RunArgs {
     /// What the run is.
     #[command(flatten)]

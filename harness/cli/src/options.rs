@@ -23,65 +23,65 @@ const CONCURRENCY_MAX: usize = 4096;
 #[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct RunOptions {
-    /// The system under test: dqlite, or sim (a SIMULATION that needs no lab; for testing the harness)
+    /// The system under test: dqlite, or sim (a SIMULATION that needs no lab; for testing the harness) [default: dqlite]
     #[arg(long, env = "HARNESS_SYSTEM", value_name = "NAME")]
     pub system: Option<String>,
-    /// What clients do: register, set, bank or append
+    /// What clients do: register, set, bank or append [default: bank]
     #[arg(long, env = "HARNESS_WORKLOAD", value_name = "NAME")]
     pub workload: Option<String>,
-    /// What breaks: a comma list of faults with targets, such as partition,kill:leader; none for nothing
+    /// What breaks: a comma list of faults with targets, such as partition,kill:leader (see below) [default: none]
     #[arg(long, env = "HARNESS_NEMESIS", value_name = "LIST")]
     pub nemesis: Option<String>,
-    /// Nodes of the built-in lab
+    /// Nodes of the built-in lab [default: those that are up, else 5]
     #[arg(long, env = "HARNESS_NODES", value_name = "N")]
     pub nodes: Option<usize>,
-    /// How long load lasts, such as 60, 90s or 10m
+    /// How long load lasts, such as 60, 90s or 10m [default: 60s]
     #[arg(long, env = "HARNESS_TIME_LIMIT", value_name = "TIME")]
     #[serde(deserialize_with = "text_or_number")]
     pub time_limit: Option<String>,
-    /// The seed of the plan and of what clients ask, such as 7 or 0x5eed42; a fresh one if not given
+    /// The seed of the plan and of what clients ask, such as 7 or 0x5eed42; a fresh one, which is printed, if not given
     #[arg(long, env = "HARNESS_SEED", value_name = "SEED")]
     #[serde(deserialize_with = "text_or_number")]
     pub seed: Option<String>,
-    /// Operations a second, all clients together; 0 for as many as they can
+    /// Operations a second, all clients together; 0 for as many as they can [default: 100]
     #[arg(long, env = "HARNESS_RATE", value_name = "PER_SECOND")]
     pub rate: Option<f64>,
-    /// Clients: a number, or a multiple of the nodes such as 2n
+    /// Clients: a number, or a multiple of the nodes such as 2n [default: 2n]
     #[arg(long, env = "HARNESS_CONCURRENCY", value_name = "N")]
     #[serde(deserialize_with = "text_or_number")]
     pub concurrency: Option<String>,
-    /// Deadline of each operation
+    /// Deadline of each operation [default: 5s]
     #[arg(long, env = "HARNESS_OP_TIMEOUT", value_name = "TIME")]
     #[serde(deserialize_with = "text_or_number")]
     pub op_timeout: Option<String>,
-    /// How soon after healing every live node must accept a write
+    /// How soon after healing every live node must accept a write [default: 60s]
     #[arg(long, env = "HARNESS_RECOVERY_TIMEOUT", value_name = "TIME")]
     #[serde(deserialize_with = "text_or_number")]
     pub recovery_timeout: Option<String>,
-    /// How long each fault is on, and then off: one time for both, or ON/OFF such as 10s/5s
+    /// How long each fault is on, and then off: one time for both, or ON/OFF such as 10s/5s [default: 10s]
     #[arg(long, env = "HARNESS_INTERVAL", value_name = "TIME")]
     #[serde(deserialize_with = "text_or_number")]
     pub interval: Option<String>,
-    /// How reads of the register workload are answered: leader (as its users read) or log (through the log)
+    /// How reads of the register workload are answered: leader (as its users read) or log (through the log) [default: leader]
     #[arg(long, env = "HARNESS_READS", value_name = "HOW")]
     pub reads: Option<String>,
-    /// The lab: a lab.yaml; without it, the built-in lab of containers
+    /// The lab: a lab.yaml; without it, the lab that is up, else the built-in lab of containers
     #[arg(long, env = "HARNESS_LAB", value_name = "FILE")]
     pub lab: Option<PathBuf>,
-    /// Debian suite of the built-in lab's nodes: bookworm, trixie or forky
+    /// Debian suite of the built-in lab's nodes: bookworm, trixie or forky [default: bookworm]
     #[arg(long, env = "HARNESS_SUITE", value_name = "SUITE")]
     pub suite: Option<String>,
-    /// The folder that gets runs/
+    /// The folder that gets runs/ [default: results]
     #[arg(long, env = "HARNESS_RESULTS", value_name = "DIR")]
     pub results: Option<PathBuf>,
     /// Turn on the system's own traces (large logs)
     #[arg(long, env = "HARNESS_TRACE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub trace: Option<bool>,
-    /// Time that each checker may take
+    /// Time that each checker may take [default: 120s]
     #[arg(long, env = "HARNESS_CHECK_TIMEOUT", value_name = "TIME")]
     #[serde(deserialize_with = "text_or_number")]
     pub check_timeout: Option<String>,
-    /// Memory that each checker's own structures may take, in MiB
+    /// Memory that each checker's own structures may take, in MiB [default: 4096]
     #[arg(long, env = "HARNESS_CHECK_MEMORY", value_name = "MIB")]
     pub check_memory: Option<u64>,
     /// A bug to plant in the simulated system (only with --system sim): lost-write, stale-read, vanished-element, broken-total

@@ -19,6 +19,8 @@ pub const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the live line changes on a terminal.
 const TICK: Duration = Duration::from_millis(120);
 
+/// The bar of an image that is being built.
+const IMAGE_BAR: &str = "{spinner} [{bar:30}] {pos}/{len} {wide_msg}";
 /// How often a run is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// Over how long rates are shown.
@@ -85,13 +87,20 @@ impl Bars {
         }
     }
 
-    /// One step of an image's build.
+    /// One step of an image's build: a bar where the number of steps is known.
     pub fn image(&self, step: &image::Progress) {
         let phase = format!("{:?}", step.phase).to_lowercase();
-        let count = match step.total {
-            Some(total) if total > 0 => format!(" {}/{total}", step.done),
-            _ => String::new(),
-        };
+        let total = step.total.filter(|total| *total > 0);
+        if let (Some(bar), Some(total)) = (&self.bar, total) {
+            if let Ok(style) = ProgressStyle::with_template(IMAGE_BAR) {
+                bar.set_style(style);
+            }
+            bar.set_length(total as u64);
+            bar.set_position(step.done as u64);
+            bar.set_message(format!("image: {phase}  {}", step.detail));
+            return;
+        }
+        let count = total.map_or_else(String::new, |total| format!(" {}/{total}", step.done));
         self.live(&format!("image: {phase}{count}  {}", step.detail));
     }
 
@@ -107,34 +116,41 @@ impl Bars {
 /// Shows a run's moments until the handle is aborted: one line a phase that is done, one live line.
 pub fn watch_run(bars: Arc<Bars>, live: Arc<Live>) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
-        let mut before = (Instant::now(), live.moment());
+        let mut last = live.moment();
+        let mut window = (Instant::now(), last.clone());
         let mut phase_began = Instant::now();
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;
             let now = live.moment();
-            if now.phase != before.1.phase {
-                if !before.1.phase.is_empty() {
-                    bars.line(&format!(
-                        "{} done in {:.1} s{}",
-                        before.1.phase,
-                        phase_began.elapsed().as_secs_f64(),
-                        counts(&before.1)
-                    ));
-                }
+            if now.phase != last.phase {
+                tell_done(&bars, &last, phase_began);
                 phase_began = Instant::now();
-                before = (Instant::now(), now.clone());
+                window = (Instant::now(), now.clone());
             }
-            bars.live(&line(&before, &now));
-            if before.0.elapsed() >= RATE_WINDOW {
-                before = (Instant::now(), now);
+            bars.live(&line(&window, &now));
+            if window.0.elapsed() >= RATE_WINDOW {
+                window = (Instant::now(), now.clone());
             }
+            last = now;
         }
     })
 }
 
+/// The line that stays of a phase.
+fn tell_done(bars: &Bars, moment: &Moment, began: Instant) {
+    if !moment.phase.is_empty() {
+        bars.line(&format!(
+            "{} done in {:.1} s{}",
+            moment.phase,
+            began.elapsed().as_secs_f64(),
+            counts(moment)
+        ));
+    }
+}
+
 fn counts(moment: &Moment) -> String {
     let total = moment.operations.total;
-    if total.invoked == 0 {
+    if total.invoked == 0 || ["form", "heal", "collect"].contains(&moment.phase.as_str()) {
         return String::new();
     }
     format!(
@@ -150,7 +166,7 @@ fn line(before: &(Instant, Moment), now: &Moment) -> String {
         line.push_str(&format!("  {:.0} s left", left.as_secs_f64()));
     }
     let (then, total) = (before.1.operations.total, now.operations.total);
-    if total.invoked > 0 {
+    if total.invoked > 0 && now.phase != "collect" {
         let seconds = before.0.elapsed().as_secs_f64().max(0.1);
         let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
         line.push_str(&format!(

@@ -1,6 +1,5 @@
 //! The command line without a lab: usage, configuration, the simulated system, stored runs, histories.
 
-#[expect(dead_code, reason = "shared with tests that need a lab")]
 mod support;
 
 use serde_json::Value;
@@ -411,5 +410,23 @@ fn doctor_says_pass_warn_or_fail_with_the_mend() {
         let status = check["status"].as_str().unwrap();
         assert!(["pass", "warn", "fail"].contains(&status), "{check}");
         assert!(status == "pass" || check["mend"].is_string(), "{check}");
+    }
+}
+
+/// What users read first. A change here is a change to the interface.
+#[test]
+fn help_is_as_documented() {
+    for (name, arguments) in [
+        ("help", vec!["--help"]),
+        ("help_run", vec!["run", "--help"]),
+        ("help_check", vec!["check", "--help"]),
+        ("help_lab", vec!["lab", "--help"]),
+    ] {
+        let output = harness()
+            .args(&arguments)
+            .env_remove("COLUMNS")
+            .output()
+            .unwrap();
+        insta::assert_snapshot!(name, stdout(&output));
     }
 }

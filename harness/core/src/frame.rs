@@ -226,7 +226,11 @@ pub enum FrameError {
 pub struct Decoder {
     buffer: Vec<u8>,
     start: usize,
+    /// Bytes of the frames that were given.
+    given_bytes: u64,
     error: Option<FrameError>,
+    /// The head that the error is about.
+    bad_head: Vec<u8>,
 }
 
 impl Decoder {
@@ -258,6 +262,11 @@ impl Decoder {
         }
         self.try_next().inspect_err(|error| {
             self.error = Some(error.clone());
+            self.bad_head = self.buffer[self.start..]
+                .iter()
+                .take(HEAD_BYTES)
+                .copied()
+                .collect();
             self.buffer = Vec::new();
             self.start = 0;
         })
@@ -267,6 +276,19 @@ impl Decoder {
     #[must_use]
     pub fn pending_bytes(&self) -> usize {
         self.buffer.len() - self.start
+    }
+
+    /// The error with where it was found and the head that it is about, such as `a frame of unknown kind 236 (at
+    /// byte 4220411, head 1f 00 9a 22 07 00 00 01 ec)`: enough to see from one side whether bytes were lost.
+    #[must_use]
+    pub fn explain(&self, error: &FrameError) -> String {
+        let head: Vec<String> = self
+            .bad_head
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let (at, head) = (self.given_bytes, head.join(" "));
+        format!("{error} (at byte {at}, head {head})")
     }
 
     fn try_next(&mut self) -> Result<Option<Frame>, FrameError> {
@@ -287,6 +309,7 @@ impl Decoder {
         };
         let payload = payload.to_vec();
         self.start = from + length;
+        self.given_bytes += (HEAD_BYTES + length) as u64;
         Ok(Some(Frame {
             stream,
             kind,

@@ -13,6 +13,8 @@ pub mod frame;
 pub mod generator;
 pub mod history;
 mod line;
+pub mod membership;
 pub mod meta;
 pub mod seed;
 pub mod verdict;
+pub mod view;

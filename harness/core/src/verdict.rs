@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{fault::FaultRecord, history::History};
+use crate::{fault::FaultRecord, history::History, view::View};
 
 /// The version of `verdict.json`.
 pub const FORMAT_VERSION: u32 = 1;
@@ -247,6 +247,8 @@ pub struct CheckInput<'a> {
     pub faults: &'a [FaultRecord],
     /// Product logs.
     pub logs: &'a [LogText<'a>],
+    /// What the places where membership is kept said, in the order of `views.jsonl`.
+    pub views: &'a [View],
     /// Versions, nodes, phases, options.
     pub meta: &'a crate::meta::Meta,
 }

@@ -5,7 +5,7 @@
 //! 3. What is learnt is on disk when it is learnt: `meta.json` after each phase, the ledger before each fault.
 //! 4. A failure of the harness is told as such (`meta.harness_failures`), and never becomes a verdict about the system.
 //!
-//! Judging is not here: [`crate::judge`] does it from the folder alone, for a run that has just ended as for a stored one.
+//! Judging is not here: [`crate::check`] does it from the folder alone, for a run that has just ended as for a stored one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -386,13 +386,13 @@ impl<'a> Run<'a> {
         recorder: &Recorder,
         clock: RunClock,
     ) -> Result<(), ConductError> {
-        if self.setting.plan.faults.is_empty() {
-            return Ok(());
-        }
         let ledger = self
             .setting
             .folder
             .ledger(self.setting.active_ledger.as_deref())?;
+        if self.setting.plan.faults.is_empty() {
+            return Ok(());
+        }
         let handles = self.setting.system.handles();
         let setup = Setup {
             nodes: self.setting.nodes.clone(),

@@ -289,10 +289,17 @@ impl Interpreter {
             };
             tokio::select! {
                 biased;
+                // First, or a busy run would never come to it.
+                _ = watch.tick() => {
+                    self.abandon(self.op_timeout + GRACE, "timeout");
+                    // What cannot be written down cannot be judged.
+                    if self.recorder.failure().is_some() {
+                        self.ended.get_or_insert(Ended::Unrecorded);
+                    }
+                }
                 _ = completions.recv_many(&mut batch, RECEIVE_BATCH) => {}
                 () = again => {}
                 () = cancelled => {}
-                _ = watch.tick() => self.abandon(self.op_timeout + GRACE, "timeout"),
             }
             for finished in batch.drain(..) {
                 self.complete(finished);
@@ -307,9 +314,6 @@ impl Interpreter {
                 return Wake::Event;
             }
             if self.recorder.is_backed_up() {
-                if self.recorder.failure().is_some() {
-                    self.ended = Some(Ended::Unrecorded);
-                }
                 return Wake::Backlog;
             }
             let context = Context {

@@ -13,6 +13,7 @@ use harness_core::{
     history::{self, History, HistoryError},
     meta::{Meta, Plan},
     verdict::{CheckInput, LogText, VerdictFile},
+    view::{self, View, ViewError},
 };
 use thiserror::Error;
 
@@ -55,6 +56,14 @@ pub enum LoadError {
         /// Where and why.
         source: LedgerError,
     },
+    /// The membership views make no sense.
+    #[error("read {}", path.display())]
+    Views {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: ViewError,
+    },
 }
 
 /// A log of a node.
@@ -81,6 +90,8 @@ pub struct LoadedRun {
     pub faults: Vec<FaultRecord>,
     /// The operations.
     pub history: History,
+    /// What the places where membership is kept said; empty if nobody sampled them.
+    pub views: Vec<View>,
     /// What was said of it before.
     pub verdict: Option<VerdictFile>,
     /// Logs of the nodes, by node and path.
@@ -110,6 +121,7 @@ impl LoadedRun {
         let verdict = folder.read_json("verdict.json")?;
         let history = load_history(&folder.path("history.jsonl"), &mut remarks)?;
         let faults = load_faults(&folder.path("ledger.jsonl"), &mut remarks)?;
+        let views = load_views(&folder.path("views.jsonl"), &mut remarks)?;
         let logs = load_logs(&folder.path("logs"), &mut remarks);
         Ok(Self {
             folder,
@@ -117,6 +129,7 @@ impl LoadedRun {
             plan,
             faults,
             history,
+            views,
             verdict,
             logs,
             remarks,
@@ -143,6 +156,7 @@ impl LoadedRun {
             history: &self.history,
             faults: &self.faults,
             logs,
+            views: &self.views,
             meta: &self.meta,
         }
     }
@@ -178,6 +192,25 @@ fn load_faults(path: &Path, remarks: &mut Vec<String>) -> Result<Vec<FaultRecord
         source,
     })?;
     Ok(fault::fold(&lines))
+}
+
+/// Only runs that judge membership have views, so a missing file is nothing to say; nor is an empty one, which a
+/// controller leaves that was killed before its first line was written.
+fn load_views(path: &Path, remarks: &mut Vec<String>) -> Result<Vec<View>, LoadError> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        bytes => bytes.map_err(failed("read", path))?,
+    };
+    if bytes.is_empty() {
+        remarks.push("views.jsonl is empty".to_owned());
+        return Ok(Vec::new());
+    }
+    let (views, said) = view::decode(&bytes).map_err(|source| LoadError::Views {
+        path: path.to_owned(),
+        source,
+    })?;
+    remarks.extend(said.iter().map(|remark| format!("views.jsonl: {remark}")));
+    Ok(views)
 }
 
 /// Logs in order of node and path. One that cannot be read is a remark: the others still count.

@@ -6,6 +6,8 @@
 //!   (a process that made itself a session *and* lost its parent is out of reach: that is what `spawn` is for);
 //! - the exit is looked at before it is waited for, so that a group's number cannot be taken by others;
 //! - output beyond the limit is read, counted and dropped, so that the command is never stopped by it;
+//! - output within the limit is sent however slowly the controller takes it: time without credit is not time
+//!   without output; what has to be left in the end all the same is counted as dropped, never lost in silence;
 //! - one thread a command waits for everything at once: outputs, input, exit, time, cancellation.
 
 use std::{
@@ -25,7 +27,7 @@ use harness_core::frame::{
 };
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    io::{Errno, ioctl_fionbio},
+    io::{Errno, ioctl_fionbio, ioctl_fionread},
     process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
 };
 
@@ -132,6 +134,19 @@ impl OutputPipe {
     fn wanted(&self, credit_bytes: usize) -> Option<BorrowedFd<'_>> {
         let room = self.left_bytes == 0 || credit_bytes > 0;
         self.pipe.as_ref().filter(|_| room).map(AsFd::as_fd)
+    }
+
+    /// Whether it may hold something that only lacks credit.
+    fn starves(&self, credit_bytes: usize) -> bool {
+        self.pipe.is_some() && self.wanted(credit_bytes).is_none()
+    }
+
+    /// Counts what it still holds as dropped, and closes it.
+    fn leave(&mut self) {
+        if let Some(pipe) = self.pipe.take() {
+            // An error means that there is nothing to be told of.
+            self.dropped_bytes += ioctl_fionread(&pipe).unwrap_or(0);
+        }
     }
 
     /// Reads once. Gives whether something came, an end counting as something.
@@ -257,6 +272,7 @@ impl<'a> Running<'a> {
         let mut duration_ns = 0;
         let mut drain_until = deadline;
         let mut drain_limit = deadline;
+        let mut give_up = deadline;
         loop {
             if self.ending.is_none() {
                 self.look_for_end(deadline);
@@ -264,10 +280,15 @@ impl<'a> Running<'a> {
                     duration_ns = elapsed_ns(begun);
                     drain_until = Instant::now() + DRAIN_PATIENCE;
                     drain_limit = Instant::now() + DRAIN_LIMIT;
+                    // The controller waits a little longer than its command may take, and no longer than that.
+                    give_up = deadline.max(Instant::now()) + DRAIN_LIMIT;
                 }
             }
             let open = self.stdout.pipe.is_some() || self.stderr.pipe.is_some();
-            if self.ending.is_some() && (!open || Instant::now() >= drain_until) {
+            let starving = self.starves();
+            let patience_ends = if starving { give_up } else { drain_until };
+            let unwanted = starving && self.stream.cancelled();
+            if self.ending.is_some() && (!open || unwanted || Instant::now() >= patience_ends) {
                 break;
             }
             self.feed_input();
@@ -279,8 +300,16 @@ impl<'a> Running<'a> {
                 }
                 continue;
             }
-            self.wait(drain_until);
+            let waited_from = Instant::now();
+            self.wait(patience_ends);
+            if starving && self.ending.is_some() {
+                let waited = waited_from.elapsed();
+                drain_until += waited;
+                drain_limit += waited;
+            }
         }
+        self.stdout.leave();
+        self.stderr.leave();
         ExecEnd {
             ending: self.ending.unwrap_or(Ending::Cancelled),
             stdout_dropped_bytes: self.stdout.dropped_bytes,
@@ -288,6 +317,12 @@ impl<'a> Running<'a> {
             duration_ns,
             left_over: self.left_over,
         }
+    }
+
+    /// Whether an output may hold something that only lacks credit.
+    fn starves(&self) -> bool {
+        let credit_bytes = self.stream.credit_bytes();
+        self.stdout.starves(credit_bytes) || self.stderr.starves(credit_bytes)
     }
 
     /// Sees whether the process has ended, is out of time or was cancelled; ends the rest then.

@@ -104,3 +104,46 @@ impl Outbox {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use harness_core::frame::{CHUNK_BYTES, Decoder};
+
+    use super::*;
+
+    fn next(outbox: &Outbox) -> Vec<(u32, Kind)> {
+        let mut batch = Vec::new();
+        assert!(outbox.next_batch(&mut batch));
+        let mut decoder = Decoder::new();
+        decoder.push(&batch);
+        std::iter::from_fn(|| decoder.next_frame().unwrap())
+            .map(|frame| (frame.stream, frame.kind))
+            .collect()
+    }
+
+    #[test]
+    fn control_frames_overtake_data_and_data_keeps_its_order() {
+        let outbox = Outbox::default();
+        let chunk = vec![0; CHUNK_BYTES];
+        for stream in 1..=6 {
+            outbox.data(stream, Kind::Data, &chunk);
+        }
+        outbox.control(0, Kind::Pong, &[]);
+        outbox.control(3, Kind::Credit, &[0; 4]);
+        let data = |stream| (stream, Kind::Data);
+        let expected = [
+            (0, Kind::Pong),
+            (3, Kind::Credit),
+            data(1),
+            data(2),
+            data(3),
+            data(4),
+        ];
+        assert_eq!(next(&outbox), expected);
+        // What came while a batch was written overtakes the rest.
+        outbox.control(5, Kind::Opened, &[]);
+        outbox.data(6, Kind::Eof, &[]);
+        let expected = [(5, Kind::Opened), data(5), data(6), (6, Kind::Eof)];
+        assert_eq!(next(&outbox), expected);
+    }
+}

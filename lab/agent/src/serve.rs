@@ -120,7 +120,7 @@ impl Server {
                 Err(error) => return Err(error.into()),
             };
             decoder.push(&buffer[..count]);
-            while let Some(frame) = decoder.next_frame().map_err(broken)? {
+            while let Some(frame) = next_frame(&mut decoder)? {
                 if greeted {
                     self.take(frame)?;
                 } else {
@@ -246,6 +246,12 @@ impl Server {
     fn lock(&self) -> MutexGuard<'_, Streams> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn next_frame(decoder: &mut Decoder) -> io::Result<Option<Frame>> {
+    decoder
+        .next_frame()
+        .map_err(|error| broken(decoder.explain(&error)))
 }
 
 fn check_greeting(frame: &Frame) -> io::Result<()> {

@@ -2,32 +2,45 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
 
+mod leftovers;
+
 use std::{
+    fs,
     io::{Read, Write},
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
 use harness_core::frame::{
-    Decoder, Frame, Kind, MAGIC, MagicFinder, PROTOCOL_VERSION,
-    message::{End, Ending, ExecRequest, Greeting, Hello, Request},
+    CHUNK_BYTES, Decoder, Frame, Kind, MAGIC, MagicFinder, PROTOCOL_VERSION,
+    message::{End, Ending, ExecEnd, ExecRequest, Greeting, Hello, Request},
 };
+
+use leftovers::Mark;
 
 const AGENT: &str = env!("CARGO_BIN_EXE_harness-agent");
 /// Time in which an agent that is to end has ended.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
+/// Its fields are dropped after its own drop: what the agent left behind is killed last.
 struct Agent {
     child: Child,
     input: Option<ChildStdin>,
     output: ChildStdout,
     decoder: Decoder,
+    _mark: Mark,
 }
 
 impl Agent {
     fn start() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let mark = Mark::new(&format!("serve-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let (name, value) = mark.assignment().split_once('=').unwrap();
         let mut child = Command::new(AGENT)
             .arg("serve")
+            .env(name, value)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -42,6 +55,7 @@ impl Agent {
             output,
             child,
             decoder: Decoder::new(),
+            _mark: mark,
         }
     }
 
@@ -107,6 +121,45 @@ impl Drop for Agent {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A file that a command makes, gone with its test.
+struct Flag(PathBuf);
+
+impl Flag {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = fs::remove_file(&path);
+        Self(path)
+    }
+
+    fn wait(&self) {
+        let begun = Instant::now();
+        while !self.0.exists() {
+            assert!(
+                begun.elapsed() < END_LIMIT,
+                "{} is missing",
+                self.0.display()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Flag {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// The same with room for much output.
+fn exec_with_output(script: &str, timeout_ms: u64) -> Request {
+    let Request::Exec(mut request) = exec(script) else {
+        unreachable!("exec makes that")
+    };
+    request.output_limit_bytes = 4_000_000;
+    request.timeout_ms = timeout_ms;
+    Request::Exec(request)
 }
 
 fn exec(script: &str) -> Request {
@@ -254,4 +307,97 @@ fn a_broken_protocol_ends_it() {
         act(&mut agent);
         assert_eq!(agent.ends().code(), Some(76), "{what}");
     }
+}
+
+#[test]
+fn a_pong_does_not_wait_behind_data() {
+    const STREAMS: u32 = 4;
+    const EACH_BYTES: usize = 1_000_000;
+    // What the pipe holds (64 KiB), and the batch that was begun before the ping (128 KiB and one frame).
+    const IN_FRONT_BYTES: usize = 64 * 1024 + 128 * 1024 + CHUNK_BYTES;
+    let mut agent = Agent::greeted();
+    let flags: Vec<Flag> = (1..=STREAMS)
+        .map(|stream| {
+            let flag = Flag::new(&format!("pong-{}-{stream}", std::process::id()));
+            let script = format!("head -c {EACH_BYTES} /dev/zero; : >{}", flag.0.display());
+            agent.open(stream, &exec_with_output(&script, 20_000));
+            flag
+        })
+        .collect();
+    // Nobody reads meanwhile, so all of it is queued but for what is still in the commands' own pipes.
+    for flag in &flags {
+        flag.wait();
+    }
+    agent.send(0, Kind::Ping, b"quick");
+    std::thread::sleep(Duration::from_millis(200));
+    let (mut in_front_bytes, mut all_bytes, mut ends) = (None, 0, 0);
+    while ends < STREAMS {
+        let frame = agent.frame();
+        match frame.kind {
+            Kind::Pong => in_front_bytes = Some(all_bytes),
+            Kind::Data => all_bytes += frame.payload.len(),
+            Kind::End => ends += 1,
+            kind => panic!("{kind:?}"),
+        }
+    }
+    assert_eq!(all_bytes, EACH_BYTES * STREAMS as usize);
+    let in_front_bytes = in_front_bytes.unwrap();
+    assert!(in_front_bytes <= IN_FRONT_BYTES, "{in_front_bytes} bytes");
+}
+
+/// Bytes of data on a stream until its end, and that end. Credit is given only if `generous`.
+fn data_until_end(agent: &mut Agent, stream: u32, generous: bool) -> (u64, ExecEnd) {
+    let mut bytes = 0;
+    loop {
+        let frame = agent.frame();
+        match frame.kind {
+            Kind::Data => {
+                bytes += frame.payload.len() as u64;
+                let credit = u32::try_from(frame.payload.len()).unwrap();
+                if generous {
+                    agent.send(stream, Kind::Credit, &credit.to_be_bytes());
+                }
+            }
+            Kind::End => match serde_json::from_slice(&frame.payload).unwrap() {
+                End::Exec(end) => return (bytes, end),
+                other => panic!("{other:?}"),
+            },
+            kind => panic!("{kind:?}"),
+        }
+    }
+}
+
+#[test]
+fn output_is_whole_however_late_the_credit_comes() {
+    const BYTES: u64 = 1_100_000;
+    let flag = Flag::new(&format!("late-{}", std::process::id()));
+    let script = format!("head -c {BYTES} /dev/zero; : >{}", flag.0.display());
+    let mut agent = Agent::greeted();
+    agent.open(1, &exec_with_output(&script, 20_000));
+    flag.wait();
+    // Longer than outputs are waited for that somebody holds open and says nothing on.
+    std::thread::sleep(Duration::from_millis(800));
+    let (bytes, end) = data_until_end(&mut agent, 1, true);
+    assert_eq!((bytes, end.stdout_dropped_bytes), (BYTES, 0));
+    assert_eq!(end.ending, Ending::Code(0));
+}
+
+#[test]
+fn output_that_credit_never_comes_for_is_counted() {
+    const BYTES: u64 = 1_100_000;
+    let window = u64::from(harness_core::frame::window::INITIAL_WINDOW_BYTES);
+    let mut agent = Agent::greeted();
+    let script = format!("head -c {BYTES} /dev/zero");
+    agent.open(1, &exec_with_output(&script, 500));
+    let begun = Instant::now();
+    let (bytes, end) = data_until_end(&mut agent, 1, false);
+    assert_eq!((bytes, end.stdout_dropped_bytes), (window, BYTES - window));
+    assert!(begun.elapsed() < END_LIMIT, "{:?}", begun.elapsed());
+    // A stream that is given up is not waited for at all.
+    agent.open(2, &exec_with_output(&script, 60_000));
+    std::thread::sleep(Duration::from_millis(600));
+    agent.send(2, Kind::Cancel, &[]);
+    let begun = Instant::now();
+    data_until_end(&mut agent, 2, false);
+    assert!(begun.elapsed() < Duration::from_secs(2));
 }

@@ -172,8 +172,26 @@ done"#
     }
 
     pub(super) async fn clean_up(&self) {
+        // What failed cases left: daemons whose start time is still the one in their pid file; then commands with one
+        // of our tokens, and supervisors, which have our folder in their arguments.
+        let (folder, run) = (self.folder(), &self.run);
+        let script = format!(
+            r#"for f in {folder}/*-pid; do
+  read -r pid started <"$f" && s=$(cat "/proc/$pid/stat") && set -- ${{s##*) }} && [ "${{20}}" = "$started" ] && kill -9 "$pid"
+done 2>/dev/null
+for round in 1 2 3; do
+  for f in /proc/[0-9]*/cmdline; do
+    c=$(tr '\0' ' ' <"$f") || continue
+    p=${{f#/proc/}}
+    case "$c" in *harness-token-{run}-*|*"{folder}"/*) kill -9 "${{p%/cmdline}}";; esac
+  done
+done 2>/dev/null
+rm -rf {folder}"#
+        );
+        // By standard input, so that it does not find itself.
+        let exec = Exec::new(["/bin/sh", "-s"]).stdin(script).timeout(SOON);
         // It is a temporary folder: what cannot be removed is not a failure of the transport.
-        let _ = self.says(format!("rm -rf {}", self.folder())).await;
+        let _ = self.exec(exec).await;
     }
 }
 

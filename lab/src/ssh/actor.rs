@@ -5,6 +5,11 @@
 //! - nothing here waits except the one poll over socket and wake-up, so reading and writing overlap;
 //! - the last thing before the poll is a read of standard output: any call of libssh2 (a write, a read of
 //!   standard error) may take packets off the socket that only that read sees, and poll would not tell of;
+//! - every read of the channel, of either output, asks for the same number of bytes ([`READ_BYTES`]): what cannot
+//!   be sent is to be tried again with the same arguments (libssh2_channel_write(3) says it for writes, and it holds for
+//!   the window adjustment inside a read, too). A read that finds the send buffer full leaves its adjustment to the next
+//!   read, of whichever output; that one sends the amount of the first and books its own. If they differ, sshd may send
+//!   more than libssh2 believes, and libssh2 drops the excess without an error (`ssh2_packet_add`, "truncating");
 //! - when nothing is heard for [`LOST_AFTER`] although the agent was pinged, the link is lost.
 
 use std::{
@@ -34,7 +39,7 @@ pub(super) const LOST_AFTER: Duration = Duration::from_secs(30);
 const GOODBYE_MS: u32 = 500;
 /// Bytes of frames that are encrypted and sent in one go, about.
 const WRITE_BATCH_BYTES: usize = 64 * 1024;
-/// Bytes that are read in one go.
+/// Bytes that are read in one go, of whichever output; see the module's laws before using another number anywhere.
 const READ_BYTES: usize = 128 * 1024;
 /// Reads before it is looked again whether something is to be written.
 const READS_IN_A_ROW: usize = 8;
@@ -143,10 +148,14 @@ impl Actor {
         if let Some(reason) = self.link.wants_to_end() {
             return Err(reason);
         }
-        self.keep_alive()?;
+        self.keep_alive();
         self.write()?;
         self.read_complaints();
         let more_to_read = self.read()?;
+        // Judged only after reading: when this thread itself was stopped for long, the answers are there already.
+        if self.link.silence() > LOST_AFTER {
+            return Err(format!("silent for {} s", LOST_AFTER.as_secs()));
+        }
         let window_opened = self.stuck_on_window && self.channel.write_window().remaining > 0;
         if more_to_read || window_opened {
             return Ok(());
@@ -154,15 +163,11 @@ impl Actor {
         self.wait()
     }
 
-    fn keep_alive(&mut self) -> Result<(), String> {
-        if self.link.silence() > LOST_AFTER {
-            return Err(format!("silent for {} s", LOST_AFTER.as_secs()));
-        }
+    fn keep_alive(&mut self) {
         if self.pinged.elapsed() >= PING_EVERY {
             self.pinged = Instant::now();
             self.link.ping();
         }
-        Ok(())
     }
 
     /// Writes what is queued, as far as it goes.
@@ -203,13 +208,7 @@ impl Actor {
                 Ok(count) => {
                     self.link.heard();
                     self.decoder.push(&self.buffer[..count]);
-                    while let Some(frame) = self
-                        .decoder
-                        .next_frame()
-                        .map_err(|error| error.to_string())?
-                    {
-                        self.link.deliver(frame)?;
-                    }
+                    self.deliver_frames()?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(format!("reading failed: {error}")),
@@ -218,12 +217,21 @@ impl Actor {
         Ok(true)
     }
 
+    fn deliver_frames(&mut self) -> Result<(), String> {
+        loop {
+            match self.decoder.next_frame() {
+                Ok(Some(frame)) => self.link.deliver(frame)?,
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(self.decoder.explain(&error)),
+            }
+        }
+    }
+
     /// Takes what the agent wrote on standard error, so that its window never fills.
     fn read_complaints(&mut self) {
-        let mut bytes = [0; COMPLAINT_LIMIT_BYTES];
         // An error here is one that reading standard output gives too.
-        while let Ok(count @ 1..) = self.channel.stderr().read(&mut bytes) {
-            self.complaints.extend_from_slice(&bytes[..count]);
+        while let Ok(count @ 1..) = self.channel.stderr().read(&mut self.buffer) {
+            self.complaints.extend_from_slice(&self.buffer[..count]);
             let excess = self.complaints.len().saturating_sub(COMPLAINT_LIMIT_BYTES);
             self.complaints.drain(..excess);
         }

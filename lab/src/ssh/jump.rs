@@ -28,7 +28,7 @@ use super::{
 };
 use crate::transport::TransportError;
 
-/// Bytes that are copied in one go.
+/// Bytes that are copied in one go; the same number for every read of the channel, for the reason in [`super::actor`].
 const COPY_BYTES: usize = 64 * 1024;
 /// Time between two keepalives to the jump host, in seconds; the node's own pings judge the whole way.
 const KEEPALIVE_S: u32 = 15;
@@ -193,12 +193,26 @@ impl Bridge {
         };
         match poll(&mut fds, Some(&timeout)) {
             Ok(0) => {
-                // When it is not time for one, it does nothing; a broken way is seen by reading.
-                let _ = self.session.keepalive_send();
+                if self.may_send() {
+                    // When it is not time for one, it does nothing; a broken way is seen by reading.
+                    let _ = self.session.keepalive_send();
+                }
                 Ok(())
             }
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether a keepalive would go out whole. One that does not is never tried again by libssh2, and until it is
+    /// out, nothing else goes either.
+    fn may_send(&self) -> bool {
+        let mut fds = [PollFd::new(&self.socket, PollFlags::OUT)];
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // The kernel calls a socket writable only with room for far more than a keepalive.
+        self.up.is_empty() && poll(&mut fds, Some(&at_once)) == Ok(1)
     }
 }

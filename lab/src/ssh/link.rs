@@ -230,8 +230,12 @@ impl Link {
     /// # Errors
     /// How the agent broke the protocol.
     pub(super) fn deliver(&self, frame: Frame) -> Result<(), String> {
-        if frame.kind == Kind::Pong {
-            return Ok(());
+        match frame.kind {
+            Kind::Pong => return Ok(()),
+            // The one hello was taken before there was a link. Nine zeros are a hello too, so to let one pass
+            // would let a stream of bytes that lost its frames run on.
+            kind if kind.is_connection() => return Err(format!("a second {kind:?} frame")),
+            _ => {}
         }
         let is_end = frame.kind == Kind::End;
         let id = frame.stream;
@@ -441,3 +445,6 @@ impl Drop for Handle {
         self.link.wake();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,15 @@
-//! The wire protocol of [dqlite](https://canonical.com/dqlite): a codec without I/O, and a client.
+//! The wire protocol of [dqlite](https://canonical.com/dqlite) and its files: codecs without I/O, and a client.
 //!
 //! - [`wire`] turns bytes into messages and messages into bytes, both ways, so that a client, a proxy
 //!   or a fake server can be built on it. It does no I/O and reads no clock; hostile bytes give errors
 //!   that say what was wrong at which byte.
 //! - [`outcome`] says what an error answer proves: that a write cannot take effect any more, or
 //!   nothing. Each row of its table has its reason.
+//! - [`raft`] reads what a node keeps on disk, live or stopped: term, vote, log, configurations, and
+//!   what is wrong with them. It does no I/O either, and only reads.
 //! - `client` (feature `client`, needs tokio) talks to nodes over any stream: one request at a time,
 //!   each with a deadline, and errors that say whether the request can have had an effect.
 //!
-//! What raft writes to disk is to be read by a module of its own beside [`wire`]; it is not here yet.
 //! On the wire and on disk the roles have different numbers: see [`Role`].
 //!
 //! # The codec
@@ -80,6 +81,7 @@
 #[cfg(feature = "client")]
 pub mod client;
 pub mod outcome;
+pub mod raft;
 pub mod wire;
 
 pub use wire::error::{DecodeError, EncodeError, Fault};

@@ -16,7 +16,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use harness_core::{event::OpError, meta::ProcessExit, seed::Seed};
+use harness_core::{event::OpError, format::MISMATCH, meta::ProcessExit, seed::Seed};
 use harness_lab::Node;
 use rand::Rng;
 use serde_json::{Value, json};
@@ -299,7 +299,7 @@ fn register(state: &mut State, f: &str, value: &Value, plant: Option<Plant>) -> 
             replace(now, before, value[1][1].as_i64(), plant);
             Completion::Ok(value.clone())
         }
-        _ => fail("mismatch", "the value is another"),
+        _ => fail(MISMATCH, "the value is another"),
     }
 }
 

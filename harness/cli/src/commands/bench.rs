@@ -107,6 +107,7 @@ fn report(
         history: &history,
         faults: &[],
         logs: &[],
+        views: &[],
         meta: &meta,
     };
     let limits = Limits {

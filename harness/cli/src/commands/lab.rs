@@ -11,7 +11,7 @@ use harness_lab::{
     image::{BuildOptions, ImageStore, Recipe},
     inventory,
     lab::{self, Lab, UpOptions},
-    provider::{LabError, LabSpec, NodeState},
+    provider::{LabError, LabPhase, LabSpec, NodeState},
     state::{RunLock, State},
 };
 
@@ -44,12 +44,37 @@ pub fn lab(args: LabArgs) -> Result<Exit, Failure> {
     }
 }
 
-/// The lab that was asked for: an inventory, or the built-in one.
-pub fn spec(
+/// The lab that was asked for; if nothing was, the one that is up; else the built-in one.
+pub fn spec_or_up(
     lab: Option<&Path>,
     nodes: Option<usize>,
     suite: Option<&str>,
 ) -> Result<LabSpec, Failure> {
+    if lab.is_none()
+        && nodes.is_none()
+        && suite.is_none()
+        && let Ok(Ok(Some(record))) = State::look_from_environment().map(|state| state.read_lab())
+        && record.phase != LabPhase::GoingDown
+    {
+        return Ok(record.spec);
+    }
+    spec(lab, nodes, suite)
+}
+
+/// How a lab is brought up, with the environment's mirror for an image that must be built.
+#[must_use]
+pub fn up_options() -> UpOptions {
+    let mirror = std::env::var("HARNESS_MIRROR").ok();
+    UpOptions {
+        build: BuildOptions {
+            mirror: mirror.filter(|mirror| !mirror.is_empty()),
+        },
+        ..UpOptions::default()
+    }
+}
+
+/// The lab that was asked for: an inventory, or the built-in one.
+fn spec(lab: Option<&Path>, nodes: Option<usize>, suite: Option<&str>) -> Result<LabSpec, Failure> {
     let mut spec = match lab {
         Some(path) => inventory::read(path).map_err(|error| Failure::usage(chain(&error)))?,
         None => LabSpec::default(),
@@ -223,14 +248,14 @@ pub async fn bring_up(
 }
 
 fn up(choice: &LabChoice, adopt: bool, recreate: bool) -> Result<Exit, Failure> {
-    let spec = spec(choice.lab.as_deref(), choice.nodes, choice.suite.as_deref())?;
+    let spec = spec_or_up(choice.lab.as_deref(), choice.nodes, choice.suite.as_deref())?;
     elevate_for(&spec)?;
     let state = state()?;
     let lock = lock(&state, "lab up")?;
     let options = UpOptions {
         adopt,
         recreate,
-        ..UpOptions::default()
+        ..up_options()
     };
     let began = std::time::Instant::now();
     runtime_block(async {

@@ -7,12 +7,7 @@ use harness_core::{
     meta::{self, Meta, Plan},
     seed::Seed,
 };
-use harness_lab::{
-    Node,
-    lab::{Lab, UpOptions},
-    provider::LabSpec,
-    state::State,
-};
+use harness_lab::{Node, lab::Lab, provider::LabSpec, state::State};
 use harness_nemesis::plan::{self, Lane, Timing};
 use harness_run::{
     cancel::{Cancel, Level},
@@ -102,7 +97,7 @@ fn spec(config: &RunConfig, lanes: &[Lane]) -> Result<Option<LabSpec>, Failure> 
         }
         return Ok(None);
     }
-    lab::spec(config.lab.as_deref(), config.nodes, config.suite.as_deref()).map(Some)
+    lab::spec_or_up(config.lab.as_deref(), config.nodes, config.suite.as_deref()).map(Some)
 }
 
 fn fresh_seed() -> Seed {
@@ -232,7 +227,7 @@ impl Session {
                 fault.label
             )));
         }
-        let options = UpOptions::default();
+        let options = lab::up_options();
         let up = tokio::select! {
             up = lab::bring_up(&state, &lock, spec, &options) => up?,
             () = self.cancel.reached(Level::Stop) => return Ok(Exit::Interrupted),
@@ -308,6 +303,7 @@ impl Session {
             active_ledger: active,
         };
         let conducted = conduct::conduct(setting, &live, &self.cancel).await;
+        watching.abort();
         let clean = conducted.as_ref().is_ok_and(|done| done.heal.is_clean());
         if let (Some((state, _)), true) = (lab, clean) {
             state
@@ -318,7 +314,6 @@ impl Session {
             Ok(_) => self.judge(&folder, &bars).await,
             Err(error) => self.failed(&error, &folder),
         };
-        watching.abort();
         bars.clear();
         // The user's, also if we are root for them.
         if let Err(error) = folder.hand_over() {

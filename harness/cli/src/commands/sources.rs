@@ -103,6 +103,7 @@ pub fn judge_file(
         history: &history,
         faults: &[],
         logs: &[],
+        views: &[],
         meta: &Meta::default(),
     };
     Ok(judge(&[checker], &input, limits))

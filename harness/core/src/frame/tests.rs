@@ -134,6 +134,22 @@ fn hostile_heads_are_refused_before_their_payload_comes() {
 }
 
 #[test]
+fn an_error_says_where_it_is_and_shows_the_head() {
+    let mut bytes = head(3, 1, 3);
+    bytes.extend(*b"abc");
+    bytes.extend(head(0x1f00_9a22, 0x0700_0001, 236));
+    bytes.extend([0xff; 20]);
+    let mut decoder = Decoder::new();
+    decoder.push(&bytes);
+    assert!(decoder.next_frame().unwrap().is_some());
+    let error = decoder.next_frame().unwrap_err();
+    assert_eq!(
+        decoder.explain(&error),
+        "a frame of unknown kind 236 (at byte 12, head 1f 00 9a 22 07 00 00 01 ec)"
+    );
+}
+
+#[test]
 fn a_payload_too_long_is_not_encoded() {
     let mut out = vec![1];
     assert!(encode(1, Kind::Data, &vec![0; MAX_PAYLOAD_BYTES + 1], &mut out).is_err());

@@ -121,7 +121,7 @@ fn invalid(scene: &Scene<'_>) -> Vec<Sentence> {
         .filter(|check| check.verdict == Verdict::Invalid)
         .collect();
     let rounds = checks.iter().map(|check| check.witnesses.len()).max();
-    let mut sentences = Vec::new();
+    let mut sentences: Vec<Sentence> = Vec::new();
     for round in 0..rounds.unwrap_or_default().max(1) {
         for check in &checks {
             if let Some(witness) = check.witnesses.get(round) {
@@ -132,8 +132,18 @@ fn invalid(scene: &Scene<'_>) -> Vec<Sentence> {
                     witness.story.clone(),
                 )
                 .proof(&witness.anchor, link);
-                sentence.around = witness.around.as_deref().map(capital).map(full_stop);
-                sentence.explanation = witness.explanation.clone();
+                // A story that names its fault need not be told it again.
+                sentence.around = witness
+                    .around
+                    .as_deref()
+                    .filter(|_| !witness.story.contains("was in force"))
+                    .map(capital)
+                    .map(full_stop);
+                // The same explanation once; each witness has it where it stands.
+                let told = |earlier: &Sentence| earlier.explanation == witness.explanation;
+                if !sentences.iter().any(told) {
+                    sentence.explanation = witness.explanation.clone();
+                }
                 sentences.push(sentence);
             } else if round == 0 {
                 let lead = format!("{} is broken", check.name);
@@ -262,7 +272,12 @@ fn exercised(scene: &Scene<'_>) -> Sentence {
             number::duration(latency.max_ns)
         ));
     }
-    Sentence::new(scene.input.verdict.verdict, lead, text).proof("operations-by-kind", "operations")
+    // What was exercised is no finding: beside something broken it carries no verdict of its own.
+    let verdict = match scene.input.verdict.verdict {
+        Verdict::Valid => Verdict::Valid,
+        _ => Verdict::NotApplicable,
+    };
+    Sentence::new(verdict, lead, text).proof("operations-by-kind", "operations")
 }
 
 fn valid(scene: &Scene<'_>) -> Vec<Sentence> {

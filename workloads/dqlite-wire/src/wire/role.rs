@@ -2,8 +2,8 @@
 
 /// What a server does in the cluster.
 ///
-/// These are the codes of the *wire*: voter 0, standby 1, spare 2. Raft's files and traces number
-/// the same roles differently: standby 0, voter 1, spare 2.
+/// Two numberings exist: on the *wire* voter 0, standby 1, spare 2; on *disk* and in raft's traces
+/// standby 0, voter 1, spare 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
     /// Replicates, votes, and may lead (wire code 0).
@@ -29,6 +29,22 @@ impl Role {
         [Self::Voter, Self::StandBy, Self::Spare]
             .into_iter()
             .find(|role| role.wire_code() == code)
+    }
+
+    /// The code in raft's files and traces.
+    pub fn disk_code(self) -> u8 {
+        match self {
+            Self::StandBy => 0,
+            Self::Voter => 1,
+            Self::Spare => 2,
+        }
+    }
+
+    /// The role of a code in raft's files and traces.
+    pub fn from_disk_code(code: u8) -> Option<Self> {
+        [Self::StandBy, Self::Voter, Self::Spare]
+            .into_iter()
+            .find(|role| role.disk_code() == code)
     }
 
     /// The name as dqlite's tools print it: `voter`, `stand-by`, `spare`.

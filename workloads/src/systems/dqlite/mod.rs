@@ -28,6 +28,7 @@ pub mod paths;
 mod process;
 pub mod session;
 mod sql;
+mod statements;
 
 /// How long a cluster may take to form and its roles to settle.
 pub const FORM_TIMEOUT: Duration = Duration::from_secs(60);

@@ -3,7 +3,7 @@
 //! Each script is for `/bin/sh -c`, needs only dash and coreutils, is idempotent, and tells a
 //! process apart from a later one with the same number by its start time (field 22 of `/proc/PID/stat`).
 //!
-//! What the scripts print, a word first, is read by [`super::process`]:
+//! What the scripts print, a word first, is read by `process`:
 //! `running PID`, `absent`, `gone PID`, `alive PID`, `stopped PID`, `state PID S`.
 
 use std::path::PathBuf;
@@ -142,13 +142,13 @@ echo absent
     )
 }
 
-/// See [`state_script`].
+/// SIGSTOP: prints `state PID T` once it is seen, `alive PID` if it never is.
 #[must_use]
 pub fn pause_script() -> String {
     state_script("STOP", "=")
 }
 
-/// See [`state_script`].
+/// SIGCONT: prints `state PID S` once the state is another than T, `alive PID` if it never is.
 #[must_use]
 pub fn resume_script() -> String {
     state_script("CONT", "!=")

@@ -1,0 +1,369 @@
+//! Transactions on lists and registers: which isolation do they have?
+//!
+//! After Elle (Kingsbury and Alvaro, "Elle: inferring isolation anomalies from experimental observations", VLDB 2020) and
+//! Adya ("Weak consistency", 1999). What transactions read tells in which order they must have taken effect:
+//!
+//! ```text
+//! T1 append x 1          T2 read x = [1]        T3 append x 2        T4 read x = [1 2]
+//!    └── wr: T2 saw T1's ──┘  └── rw: T2 missed T3's ─┘  └── wr: T4 saw T3's ─┘
+//! ```
+//!
+//! A circle of such edges is a contradiction, and its edges say which isolation levels forbid it. The way there:
+//!
+//! 1. [`input`]: transactions, keys and writes out of the history; a value that is written twice makes the result unknown;
+//! 2. [`lists`] or [`registers`]: the order of versions, as far as it is proven, and the edges; [`list_faults`] and
+//!    [`register_faults`]: what is wrong within single reads;
+//! 3. [`cycles`]: circles, exact in what exists; [`explain`]: words for them;
+//! 4. [`model`]: which consistency models the anomalies rule out.
+//!
+//! Outcomes: an `ok` transaction took effect, a failed one never did, one whose outcome is not known did if somebody saw its work. Nothing
+//! comes after the latter in real time: it may have taken effect long after its answer was given up.
+//!
+//! For lists of which every append is read, the verdict on `serializable` and `strict-serializable` is exact. For registers the order of versions
+//! is known in part only (and deciding is NP-complete, Papadimitriou 1979): `invalid` is proof, `valid` says that nothing
+//! speaks against it.
+
+mod anomaly;
+mod cycles;
+mod explain;
+mod findings;
+mod graph;
+mod input;
+mod list_faults;
+mod lists;
+mod model;
+mod paths;
+mod scc;
+mod single;
+
+use std::collections::BTreeMap;
+
+use harness_core::{
+    history::Outcome,
+    verdict::{Budget, CheckInput, CheckResult, Checker, Exhausted, Severity, Verdict},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::words;
+use anomaly::Anomaly;
+use findings::Findings;
+use graph::{Edges, Kinds};
+use input::{Shape, Transactions};
+use lists::Lists;
+use model::Model;
+
+/// The model that is asked for if none is named.
+const DEFAULT_MODEL: &str = "strict-serializable";
+/// Kinds of anomalies that a summary names.
+const KINDS_SHOWN: usize = 4;
+/// Examples of what makes a history unusable.
+const ODD_SHOWN: usize = 5;
+
+/// What the checker is told besides the history.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// The consistency model that must hold, one of [`models`]; none: `strict-serializable`.
+    pub model: Option<String>,
+    /// A sentence with its source that is put beside what a stale read explains: circles that close only because real time
+    /// counts, in which somebody missed a write.
+    pub explanation_for_realtime: Option<String>,
+}
+
+/// The names of the consistency models, weak before strong.
+#[must_use]
+pub fn models() -> Vec<&'static str> {
+    model::names().collect()
+}
+
+/// The checker.
+#[derive(Clone, Debug)]
+pub struct Transactional {
+    name: &'static str,
+    shape: Shape,
+    model: Model,
+    explanation_for_realtime: Option<String>,
+}
+
+impl Transactional {
+    /// For transactions of `append` and `r` on lists. None if there is no such model.
+    #[must_use]
+    pub fn lists(name: &'static str, options: Options) -> Option<Self> {
+        Self::new(name, Shape::Lists, options)
+    }
+
+    fn new(name: &'static str, shape: Shape, options: Options) -> Option<Self> {
+        Some(Self {
+            name,
+            shape,
+            model: Model::named(options.model.as_deref().unwrap_or(DEFAULT_MODEL))?,
+            explanation_for_realtime: options.explanation_for_realtime,
+        })
+    }
+}
+
+/// What an analysis gives.
+struct Analysis {
+    findings: Findings,
+    edges: usize,
+    components: usize,
+    largest: usize,
+    undecided: bool,
+}
+
+impl Checker for Transactional {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn check(&self, input: &CheckInput<'_>, budget: &dyn Budget) -> CheckResult {
+        let txns = Transactions::read(input.history, self.shape);
+        let mut figures = counts(&txns);
+        let looked_at = txns.len() as u64;
+        let mut result = match unusable(&txns) {
+            Some((kind, notes)) => self.unknown(kind, notes),
+            None => match analyze_lists(txns, budget) {
+                Ok(analysis) => self.conclude(analysis, &mut figures),
+                Err(exhausted) => CheckResult::new(
+                    self.name,
+                    Verdict::Unknown,
+                    format!("{exhausted} before the search for circles was over"),
+                ),
+            },
+        };
+        figures.insert("model".to_owned(), self.model.name().into());
+        result.figures = figures;
+        result.looked_at = looked_at;
+        words::finish(result)
+    }
+}
+
+fn counts(txns: &Transactions<'_>) -> BTreeMap<String, Value> {
+    let of = |outcome| {
+        txns.operations
+            .iter()
+            .filter(|operation| operation.outcome == outcome)
+            .count()
+    };
+    [
+        ("transaction_count", txns.len()),
+        ("ok_count", of(Outcome::Ok)),
+        ("fail_count", of(Outcome::Fail)),
+        ("info_count", of(Outcome::Info)),
+        ("read_count", txns.steps().iter().filter(|step| !step.write).count()),
+        ("write_count", txns.writes.len()),
+        ("key_count", txns.keys.len()),
+    ]
+    .into_iter()
+    .map(|(name, number)| (name.to_owned(), json!(number)))
+    .collect()
+}
+
+/// Why nothing can be said about this history: a summary and notes.
+fn unusable(txns: &Transactions<'_>) -> Option<(String, Vec<(&'static str, String)>)> {
+    if let Some((_, first)) = txns.odd.first() {
+        let notes = txns.odd.iter().take(ODD_SHOWN);
+        return Some((
+            format!(
+                "{} cannot be read as such: {first}",
+                words::plural(txns.odd.len(), "transaction", "transactions")
+            ),
+            notes
+                .map(|(index, detail)| ("odd-transaction", format!("operation {index}: {detail}")))
+                .collect(),
+        ));
+    }
+    let repeated: Vec<_> = txns.repeated().collect();
+    if let Some((first, _)) = repeated.first() {
+        let shown = |write: &input::Write| {
+            format!(
+                "{} to {}",
+                findings::shown(txns.steps()[write.step as usize].value),
+                findings::key(txns.keys[write.key as usize])
+            )
+        };
+        let notes = repeated.iter().take(ODD_SHOWN).map(|(a, b)| {
+            let index = |write: &input::Write| txns.operations[write.txn as usize].index;
+            let text = format!("operations {} and {} both wrote {}", index(a), index(b), shown(a));
+            ("written-twice", text)
+        });
+        return Some((
+            format!(
+                "{} written more than once ({}, for one), so reads do not tell whose work they saw",
+                words::plural(repeated.len(), "value was", "values were"),
+                shown(first)
+            ),
+            notes.collect(),
+        ));
+    }
+    let ok = txns.operations.iter().any(|operation| operation.outcome == Outcome::Ok);
+    (!ok).then(|| ("no transaction succeeded".to_owned(), Vec::new()))
+}
+
+fn analyze_lists(txns: Transactions<'_>, budget: &dyn Budget) -> Result<Analysis, Exhausted> {
+    let mut findings = Findings::default();
+    let lists = Lists::new(txns);
+    list_faults::find(&lists, &mut findings);
+    let mut edges = Edges::new(lists.txns.len());
+    lists.edges(&mut edges);
+    let reason = |from, to, kind: Kinds| lists.reason(from, to, kind);
+    analyze_cycles(&lists.txns, &lists.took_effect, edges, findings, ("appended", &reason), budget)
+}
+
+fn analyze_cycles(
+    txns: &Transactions<'_>,
+    took_effect: &[bool],
+    mut edges: Edges,
+    mut findings: Findings,
+    (verb, reason): (&str, &explain::Reason<'_>),
+    budget: &dyn Budget,
+) -> Result<Analysis, Exhausted> {
+    txns.process_edges(took_effect, &mut edges);
+    txns.realtime_edges(took_effect, &mut edges);
+    let number = edges.len();
+    let cycles = cycles::search(&edges.into_graph(), txns.len(), budget)?;
+    for found in &cycles.found {
+        findings.add(found.anomaly, || explain::cycle(txns, found, verb, reason));
+    }
+    Ok(Analysis {
+        findings,
+        edges: number,
+        components: cycles.components,
+        largest: cycles.largest,
+        undecided: cycles.singles_undecided,
+    })
+}
+
+impl Transactional {
+    fn unknown(&self, summary: String, notes: Vec<(&'static str, String)>) -> CheckResult {
+        let mut result = CheckResult::new(self.name, Verdict::Unknown, summary);
+        result.notes = notes
+            .into_iter()
+            .map(|(kind, text)| words::note(kind, Severity::Error, text))
+            .collect();
+        result
+    }
+
+    fn conclude(&self, mut analysis: Analysis, figures: &mut BTreeMap<String, Value>) -> CheckResult {
+        let counts: Vec<(Anomaly, u64)> = analysis.findings.counts().collect();
+        let anomalies: Vec<Anomaly> = counts.iter().map(|(anomaly, _)| *anomaly).collect();
+        let (not, also_not) = model::ruled_out(&anomalies);
+        let forbidden = |anomaly: Anomaly| self.model.forbids(anomaly);
+        let broken = anomalies.iter().any(|anomaly| forbidden(*anomaly));
+        // What is open is whether circles that are at least G-nonadjacent are G-single, which some models alone forbid.
+        let single = Anomaly::Cycle(anomaly::Order::Realtime, anomaly::Cycle::GSingle);
+        let open = !broken && analysis.undecided && !self.model.forbids(single);
+        let verdict = match (broken, open) {
+            (true, _) => Verdict::Invalid,
+            (false, true) => Verdict::Unknown,
+            (false, false) => Verdict::Valid,
+        };
+        let mut result = CheckResult::new(self.name, verdict, self.summary(&counts, &not, verdict, figures));
+        self.remark(&mut result, &counts, &not);
+        for (name, value) in [
+            ("not", json!(not)),
+            ("also_not", json!(also_not)),
+            (
+                "anomalies",
+                counts
+                    .iter()
+                    .map(|(anomaly, count)| (anomaly.name(), json!(count)))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into(),
+            ),
+            ("edge_count", json!(analysis.edges)),
+            ("component_count", json!(analysis.components)),
+            ("largest_component", json!(analysis.largest)),
+        ] {
+            figures.insert(name.to_owned(), value);
+        }
+        result.witnesses = analysis.findings.witnesses(forbidden);
+        if let Some(explanation) = &self.explanation_for_realtime {
+            let names: Vec<String> = anomalies
+                .iter()
+                .filter(|anomaly| explain::is_stale_read(**anomaly))
+                .map(|anomaly| anomaly.name())
+                .collect();
+            for witness in &mut result.witnesses {
+                if names.contains(&witness.kind) {
+                    witness.explanation = Some(explanation.clone());
+                }
+            }
+        }
+        result
+    }
+
+    fn summary(
+        &self,
+        counts: &[(Anomaly, u64)],
+        not: &[&str],
+        verdict: Verdict,
+        figures: &BTreeMap<String, Value>,
+    ) -> String {
+        let transactions = words::plural(
+            figures
+                .get("transaction_count")
+                .and_then(Value::as_u64)
+                .unwrap_or(0) as usize,
+            "transaction",
+            "transactions",
+        );
+        let mut kinds: Vec<String> = counts
+            .iter()
+            .take(KINDS_SHOWN)
+            .map(|(anomaly, count)| format!("{} {}", words::count(*count), anomaly.name()))
+            .collect();
+        if counts.len() > KINDS_SHOWN {
+            kinds.push(format!("{} other kinds", counts.len() - KINDS_SHOWN));
+        }
+        let kinds = kinds.join(", ");
+        match verdict {
+            Verdict::Valid if counts.is_empty() => {
+                format!("{transactions}: nothing speaks against {}", self.model.name())
+            }
+            Verdict::Valid => format!(
+                "{transactions}: nothing speaks against {}, but {kinds}: not {}",
+                self.model.name(),
+                not.join(", not ")
+            ),
+            Verdict::Unknown => format!(
+                "{transactions}: the search for circles gave up; {kinds}: not {}",
+                not.join(", not ")
+            ),
+            _ => format!("{kinds} in {transactions}: not {}", not.join(", not ")),
+        }
+    }
+
+    fn remark(&self, result: &mut CheckResult, counts: &[(Anomaly, u64)], not: &[&str]) {
+        for (anomaly, count) in counts {
+            let severity = if self.model.forbids(*anomaly) {
+                Severity::Error
+            } else {
+                Severity::Warning
+            };
+            result.notes.push(words::note(
+                &anomaly.name(),
+                severity,
+                format!("{} {}: {}", words::count(*count), anomaly.name(), anomaly.title()),
+            ));
+        }
+        if !not.is_empty() {
+            result.notes.push(words::note(
+                "not",
+                Severity::Info,
+                format!("what was seen rules out {} and whatever is stronger", not.join(", ")),
+            ));
+        }
+        if self.model.is_partial() && result.verdict == Verdict::Valid {
+            result.notes.push(words::note(
+                "partial-model",
+                Severity::Warning,
+                format!(
+                    "{} forbids more than what is looked for: only part of it was checked",
+                    self.model.name()
+                ),
+            ));
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Consistency models: what each forbids, and which follows from which.
+//!
+//! A model forbids anomalies of its own and all that the models forbid which it implies. So a set of anomalies found
+//! rules out some models; the weakest of these are the finding (`not`), the stronger ones follow (`also_not`).
+//!
+//! Sources: Adya 1999 (read uncommitted PL-1, read committed PL-2, monotonic view PL-2L, consistent view PL-2+, forward
+//! consistent view PL-FCV, update serializable PL-3U, repeatable read PL-2.99, serializable PL-3); Bailis and others,
+//! VLDB 2013 (monotonic atomic view, cursor stability); Cerone, Bernardi and Gotsman, CONCUR 2015 (read atomic, causal,
+//! parallel snapshot isolation, prefix, snapshot isolation); Daudjee and Salem, VLDB 2006 (strong and strong session snapshot
+//! isolation); Cerone and Gotsman, PODC 2016 (snapshot isolation forbids exactly the cycles without two adjacent
+//! anti-dependencies). The relations are those of Elle's map of models, with which results are compared.
+//!
+//! What is not decided: monotonic view, monotonic snapshot reads, monotonic atomic view, causal, parallel snapshot
+//! isolation and prefix forbid more than the anomalies that are looked for. For these an `invalid` is proof, a `valid` only says
+//! that nothing was found ([`is_partial`]).
+
+use super::anomaly::{Anomaly, Cycle, Order};
+
+/// A model, by its place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Model(usize);
+
+struct Row {
+    name: &'static str,
+    implies: &'static [&'static str],
+    forbids: &'static [Anomaly],
+}
+
+const fn row(
+    name: &'static str,
+    implies: &'static [&'static str],
+    forbids: &'static [Anomaly],
+) -> Row {
+    Row {
+        name,
+        implies,
+        forbids,
+    }
+}
+
+const fn plain(cycle: Cycle) -> Anomaly {
+    Anomaly::Cycle(Order::Plain, cycle)
+}
+
+const fn process(cycle: Cycle) -> Anomaly {
+    Anomaly::Cycle(Order::Process, cycle)
+}
+
+const fn realtime(cycle: Cycle) -> Anomaly {
+    Anomaly::Cycle(Order::Realtime, cycle)
+}
+
+/// Weak before strong.
+static ROWS: [Row; 25] = [
+    row(
+        "read-uncommitted",
+        &[],
+        &[
+            plain(Cycle::G0),
+            Anomaly::DuplicateElements,
+            Anomaly::UnwrittenRead,
+        ],
+    ),
+    row(
+        "read-committed",
+        &["read-uncommitted"],
+        &[
+            Anomaly::G1a,
+            Anomaly::G1b,
+            plain(Cycle::G1c),
+            Anomaly::IncompatibleOrder,
+            Anomaly::CyclicVersions,
+            Anomaly::DirtyUpdate,
+            Anomaly::FutureRead,
+        ],
+    ),
+    row("monotonic-view", &["read-committed"], &[]),
+    row("monotonic-snapshot-read", &["read-committed"], &[]),
+    row("monotonic-atomic-view", &["read-committed"], &[]),
+    row(
+        "cursor-stability",
+        &["read-committed"],
+        &[Anomaly::LostUpdate],
+    ),
+    row(
+        "consistent-view",
+        &["cursor-stability", "monotonic-view"],
+        &[plain(Cycle::GSingle)],
+    ),
+    row("forward-consistent-view", &["consistent-view"], &[]),
+    row("update-serializable", &["forward-consistent-view"], &[]),
+    row(
+        "repeatable-read",
+        &["cursor-stability", "monotonic-atomic-view"],
+        &[plain(Cycle::G2Item), Anomaly::LostUpdate],
+    ),
+    row(
+        "read-atomic",
+        &["monotonic-atomic-view"],
+        &[Anomaly::Internal, Anomaly::FutureRead],
+    ),
+    row("update-atomic", &["read-atomic"], &[Anomaly::LostUpdate]),
+    row("causal", &["read-atomic"], &[]),
+    row(
+        "parallel-snapshot-isolation",
+        &["causal", "update-atomic"],
+        &[],
+    ),
+    row("prefix", &["causal"], &[]),
+    row(
+        "snapshot-isolation",
+        &[
+            "forward-consistent-view",
+            "monotonic-atomic-view",
+            "monotonic-snapshot-read",
+            "parallel-snapshot-isolation",
+            "prefix",
+        ],
+        &[plain(Cycle::GNonadjacent)],
+    ),
+    row(
+        "serializable",
+        &[
+            "repeatable-read",
+            "update-serializable",
+            "snapshot-isolation",
+        ],
+        &[],
+    ),
+    row(
+        "strong-session-read-uncommitted",
+        &["read-uncommitted"],
+        &[process(Cycle::G0)],
+    ),
+    row(
+        "strong-session-read-committed",
+        &["read-committed", "strong-session-read-uncommitted"],
+        &[process(Cycle::G1c)],
+    ),
+    row(
+        "strong-session-snapshot-isolation",
+        &["snapshot-isolation", "strong-session-read-committed"],
+        &[process(Cycle::GNonadjacent)],
+    ),
+    row(
+        "strong-session-serializable",
+        &["serializable", "strong-session-snapshot-isolation"],
+        &[process(Cycle::G2Item)],
+    ),
+    row(
+        "strong-read-uncommitted",
+        &["strong-session-read-uncommitted"],
+        &[realtime(Cycle::G0)],
+    ),
+    row(
+        "strong-read-committed",
+        &["strong-session-read-committed", "strong-read-uncommitted"],
+        &[realtime(Cycle::G1c)],
+    ),
+    row(
+        "strong-snapshot-isolation",
+        &["strong-session-snapshot-isolation", "strong-read-committed"],
+        &[realtime(Cycle::GNonadjacent)],
+    ),
+    row(
+        "strict-serializable",
+        &["strong-session-serializable", "strong-snapshot-isolation"],
+        &[realtime(Cycle::G2Item)],
+    ),
+];
+
+/// Other names.
+const ALIASES: [(&str, &str); 4] = [
+    ("strong-serializable", "strict-serializable"),
+    ("causal-cerone", "causal"),
+    ("conflict-serializable", "serializable"),
+    ("strong-session-serializability", "strong-session-serializable"),
+];
+
+/// Models that forbid more than what is looked for.
+const PARTIAL: [&str; 6] = [
+    "monotonic-view",
+    "monotonic-snapshot-read",
+    "monotonic-atomic-view",
+    "causal",
+    "parallel-snapshot-isolation",
+    "prefix",
+];
+
+/// All names, weak before strong.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().map(|row| row.name)
+}
+
+impl Model {
+    /// The model of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        let name = ALIASES
+            .iter()
+            .find(|(alias, _)| *alias == name)
+            .map_or(name, |(_, name)| name);
+        ROWS.iter().position(|row| row.name == name).map(Self)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        ROWS[self.0].name
+    }
+
+    /// Whether it forbids more than the anomalies that are looked for, and no stronger check stands in.
+    pub fn is_partial(self) -> bool {
+        PARTIAL.contains(&self.name())
+    }
+
+    /// Whether a history with this anomaly does not have this model.
+    pub fn forbids(self, anomaly: Anomaly) -> bool {
+        let row = &ROWS[self.0];
+        row.forbids.iter().any(|own| anomaly.implies(*own))
+            || row
+                .implies
+                .iter()
+                .filter_map(|name| Self::named(name))
+                .any(|weaker| weaker.forbids(anomaly))
+    }
+
+    fn implies(self, other: Self) -> bool {
+        self == other
+            || ROWS[self.0]
+                .implies
+                .iter()
+                .filter_map(|name| Self::named(name))
+                .any(|weaker| weaker.implies(other))
+    }
+}
+
+/// The weakest models that these anomalies rule out, and the stronger ones that fall with them.
+pub(super) fn ruled_out(anomalies: &[Anomaly]) -> (Vec<&'static str>, Vec<&'static str>) {
+    let out: Vec<Model> = (0..ROWS.len())
+        .map(Model)
+        .filter(|model| anomalies.iter().any(|anomaly| model.forbids(*anomaly)))
+        .collect();
+    let (weakest, rest): (Vec<Model>, Vec<Model>) = out.iter().partition(|model| {
+        !out.iter()
+            .any(|other| other != *model && model.implies(*other))
+    });
+    let names = |models: Vec<Model>| {
+        let mut names: Vec<&str> = models.into_iter().map(Model::name).collect();
+        names.sort_unstable();
+        names
+    };
+    (names(weakest), names(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_that_a_model_implies_exists_and_stands_before_it() {
+        for (place, row) in ROWS.iter().enumerate() {
+            for name in row.implies {
+                assert!(Model::named(name).is_some_and(|model| model.0 < place), "{name}");
+            }
+        }
+        for (_, name) in ALIASES {
+            assert!(Model::named(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_anomalies_rule_out() {
+        let table: [(&[Anomaly], &[&str]); 9] = [
+            (&[], &[]),
+            (&[plain(Cycle::G0)], &["read-uncommitted"]),
+            (&[Anomaly::G1a], &["read-committed"]),
+            (&[Anomaly::Internal], &["read-atomic"]),
+            (
+                &[Anomaly::LostUpdate],
+                &["cursor-stability", "update-atomic"],
+            ),
+            (
+                &[plain(Cycle::GSingle)],
+                &["consistent-view", "repeatable-read"],
+            ),
+            (&[plain(Cycle::G2Item)], &["repeatable-read"]),
+            (&[realtime(Cycle::GSingle)], &["strong-snapshot-isolation"]),
+            (&[realtime(Cycle::G2Item)], &["strict-serializable"]),
+        ];
+        for (anomalies, expected) in table {
+            assert_eq!(ruled_out(anomalies).0, expected, "{anomalies:?}");
+        }
+        assert_eq!(
+            ruled_out(&[process(Cycle::GSingle)]),
+            (
+                vec!["strong-session-snapshot-isolation"],
+                vec![
+                    "strict-serializable",
+                    "strong-session-serializable",
+                    "strong-snapshot-isolation"
+                ]
+            )
+        );
+    }
+}
