@@ -12,7 +12,7 @@
 //! | [`linear`] | registers, compare-and-set registers, key-value maps: linearizable? |
 //! | [`set_full`] | every acknowledged element is read for ever after |
 //! | [`bank`] | transfers keep the total |
-//! | [`append`] | transactions that append to lists: which isolation holds |
+//! | [`txn`] | transactions on lists and registers: which isolation holds |
 //! | [`stats`] | every kind of operation succeeded at least once |
 //! | [`logs`] | assertions, panics, sanitizer reports in product logs |
 //! | [`crashes`] | processes that died by themselves, core dumps |
@@ -22,7 +22,6 @@
 //!
 //! [`registry`] finds them by name and runs them; [`generate`] makes histories to try them on.
 
-pub mod append;
 pub mod availability;
 pub mod bank;
 pub mod crashes;

@@ -11,7 +11,6 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::{
-    append::Append,
     availability::{self, Availability},
     bank::{self, Bank},
     crashes::Crashes,
@@ -21,6 +20,7 @@ use crate::{
     membership::{self, Membership},
     set_full::{self, SetFull},
     stats::Stats,
+    txn::{self, Transactional},
     words,
 };
 
@@ -90,7 +90,6 @@ pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, Registry
         })
     }
     Ok(match name {
-        "append" => return without(Append, options),
         "crashes" => return without(Crashes, options),
         "faults" => return without(Faults, options),
         "logs" => return without(Logs, options),
@@ -99,6 +98,15 @@ pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, Registry
         "availability" => Box::new(Availability::new(parsed::<availability::Options>(
             name, options,
         )?)),
+        "append" => transactional("append", Transactional::lists, parsed(name, options)?)?,
+        "list-append" => {
+            transactional("list-append", Transactional::lists, parsed(name, options)?)?
+        }
+        "rw-register" => transactional(
+            "rw-register",
+            Transactional::registers,
+            parsed(name, options)?,
+        )?,
         "bank" => Box::new(Bank::new(parsed::<bank::Options>(name, options)?)),
         "linearizable" => Box::new(Linearizable::new(parsed::<linear::Options>(name, options)?)),
         "set-full" => Box::new(SetFull::new(parsed::<set_full::Options>(name, options)?)),
@@ -111,6 +119,24 @@ pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, Registry
             });
         }
     })
+}
+
+fn transactional(
+    name: &'static str,
+    make: fn(&'static str, txn::Options) -> Option<Transactional>,
+    options: txn::Options,
+) -> Result<Box<dyn Checker>, RegistryError> {
+    let model = options.model.clone().unwrap_or_default();
+    match make(name, options) {
+        Some(checker) => Ok(Box::new(checker)),
+        None => Err(RegistryError::Options {
+            name: name.to_owned(),
+            detail: format!(
+                "no model is called {model:?}; known are {}",
+                txn::models().join(", ")
+            ),
+        }),
+    }
 }
 
 /// Runs them in order, each with a budget of its own. One that panics says `unknown`; the others go on.

@@ -32,7 +32,13 @@ pub fn checkers(meta: &Meta) -> Result<Vec<Box<dyn Checker>>, RegistryError> {
         }
         "set" => add("set-full", Value::Null)?,
         "bank" => add("bank", Value::Null)?,
-        "append" => add("append", Value::Null)?,
+        "append" => {
+            let mut options = json!({});
+            if meta.system == "dqlite" {
+                options["explanation_for_realtime"] = json!(DQLITE_STALE_READS);
+            }
+            add("append", options)?;
+        }
         _ => {}
     }
     for name in ["stats", "faults", "availability"] {

@@ -143,16 +143,26 @@ pub(super) fn settle<'a>(analysis: &Analysis<'a>) -> (Vec<Settled<'a>>, Option<S
         .max_by_key(|disturbance| disturbance.end_ns);
     let last_end_ns = last.map_or(0, |last| last.end_ns);
     let mut settled: Vec<Settled<'a>> = Vec::new();
-    let mut reason = None;
+    // The latest reason; that nobody looked only if there is no other.
+    let (mut reason, mut not_looked) = (None, None);
     for window in &analysis.windows {
         match settle_window(analysis, *window) {
             Ok(found) => settled.push(found),
-            Err(why) if window.start_ns >= last_end_ns => {
-                reason.get_or_insert(why);
-            }
-            Err(_) => {}
+            Err(_) if window.start_ns < last_end_ns => {}
+            Err(Some(why)) => reason = Some(why),
+            Err(None) => not_looked = Some(window),
         }
     }
+    let reason = reason.or_else(|| {
+        not_looked.map(|window| {
+            let clock = Clock::spanning([window.start_ns, window.end_ns]);
+            format!(
+                "no sample of the views lies between {} and {}, when it was quiet",
+                clock.at(window.start_ns),
+                clock.at(window.end_ns)
+            )
+        })
+    });
     if settled
         .iter()
         .any(|settled| settled.window.start_ns >= last_end_ns)
@@ -173,7 +183,11 @@ pub(super) fn settle<'a>(analysis: &Analysis<'a>) -> (Vec<Settled<'a>>, Option<S
     (settled, Some(reason))
 }
 
-fn settle_window<'a>(analysis: &Analysis<'a>, window: Window) -> Result<Settled<'a>, String> {
+/// What was said in a window, or why it cannot be judged; None if no sample lies in it.
+fn settle_window<'a>(
+    analysis: &Analysis<'a>,
+    window: Window,
+) -> Result<Settled<'a>, Option<String>> {
     let inside = |number: &&usize| {
         let view = analysis.readings[**number].view;
         window.start_ns <= view.start_ns && view.end_ns <= window.end_ns
@@ -191,14 +205,7 @@ fn settle_window<'a>(analysis: &Analysis<'a>, window: Window) -> Result<Settled<
             }
         }
     }
-    Err(reason.unwrap_or_else(|| {
-        let clock = Clock::spanning([window.start_ns, window.end_ns]);
-        format!(
-            "no sample of the views lies between {} and {}, when it was quiet",
-            clock.at(window.start_ns),
-            clock.at(window.end_ns)
-        )
-    }))
+    Err(reason)
 }
 
 /// A sample of which all needed readings were made, and have a moment in common.

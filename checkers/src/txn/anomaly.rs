@@ -185,14 +185,18 @@ fn cycle_title(order: Order, cycle: Cycle) -> &'static str {
         (Order::Plain, Cycle::G0) => "Writes of several transactions are interleaved.",
         (Order::Plain, Cycle::G1c) => "Transactions saw each other's work in a circle.",
         (Order::Plain, Cycle::GSingle) => "Saw one part of another's work and missed the other.",
-        (Order::Plain, Cycle::GNonadjacent) => "Transactions saw each other's work in part, in a circle.",
+        (Order::Plain, Cycle::GNonadjacent) => {
+            "Transactions saw each other's work in part, in a circle."
+        }
         (Order::Plain, Cycle::G2Item) => "Transactions missed each other's writes.",
         (Order::Process, Cycle::G0) => "A process's writes took effect in the wrong order.",
         (Order::Process, Cycle::G1c) => "A process saw its own later work too early.",
         (Order::Process, _) => "A process did not see what it had already seen or done.",
         (Order::Realtime, Cycle::G0) => "Writes took effect in the wrong order.",
         (Order::Realtime, Cycle::G1c) => "Saw a write before it was begun.",
-        (Order::Realtime, Cycle::GSingle) => "A read missed a write that had already been finished.",
+        (Order::Realtime, Cycle::GSingle) => {
+            "A read missed a write that had already been finished."
+        }
         (Order::Realtime, _) => "Reads missed writes that had already been finished.",
     }
 }

@@ -56,15 +56,19 @@ struct Part {
     transactions: u32,
 }
 
-/// Finds all there is to say about this graph, whose first nodes are transactions.
+/// Finds all there is to say about this graph, whose first nodes are transactions, by the data and the orders named.
 pub(super) fn search(
     graph: &Graph,
     transactions: usize,
+    orders: &[Order],
     budget: &dyn Budget,
 ) -> Result<Cycles, Exhausted> {
     budget.spend(graph.memory_bytes())?;
     let mut cycles = Cycles::default();
-    let mut groups = components(graph, ALL).groups();
+    let kinds = orders.iter().fold(0, |kinds, order| {
+        kinds | Cycle::G2Item.base(*order) | order.anti()
+    });
+    let mut groups = components(graph, kinds).groups();
     groups.sort_by_key(|group| group[0]);
     let mut place = vec![u32::MAX; graph.len()];
     cycles.components = groups.len();
@@ -77,16 +81,21 @@ pub(super) fn search(
             transactions: node(real),
             nodes,
         };
-        part.climb(&mut cycles, budget)?;
+        part.climb(orders, &mut cycles, budget)?;
     }
     Ok(cycles)
 }
 
 impl Part {
     /// From the weakest edges to the strongest.
-    fn climb(&self, cycles: &mut Cycles, budget: &dyn Budget) -> Result<(), Exhausted> {
+    fn climb(
+        &self,
+        orders: &[Order],
+        cycles: &mut Cycles,
+        budget: &dyn Budget,
+    ) -> Result<(), Exhausted> {
         let mut known: Vec<Anomaly> = Vec::new();
-        for order in Order::ALL {
+        for order in orders.iter().copied() {
             for cycle in Cycle::ALL {
                 let anomaly = Anomaly::Cycle(order, cycle);
                 if known.iter().any(|found| found.implies(anomaly)) {
@@ -96,7 +105,8 @@ impl Part {
                 let steps = match cycle {
                     Cycle::G0 | Cycle::G1c => self.writes_and_reads(cycle.base(order)),
                     Cycle::GSingle => {
-                        match single::search(&self.graph, cycle.base(order), order.anti(), budget)? {
+                        match single::search(&self.graph, cycle.base(order), order.anti(), budget)?
+                        {
                             Single::Found(steps) => Some(steps),
                             Single::None => None,
                             Single::GaveUp => {
@@ -137,14 +147,17 @@ impl Part {
         let smallest = parts.groups().into_iter().min_by_key(Vec::len)?;
         let inside = |from, to| parts.together(from, to);
         let starts = smallest.iter().filter(|at| **at < self.transactions);
-        Some(paths::shortest_through(&self.graph, kinds, starts.copied(), &inside).unwrap_or_default())
+        Some(
+            paths::shortest_through(&self.graph, kinds, starts.copied(), &inside)
+                .unwrap_or_default(),
+        )
     }
 
     /// Cycles without adjacent anti-dependencies. If there are worse ones, that closed walk may be one of them.
     fn nonadjacent(&self, order: Order, known: &[Anomaly]) -> Option<Vec<Step>> {
-        let worse = known.iter().any(|found| {
-            matches!(found, Anomaly::Cycle(_, cycle) if *cycle < Cycle::GNonadjacent)
-        });
+        let worse = known
+            .iter()
+            .any(|found| matches!(found, Anomaly::Cycle(_, cycle) if *cycle < Cycle::GNonadjacent));
         let (base, anti) = (Cycle::GNonadjacent.base(order), order.anti());
         let size = node(self.graph.len());
         let mut edges = Edges::new(2 * self.graph.len());

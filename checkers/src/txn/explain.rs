@@ -9,7 +9,9 @@ use super::{
     anomaly::{Anomaly, Cycle, Order},
     cycles::Found,
     findings::{clock, edge, equals, key, name, shown, who},
-    graph::{ANY_RW, Kinds, PROCESS, REALTIME, WR},
+    graph::{
+        ANY_RW, Kinds, PROCESS, REALTIME, RW_PROCESS, RW_REALTIME, WR, WW_PROCESS, WW_REALTIME,
+    },
     input::Transactions,
     paths::Step,
 };
@@ -22,7 +24,12 @@ const AMONG_SHOWN: usize = 20;
 pub(super) type Reason<'a> = dyn Fn(u32, u32, Kinds) -> Option<(usize, usize)> + 'a;
 
 /// A witness of a cycle.
-pub(super) fn cycle(txns: &Transactions<'_>, found: &Found, verb: &str, reason: &Reason<'_>) -> Witness {
+pub(super) fn cycle(
+    txns: &Transactions<'_>,
+    found: &Found,
+    verb: &str,
+    reason: &Reason<'_>,
+) -> Witness {
     if found.steps.is_empty() {
         return without_steps(txns, found);
     }
@@ -45,7 +52,11 @@ pub(super) fn cycle(txns: &Transactions<'_>, found: &Found, verb: &str, reason: 
         .find(|step| step.kind & ANY_RW != 0)
         .or_else(|| steps.iter().find(|step| step.kind & WR != 0))
         .unwrap_or(&steps[0]);
-    let culprit = txns.operations[if culprit.kind & WR != 0 { culprit.to } else { culprit.from } as usize];
+    let culprit = txns.operations[if culprit.kind & WR != 0 {
+        culprit.to
+    } else {
+        culprit.from
+    } as usize];
     let story = story(&operations, &edges, culprit, clock);
     let mut witness = words::witness(
         &found.anomaly.name(),
@@ -60,7 +71,9 @@ pub(super) fn cycle(txns: &Transactions<'_>, found: &Found, verb: &str, reason: 
 
 /// Begins with the transaction that was invoked first.
 fn from_earliest(steps: &[Step]) -> Vec<Step> {
-    let first = (0..steps.len()).min_by_key(|at| steps[*at].from).unwrap_or(0);
+    let first = (0..steps.len())
+        .min_by_key(|at| steps[*at].from)
+        .unwrap_or(0);
     [&steps[first..], &steps[..first]].concat()
 }
 
@@ -87,7 +100,13 @@ fn story(operations: &[&Operation], edges: &[Edge], culprit: &Operation, clock: 
     )
 }
 
-fn because(txns: &Transactions<'_>, step: Step, verb: &str, reason: &Reason<'_>, clock: Clock) -> String {
+fn because(
+    txns: &Transactions<'_>,
+    step: Step,
+    verb: &str,
+    reason: &Reason<'_>,
+    clock: Clock,
+) -> String {
     let from = txns.operations[step.from as usize];
     let to = txns.operations[step.to as usize];
     let (a, b) = (name(from), name(to));
@@ -99,8 +118,13 @@ fn because(txns: &Transactions<'_>, step: Step, verb: &str, reason: &Reason<'_>,
         );
     }
     if step.kind & PROCESS != 0 {
-        return format!("process {} did {a} before {b}", from.process);
+        return format!("Process {} did {a} before {b}", from.process);
     }
+    let inferred = match step.kind {
+        WW_PROCESS | RW_PROCESS => " (their order follows from what a process did first)",
+        WW_REALTIME | RW_REALTIME => " (their order follows from real time)",
+        _ => "",
+    };
     let Some((first, second)) = reason(step.from, step.to, step.kind) else {
         return format!("{a} must come before {b}, by what they read and wrote");
     };
@@ -108,7 +132,7 @@ fn because(txns: &Transactions<'_>, step: Step, verb: &str, reason: &Reason<'_>,
     let of_key = txns.keys[first.key as usize];
     if step.kind & ANY_RW != 0 {
         return format!(
-            "{a} read {} without the {} that {b} {verb}",
+            "{a} read {} and missed the {} that {b} {verb}{inferred}",
             equals(of_key, first.value),
             shown(second.value)
         );
@@ -121,10 +145,10 @@ fn because(txns: &Transactions<'_>, step: Step, verb: &str, reason: &Reason<'_>,
         );
     }
     format!(
-        "{b} {verb} {} to {} after {a} had put {} there",
+        "{b} {verb} {} to {} after {a} had put {} there{inferred}",
         shown(second.value),
         key(of_key),
-        shown(first.value)
+        shown(first.value),
     )
 }
 
@@ -140,7 +164,13 @@ fn without_steps(txns: &Transactions<'_>, found: &Found) -> Witness {
         "It is certain that {} contain such a circle, but the search for a short one was given up.",
         words::plural(found.among.len(), "transaction", "transactions")
     );
-    words::witness(&found.anomaly.name(), found.anomaly.title(), story, &operations, &[])
+    words::witness(
+        &found.anomaly.name(),
+        found.anomaly.title(),
+        story,
+        &operations,
+        &[],
+    )
 }
 
 /// Whether reads that were answered from old state explain the cycle: it needs real time, and somebody missed a write.

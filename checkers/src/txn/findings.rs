@@ -48,7 +48,9 @@ impl Findings {
 
     /// Kinds and how many of each.
     pub fn counts(&self) -> impl Iterator<Item = (Anomaly, u64)> + '_ {
-        self.kinds.iter().map(|(anomaly, (count, _))| (*anomaly, *count))
+        self.kinds
+            .iter()
+            .map(|(anomaly, (count, _))| (*anomaly, *count))
     }
 
     /// Witnesses: those of anomalies that `first` chooses before the others, one of each kind before second ones.
@@ -135,14 +137,27 @@ pub(super) fn witness(
     let mut operations: Vec<&Operation> = Vec::new();
     for number in numbers {
         let operation = txns.operations[*number as usize];
-        if !operations.iter().any(|known| known.index == operation.index) {
+        if !operations
+            .iter()
+            .any(|known| known.index == operation.index)
+        {
             operations.push(operation);
         }
     }
     let clock = clock(&operations);
     let told = story(&operations, clock);
-    let culprits: Vec<u64> = operations.iter().take(1).map(|culprit| culprit.index).collect();
-    words::witness(&anomaly.name(), anomaly.title(), told, &operations, &culprits)
+    let culprits: Vec<u64> = operations
+        .iter()
+        .take(1)
+        .map(|culprit| culprit.index)
+        .collect();
+    words::witness(
+        &anomaly.name(),
+        anomaly.title(),
+        told,
+        &operations,
+        &culprits,
+    )
 }
 
 /// An edge between two transactions.

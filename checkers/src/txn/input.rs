@@ -154,8 +154,12 @@ impl<'a> Transactions<'a> {
                 return Err(format!("{} is no step", crate::words::show(step)));
             };
             let write = name == writes;
-            let readable = shape == Shape::Registers || value.is_null() || value.is_array();
-            if !write && name != "r" || write && value.is_null() || !write && !readable {
+            let fits = match (write, shape) {
+                (true, _) => !value.is_null(),
+                (false, Shape::Lists) => name == "r" && (value.is_null() || value.is_array()),
+                (false, Shape::Registers) => name == "r",
+            };
+            if !fits {
                 return Err(format!("{} is no step", crate::words::show(step)));
             }
             if !write && !answered {

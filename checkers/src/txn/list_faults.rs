@@ -13,7 +13,7 @@
 
 use std::collections::HashSet;
 
-use harness_core::history::Outcome;
+use harness_core::{history::Outcome, verdict::Witness};
 use serde_json::Value;
 
 use super::{
@@ -103,12 +103,19 @@ fn internal(lists: &Lists<'_>, txn: u32, findings: &mut Findings) {
         // What it did with this key before, back to its last read of it.
         let mut own: Vec<&Value> = Vec::new();
         let mut base = None;
-        for earlier in steps[..at].iter().rev().filter(|earlier| earlier.key == step.key) {
+        for earlier in steps[..at]
+            .iter()
+            .rev()
+            .filter(|earlier| earlier.key == step.key)
+        {
             if !earlier.write {
                 base = Some(elements(earlier.value));
                 break;
             }
             own.insert(0, earlier.value);
+        }
+        if own.is_empty() && base.is_none() {
+            continue;
         }
         let read = elements(step.value);
         let fits = read.len().checked_sub(own.len()).is_some_and(|split| {
@@ -125,15 +132,24 @@ fn internal(lists: &Lists<'_>, txn: u32, findings: &mut Findings) {
                 .chain(own.iter().copied())
                 .cloned()
                 .collect();
-            let ending = if base.is_some() { "" } else { "a list that ends in " };
-            witness(Anomaly::Internal, &lists.txns, &[txn], |operations, clock| {
-                format!(
-                    "{} read {}. After its own earlier steps it should have read {ending}{}.",
-                    who(operations[0], clock),
-                    read_of(lists, places.start + at),
-                    shown(&expected.into())
-                )
-            })
+            let ending = if base.is_some() {
+                ""
+            } else {
+                "a list that ends in "
+            };
+            witness(
+                Anomaly::Internal,
+                &lists.txns,
+                &[txn],
+                |operations, clock| {
+                    format!(
+                        "{} read {}. After its own earlier steps it should have read {ending}{}.",
+                        who(operations[0], clock),
+                        read_of(lists, places.start + at),
+                        shown(&expected.into())
+                    )
+                },
+            )
         });
         return;
     }
@@ -159,14 +175,19 @@ fn future_read(lists: &Lists<'_>, txn: u32, findings: &mut Findings) {
         });
         if let Some(early) = early {
             findings.add(Anomaly::FutureRead, || {
-                witness(Anomaly::FutureRead, &lists.txns, &[txn], |operations, clock| {
-                    format!(
-                        "{} read {}. It appended that {} itself, but only after this read.",
-                        who(operations[0], clock),
-                        read_of(lists, early),
-                        shown(append.value)
-                    )
-                })
+                witness(
+                    Anomaly::FutureRead,
+                    &lists.txns,
+                    &[txn],
+                    |operations, clock| {
+                        format!(
+                            "{} read {}. It appended that {} itself, but only after this read.",
+                            who(operations[0], clock),
+                            read_of(lists, early),
+                            shown(append.value)
+                        )
+                    },
+                )
             });
             return;
         }
@@ -182,6 +203,10 @@ fn foreign_elements(
     findings: &mut Findings,
 ) {
     let step = &lists.txns.steps()[place];
+    let here = &bad[step.key as usize];
+    if !lists.odd[place] && here.failed.is_empty() && here.unwritten.is_empty() {
+        return;
+    }
     let read = elements(step.value);
     let (mut failed, mut unwritten): (Vec<&Value>, Vec<&Value>) = (Vec::new(), Vec::new());
     if lists.odd[place] {
@@ -197,51 +222,71 @@ fn foreign_elements(
             }
         }
     } else {
-        let bad = &bad[step.key as usize];
         let within = |places: &[u32]| -> Vec<&Value> {
             let number = places.partition_point(|at| (*at as usize) < read.len());
-            places[..number].iter().map(|at| &read[*at as usize]).collect()
+            places[..number]
+                .iter()
+                .map(|at| &read[*at as usize])
+                .collect()
         };
-        failed = within(&bad.failed);
-        unwritten = within(&bad.unwritten);
+        failed = within(&here.failed);
+        unwritten = within(&here.unwritten);
     }
     findings.add_many(Anomaly::G1a, failed.len() as u64, || {
-        let write = lists.txns.writer(step.key, failed[0]).unwrap_or(0);
-        let writer = lists.txns.writes[write as usize].txn;
-        let mut shown_one = witness(Anomaly::G1a, &lists.txns, &[txn, writer], |operations, clock| {
+        aborted(lists, txn, place, failed[0])
+    });
+    findings.add_many(Anomaly::UnwrittenRead, unwritten.len() as u64, || {
+        witness(
+            Anomaly::UnwrittenRead,
+            &lists.txns,
+            &[txn],
+            |operations, clock| {
+                format!(
+                    "{} read {}. No transaction ever appended {} to {}.",
+                    who(operations[0], clock),
+                    read_of(lists, place),
+                    shown(unwritten[0]),
+                    key_of(lists, place)
+                )
+            },
+        )
+    });
+}
+
+/// A read of an element of a failed transaction.
+fn aborted(lists: &Lists<'_>, txn: u32, place: usize, element: &Value) -> Witness {
+    let step = &lists.txns.steps()[place];
+    let write = lists.txns.writer(step.key, element).unwrap_or(0);
+    let writer = lists.txns.writes[write as usize].txn;
+    let mut shown_one = witness(
+        Anomaly::G1a,
+        &lists.txns,
+        &[txn, writer],
+        |operations, clock| {
             format!(
                 "{} read {}. The {} in it was appended by {}, which had failed: none of its work may ever be seen.",
                 who(operations[0], clock),
                 read_of(lists, place),
-                shown(failed[0]),
-                operations.get(1).map_or_else(String::new, |writer| who(writer, clock)),
+                shown(element),
+                operations
+                    .get(1)
+                    .map_or_else(String::new, |writer| who(writer, clock)),
             )
-        });
-        shown_one.edges.push(edge(
-            &lists.txns,
-            writer,
-            txn,
-            format!(
-                "{} read {}, to which {} had appended {} before it failed",
-                name(lists.txns.operations[txn as usize]),
-                read_of(lists, place),
-                name(lists.txns.operations[writer as usize]),
-                shown(failed[0])
-            ),
-        ));
-        shown_one
-    });
-    findings.add_many(Anomaly::UnwrittenRead, unwritten.len() as u64, || {
-        witness(Anomaly::UnwrittenRead, &lists.txns, &[txn], |operations, clock| {
-            format!(
-                "{} read {}. No transaction ever appended {} to {}.",
-                who(operations[0], clock),
-                read_of(lists, place),
-                shown(unwritten[0]),
-                key_of(lists, place)
-            )
-        })
-    });
+        },
+    );
+    shown_one.edges.push(edge(
+        &lists.txns,
+        writer,
+        txn,
+        format!(
+            "{} read {}, to which {} had appended {} before it failed",
+            name(lists.txns.operations[txn as usize]),
+            read_of(lists, place),
+            name(lists.txns.operations[writer as usize]),
+            shown(element)
+        ),
+    ));
+    shown_one
 }
 
 fn intermediate(lists: &Lists<'_>, txn: u32, place: usize, findings: &mut Findings) {
@@ -285,14 +330,19 @@ fn duplicates(lists: &Lists<'_>, txn: u32, place: usize, findings: &mut Findings
         .find(|element| !seen.insert(element.to_string()));
     let Some(twice) = twice else { return };
     findings.add(Anomaly::DuplicateElements, || {
-        witness(Anomaly::DuplicateElements, &lists.txns, &[txn], |operations, clock| {
-            format!(
-                "{} read {}. The element {} is in it more than once, and was appended once.",
-                who(operations[0], clock),
-                read_of(lists, place),
-                shown(twice)
-            )
-        })
+        witness(
+            Anomaly::DuplicateElements,
+            &lists.txns,
+            &[txn],
+            |operations, clock| {
+                format!(
+                    "{} read {}. The element {} is in it more than once, and was appended once.",
+                    who(operations[0], clock),
+                    read_of(lists, place),
+                    shown(twice)
+                )
+            },
+        )
     });
 }
 
@@ -339,18 +389,26 @@ fn dirty_updates(lists: &Lists<'_>, key: u32, findings: &mut Findings) {
             (Outcome::Ok, Some(failed)) => {
                 below = None;
                 findings.add(Anomaly::DirtyUpdate, || {
-                    let value = |write: &Write| shown(lists.txns.steps()[write.step as usize].value);
+                    let value =
+                        |write: &Write| shown(lists.txns.steps()[write.step as usize].value);
                     let numbers = [write.txn, failed.txn];
-                    witness(Anomaly::DirtyUpdate, &lists.txns, &numbers, |operations, clock| {
-                        format!(
-                            "{} appended {} to {}, on top of the {} of {}, which had failed.",
-                            who(operations[0], clock),
-                            value(write),
-                            key_name(lists.txns.keys[key as usize]),
-                            value(failed),
-                            operations.get(1).map_or_else(String::new, |other| who(other, clock)),
-                        )
-                    })
+                    witness(
+                        Anomaly::DirtyUpdate,
+                        &lists.txns,
+                        &numbers,
+                        |operations, clock| {
+                            format!(
+                                "{} appended {} to {}, on top of the {} of {}, which had failed.",
+                                who(operations[0], clock),
+                                value(write),
+                                key_name(lists.txns.keys[key as usize]),
+                                value(failed),
+                                operations
+                                    .get(1)
+                                    .map_or_else(String::new, |other| who(other, clock)),
+                            )
+                        },
+                    )
                 });
             }
         }
@@ -379,7 +437,10 @@ fn lost_updates(lists: &Lists<'_>, findings: &mut Findings) {
     updates.sort_unstable();
     for group in updates.chunk_by(|a, b| (a.0, a.1, a.2) == (b.0, b.1, b.2)) {
         let read = |place: usize| elements(lists.txns.steps()[place].value);
-        let same: Vec<_> = group.iter().filter(|update| read(update.3) == read(group[0].3)).collect();
+        let same: Vec<_> = group
+            .iter()
+            .filter(|update| read(update.3) == read(group[0].3))
+            .collect();
         if let [first, second, ..] = same[..] {
             findings.add(Anomaly::LostUpdate, || {
                 let numbers = [first.4, second.4];

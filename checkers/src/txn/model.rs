@@ -10,9 +10,9 @@
 //! isolation); Cerone and Gotsman, PODC 2016 (snapshot isolation forbids exactly the cycles without two adjacent
 //! anti-dependencies). The relations are those of Elle's map of models, with which results are compared.
 //!
-//! What is not decided: monotonic view, monotonic snapshot reads, monotonic atomic view, causal, parallel snapshot
-//! isolation and prefix forbid more than the anomalies that are looked for. For these an `invalid` is proof, a `valid` only says
-//! that nothing was found ([`is_partial`]).
+//! Some models forbid more than the anomalies that are looked for ([`PARTIAL`]: fractured reads, say, are not told from
+//! other circles). For these a finding is proof, and without one they hold for certain only if a stronger model does
+//! that is checked in full.
 
 use super::anomaly::{Anomaly, Cycle, Order};
 
@@ -174,14 +174,22 @@ const ALIASES: [(&str, &str); 4] = [
     ("strong-serializable", "strict-serializable"),
     ("causal-cerone", "causal"),
     ("conflict-serializable", "serializable"),
-    ("strong-session-serializability", "strong-session-serializable"),
+    (
+        "strong-session-serializability",
+        "strong-session-serializable",
+    ),
 ];
 
 /// Models that forbid more than what is looked for.
-const PARTIAL: [&str; 6] = [
+const PARTIAL: [&str; 11] = [
     "monotonic-view",
     "monotonic-snapshot-read",
     "monotonic-atomic-view",
+    "cursor-stability",
+    "forward-consistent-view",
+    "update-serializable",
+    "read-atomic",
+    "update-atomic",
     "causal",
     "parallel-snapshot-isolation",
     "prefix",
@@ -207,9 +215,14 @@ impl Model {
         ROWS[self.0].name
     }
 
-    /// Whether it forbids more than the anomalies that are looked for, and no stronger check stands in.
-    pub fn is_partial(self) -> bool {
-        PARTIAL.contains(&self.name())
+    /// Whether it holds if these are all anomalies of the kinds that are looked for: a model that implies it, or itself,
+    /// is checked in full and forbids none of them.
+    pub fn holds(self, anomalies: &[Anomaly]) -> bool {
+        (0..ROWS.len()).map(Self).any(|model| {
+            model.implies(self)
+                && !PARTIAL.contains(&model.name())
+                && !anomalies.iter().any(|anomaly| model.forbids(*anomaly))
+        })
     }
 
     /// Whether a history with this anomaly does not have this model.
@@ -221,6 +234,19 @@ impl Model {
                 .iter()
                 .filter_map(|name| Self::named(name))
                 .any(|weaker| weaker.forbids(anomaly))
+    }
+
+    /// The orders besides the data's that it has a say about, the data's own included.
+    pub fn orders(self) -> Vec<Order> {
+        let needs = |order: Order| {
+            Cycle::ALL
+                .into_iter()
+                .any(|cycle| self.forbids(Anomaly::Cycle(order, cycle)))
+        };
+        Order::ALL
+            .into_iter()
+            .filter(|order| needs(*order))
+            .collect()
     }
 
     fn implies(self, other: Self) -> bool {
@@ -259,11 +285,28 @@ mod tests {
     fn every_name_that_a_model_implies_exists_and_stands_before_it() {
         for (place, row) in ROWS.iter().enumerate() {
             for name in row.implies {
-                assert!(Model::named(name).is_some_and(|model| model.0 < place), "{name}");
+                assert!(
+                    Model::named(name).is_some_and(|model| model.0 < place),
+                    "{name}"
+                );
             }
         }
         for (_, name) in ALIASES {
             assert!(Model::named(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn orders_that_matter() {
+        for (name, number) in [
+            ("serializable", 1),
+            ("read-uncommitted", 1),
+            ("strong-session-read-committed", 2),
+            ("strong-read-uncommitted", 3),
+            ("strict-serializable", 3),
+        ] {
+            let orders = Model::named(name).map(Model::orders);
+            assert_eq!(orders.map_or(0, |orders| orders.len()), number, "{name}");
         }
     }
 

@@ -9,9 +9,9 @@ use std::collections::{HashMap, VecDeque};
 use super::graph::{Graph, Kinds, PASS};
 
 /// Places to start from; the shortest of the cycles found there is shown.
-const STARTS_LIMIT: usize = 24;
+const STARTS_LIMIT: usize = 16;
 /// Edges that one search looks at.
-const EDGES_LIMIT: usize = 2_000_000;
+const EDGES_LIMIT: usize = 500_000;
 
 /// An edge of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

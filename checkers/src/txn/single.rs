@@ -116,9 +116,8 @@ impl InOrder {
     fn new(graph: &Graph, kinds: Kinds, parts: &Components) -> Self {
         let count = parts.size.len();
         let (start, nodes) = by_component(parts);
-        let members = |part: u32| {
-            &nodes[start[part as usize] as usize..start[part as usize + 1] as usize]
-        };
+        let members =
+            |part: u32| &nodes[start[part as usize] as usize..start[part as usize + 1] as usize];
         let mut waits_for = vec![0_u32; count];
         for from in 0..node(graph.len()) {
             for (to, kind) in graph.edges(from) {
@@ -149,7 +148,11 @@ impl InOrder {
             }
         }
         let mut ordered = Self {
-            place: parts.of.iter().map(|part| place_of_part[*part as usize]).collect(),
+            place: parts
+                .of
+                .iter()
+                .map(|part| place_of_part[*part as usize])
+                .collect(),
             start: vec![0],
             nodes: Vec::with_capacity(nodes.len()),
         };
@@ -178,7 +181,11 @@ impl InOrder {
         closed: &mut Vec<Step>,
     ) -> usize {
         let low = block.iter().map(|question| question.low).min().unwrap_or(0) as usize;
-        let high = block.iter().map(|question| question.high).max().unwrap_or(0) as usize;
+        let high = block
+            .iter()
+            .map(|question| question.high)
+            .max()
+            .unwrap_or(0) as usize;
         for (bit, question) in block.iter().enumerate() {
             reached[question.low as usize] |= 1 << bit;
         }

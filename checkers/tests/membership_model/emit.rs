@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use harness_core::view::{LOG, Member, MemberState, RaftPosition, Reading, Source, UnreadKind, View};
+use harness_core::view::{
+    LOG, Member, MemberState, RaftPosition, Reading, Source, UnreadKind, View,
+};
 use rand::Rng;
 
 use super::{Config, MS, World, name};
@@ -74,17 +76,26 @@ impl World {
                 } else {
                     Reading::Members(self.members(node, *source, *label, &config))
                 };
-                let raft = (*source == Source::Raft && *label == Some("disk")).then(|| self.position(&config));
+                let in_folder = *label == Some("disk") && matches!(reading, Reading::Members(_));
+                let raft = in_folder.then(|| self.position(&config));
                 self.push(node, *source, *label, reading, raft);
             }
-            if !self.down.contains(&node) && places(self.system).contains(&(Source::Raft, Some("disk"))) {
+            if !self.down.contains(&node)
+                && places(self.system).contains(&(Source::Raft, Some("disk")))
+            {
                 self.read_log(node);
             }
         }
         self.now += 5 * MS;
     }
 
-    fn members(&self, node: usize, source: Source, label: Option<&str>, config: &Config) -> Vec<Member> {
+    fn members(
+        &self,
+        node: usize,
+        source: Source,
+        label: Option<&str>,
+        config: &Config,
+    ) -> Vec<Member> {
         match (source, label) {
             (Source::Database, _) => self
                 .database
@@ -92,12 +103,20 @@ impl World {
                 .map(|(member, pending)| Member {
                     name: Some(name(*member)),
                     address: Some(address(*member)),
-                    state: Some(if *pending { MemberState::Pending } else { MemberState::Active }),
+                    state: Some(if *pending {
+                        MemberState::Pending
+                    } else {
+                        MemberState::Active
+                    }),
                     ..Member::default()
                 })
                 .collect(),
             (Source::Truststore, label) => {
-                let of = if label == Some("global") { self.leader } else { node };
+                let of = if label == Some("global") {
+                    self.leader
+                } else {
+                    node
+                };
                 let held = self.trust.get(&of).into_iter().flatten();
                 held.map(|(member, print)| Member {
                     name: Some(name(*member)),
@@ -108,7 +127,9 @@ impl World {
             }
             (Source::Raft, _) => in_raft(config, false),
             (Source::Cache, label) => {
-                let mut members = self.cache.get(&node).map_or_else(Vec::new, |config| in_raft(config, label != Some("cluster.yaml")));
+                let mut members = self.cache.get(&node).map_or_else(Vec::new, |config| {
+                    in_raft(config, label != Some("cluster.yaml"))
+                });
                 if label == Some("list") {
                     members.iter_mut().for_each(|member| member.raft_id = None);
                 }
@@ -118,8 +139,16 @@ impl World {
     }
 
     fn position(&self, config: &Config) -> RaftPosition {
-        let at = self.log.iter().position(|other| other.index == config.index).unwrap();
-        let leads = self.config().members.iter().find(|member| member.0 == self.leader);
+        let at = self
+            .log
+            .iter()
+            .position(|other| other.index == config.index)
+            .unwrap();
+        let leads = self
+            .config()
+            .members
+            .iter()
+            .find(|member| member.0 == self.leader);
         RaftPosition {
             index: Some(config.index),
             entry_term: Some(config.term),
@@ -146,7 +175,14 @@ impl World {
         self.log_read.insert(node, self.log.len() - 1);
     }
 
-    fn push(&mut self, node: usize, source: Source, label: Option<&'static str>, reading: Reading, raft: Option<RaftPosition>) {
+    fn push(
+        &mut self,
+        node: usize,
+        source: Source,
+        label: Option<&'static str>,
+        reading: Reading,
+        raft: Option<RaftPosition>,
+    ) {
         let start_ns = self.now + self.rng.random_range(0..MS);
         let end_ns = self.now + 2 * MS + self.rng.random_range(0..MS);
         self.views.push(View {

@@ -129,7 +129,7 @@ fn trees() -> impl Strategy<Value = Tree> {
             (one.clone(), time.clone()).prop_map(|(tree, t)| Tree::TimeLimit(tree, t)),
             (one.clone(), time.clone()).prop_map(|(tree, t)| Tree::Delay(tree, t)),
             (one.clone(), time.clone()).prop_map(|(tree, t)| Tree::Stagger(tree, t)),
-            (one.clone(), time.clone()).prop_map(|(tree, t)| Tree::Rate(tree, t)),
+            (one.clone(), 1_u16..5000).prop_map(|(tree, t)| Tree::Rate(tree, t)),
             one.clone().prop_map(Tree::UntilOk),
             (one.clone(), 0_u8..12).prop_map(|(tree, n)| Tree::ProcessLimit(tree, n)),
             one.clone().prop_map(Tree::Synchronize),
@@ -183,7 +183,7 @@ fn inspect(generator: &dyn Generator, context: &Context<'_>, next: &Next, done: 
 /// As if by an interpreter that asks in vain: other contexts in between must change nothing.
 fn ask_in_vain(generator: &dyn Generator, context: &Context<'_>) {
     let later = Context {
-        time_ns: context.time_ns + 1_000_000,
+        time_ns: context.time_ns.saturating_add(1_000_000),
         ..*context
     };
     let none = ThreadSet::default();

@@ -83,12 +83,7 @@ fn print(folder: &Folder) {
         );
     }
     for problem in &folder.problems {
-        let recovery = if problem.auto_recovery {
-            " (auto-recovery)"
-        } else {
-            ""
-        };
-        println!("  {:?}{recovery}: {problem}", problem.severity);
+        println!("  {:?}: {problem}", problem.severity);
     }
 }
 

@@ -24,6 +24,10 @@ pub struct Response {
 /// How often in a row a generator may be asked in vain at one moment before it counts as stuck.
 pub const VAIN_LIMIT: usize = 20;
 
+/// How often in a row time may go on without anything beginning or ending before it counts as idle for ever: a cycle of
+/// times whose generators have no thread, or nothing left to do, waits without end.
+pub const IDLE_LIMIT: usize = 1000;
+
 /// What came of it.
 #[derive(Clone, Debug, Default)]
 pub struct Simulated {
@@ -32,7 +36,7 @@ pub struct Simulated {
     /// Virtual time at the end, in nanoseconds.
     pub end_ns: u64,
     /// Whether it ended because nothing could ever happen: the generator waits for an event and nothing is open, or
-    /// it asks to be asked again at once, again and again.
+    /// it asks to be asked again at once, again and again, or it only lets time pass ([`IDLE_LIMIT`]).
     pub stuck: bool,
     /// Whether it ended because there were as many events as allowed.
     pub cut: bool,
@@ -63,7 +67,7 @@ pub fn simulate(
         sequence: 0,
         out: Simulated::default(),
     };
-    let mut vain = 0;
+    let (mut vain, mut idle) = (0, 0);
     loop {
         let wake_ns = match machine.ask(generator, inspect) {
             _ if machine.out.events.len() >= event_limit => {
@@ -72,7 +76,7 @@ pub fn simulate(
             }
             Next::Op(op) if op.time_ns <= machine.out.end_ns => {
                 machine.invoke(generator, op, respond);
-                vain = 0;
+                (vain, idle) = (0, 0);
                 continue;
             }
             Next::Op(op) => Some(op.time_ns),
@@ -84,13 +88,14 @@ pub fn simulate(
         match (end_ns, wake_ns) {
             (Some(end_ns), wake_ns) if wake_ns.is_none_or(|wake_ns| end_ns <= wake_ns) => {
                 machine.complete(generator);
-                vain = 0;
+                (vain, idle) = (0, 0);
             }
-            (_, Some(wake_ns)) if wake_ns > machine.out.end_ns => {
+            (_, Some(wake_ns)) if wake_ns > machine.out.end_ns && idle < IDLE_LIMIT => {
                 machine.out.end_ns = wake_ns;
+                idle += 1;
                 vain = 0;
             }
-            (_, Some(_)) if vain < VAIN_LIMIT => vain += 1,
+            (_, Some(wake_ns)) if wake_ns <= machine.out.end_ns && vain < VAIN_LIMIT => vain += 1,
             (_, _) => {
                 machine.out.stuck = true;
                 return machine.out;

@@ -12,7 +12,10 @@
 //!    snapshot's: that is the one a node acts by, and the one with which it answers CLUSTER.
 //! 2. A configuration is `known_committed` if raft itself would take it to be: it is in a snapshot or
 //!    not after one, it is entry 1, or a later change follows it in the log. Of the last change
-//!    nothing can be said from one folder.
+//!    nothing can be said from one folder. Nor of a snapshot's configuration that
+//!    the log contradicts: raft 0.15 writes a newer, uncommitted one under the index of the committed
+//!    one (seen on followers of 1.11.1), and [`ProblemKind::SnapshotConfiguration`] tells where the
+//!    log still has that entry. Where it has not, it goes unnoticed.
 //! 3. If raft would refuse, the folder still shows what could be read; [`Folder::refusal`] tells.
 //!
 //! Source: raft's `uv.c` (loading) and `start.c` (which configuration is restored).
@@ -123,7 +126,8 @@ impl Folder {
         folder
     }
 
-    /// Why raft would refuse to start, in its own words; `None` if it would start.
+    /// Why raft would refuse to start, in its own words; `None` if it would start, be it without
+    /// segments that its auto-recovery sets aside.
     pub fn refusal(&self) -> Option<&Problem> {
         let is_refusal = |problem: &&Problem| problem.severity == Severity::Refusal;
         self.problems.iter().find(is_refusal)
@@ -168,11 +172,12 @@ impl Folder {
             };
             if !all.iter().any(|change| is_same(&change)) {
                 let at = all.partition_point(|change| change.index < index);
+                let is_contradicted = all.get(at).is_some_and(|change| change.index == index);
                 let from_snapshot = ConfigurationAt {
                     index,
                     term: None,
                     origin: Origin::Snapshot,
-                    known_committed: true,
+                    known_committed: !is_contradicted,
                     configuration: &meta.configuration,
                 };
                 all.insert(at, from_snapshot);
@@ -244,7 +249,7 @@ impl Folder {
             if let EntryKind::MalformedChange(fault) = entry.kind {
                 let kind = ProblemKind::Change { index, fault };
                 if Some(index) == last_change {
-                    problems.refuse(false, kind);
+                    problems.refuse(kind);
                 } else {
                     problems.add(Severity::Odd, kind);
                 }
@@ -384,7 +389,7 @@ impl<'a> Listed<'a> {
             let is_newest = newest == Some(snapshot.id);
             for kind in faults(snapshot) {
                 if is_newest {
-                    problems.refuse(false, kind);
+                    problems.refuse(kind);
                 } else {
                     problems.add(Severity::Odd, kind);
                 }

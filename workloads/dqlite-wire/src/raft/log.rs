@@ -137,7 +137,7 @@ fn discard(segments: &mut [Segment], snapshot: &Snapshot, problems: &mut Problem
     if first > snapshot.id.index.saturating_add(1) {
         let file = segments[start].name.clone();
         let snapshot = snapshot.id.to_string();
-        problems.refuse(false, ProblemKind::PastSnapshot { file, snapshot });
+        problems.refuse(ProblemKind::PastSnapshot { file, snapshot });
     }
 }
 
@@ -146,10 +146,19 @@ fn closed(segment: &Segment, next: u64, recoverable: bool, problems: &mut Proble
     let file = segment.name.clone();
     if segment.first_index != Some(next) {
         let expected = next;
-        problems.refuse(false, ProblemKind::Gap { file, expected });
+        problems.refuse(ProblemKind::Gap { file, expected });
     } else if let Some(fault) = segment.fault() {
-        let auto_recovery = recoverable && fault.is_corruption();
-        problems.refuse(auto_recovery, ProblemKind::ClosedSegment { file, fault });
+        let severity = refusal(recoverable && fault.is_corruption());
+        problems.add(severity, ProblemKind::ClosedSegment { file, fault });
+    }
+}
+
+/// What becomes of a segment that does not load.
+fn refusal(is_recoverable: bool) -> Severity {
+    if is_recoverable {
+        Severity::AutoRecovery
+    } else {
+        Severity::Refusal
     }
 }
 
@@ -164,10 +173,8 @@ fn open(segment: &Segment, torn: &mut Option<String>, problems: &mut Problems) {
         );
     }
     if let Some(fault) = segment.fault() {
-        problems.refuse(
-            fault.is_corruption(),
-            ProblemKind::OpenSegment { file, fault },
-        );
+        let severity = refusal(fault.is_corruption());
+        problems.add(severity, ProblemKind::OpenSegment { file, fault });
     } else if let Tail::Torn(half) = segment.tail {
         *torn = Some(file.clone());
         let (at_bytes, batch) = (half.at_bytes, half.batch);
@@ -186,8 +193,9 @@ fn open(segment: &Segment, torn: &mut Option<String>, problems: &mut Problems) {
 fn behind(segments: &[Segment], snapshot: &Snapshot, last: u64, problems: &mut Problems) {
     let snapshot = snapshot.id.index;
     if segments.iter().any(is_taken) && last < snapshot {
-        // Raft calls this corruption too, and its auto-recovery tries again without having moved anything.
-        problems.refuse(false, ProblemKind::BehindSnapshot { last, snapshot });
+        // The second pass of auto-recovery finds no open segment any more and discards the closed ones.
+        let kind = ProblemKind::BehindSnapshot { last, snapshot };
+        problems.add(Severity::AutoRecovery, kind);
     }
 }
 

@@ -4,7 +4,8 @@
 //! to the file of its parity, so that the one before it is never in danger.
 //!
 //! ```text
-//! 0100000000000000 0300000000000000 0200000000000000 be5531 8c8571c12d    version 3, term 2, voted
+//! 0100000000000000 0500000000000000 0300000000000000 be55318c8571c12d
+//! format 1         version 5        term 3           voted for 3297041220608546238
 //! ```
 //!
 //! Laws: a file that is too short was being written when the node died and does not count; one that
@@ -62,13 +63,13 @@ pub(super) fn load(file: &str, bytes: &[u8], problems: &mut Problems) -> Option<
         return None;
     }
     if size > METADATA_BYTES {
-        problems.refuse(false, ProblemKind::MetadataSize { file, bytes: size });
+        problems.refuse(ProblemKind::MetadataSize { file, bytes: size });
         return None;
     }
     match Metadata::decode(bytes) {
         Ok(metadata) => Some(metadata),
         Err(fault) => {
-            problems.refuse(false, ProblemKind::Metadata { file, fault });
+            problems.refuse(ProblemKind::Metadata { file, fault });
             None
         }
     }
@@ -81,7 +82,7 @@ pub(super) fn newest(both: [Option<Metadata>; 2], problems: &mut Problems) -> Op
     };
     if one.version == two.version {
         let version = one.version;
-        problems.refuse(false, ProblemKind::MetadataVersions { version });
+        problems.refuse(ProblemKind::MetadataVersions { version });
         return None;
     }
     Some(if one.version > two.version { one } else { two })

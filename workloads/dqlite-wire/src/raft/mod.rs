@@ -17,7 +17,7 @@
 //!
 //! // A folder as a bootstrapped node leaves it: one entry, which holds the first configuration.
 //! let metadata: Vec<u8> = [1_u64, 1, 4, 0].iter().flat_map(|word| word.to_le_bytes()).collect();
-//! let mut segment = vec![1, 0, 0, 0, 0, 0, 0, 0, 0x0d, 0x88, 0x18, 0x03, 0x50, 0x18, 0x8b, 0xe7];
+//! let mut segment = vec![1, 0, 0, 0, 0, 0, 0, 0, 0xad, 0xb1, 0x6d, 0x0a, 0x82, 0xe0, 0xaf, 0xdb];
 //! segment.extend([1, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0x18, 0, 0, 0]);
 //! segment.extend([1, 1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, b'n', b'1', 0, 1, 0, 0, 0]);
 //!

@@ -3,11 +3,16 @@
 //! Laws: where raft has a message for a fault, the text here is that message, so that a line of a
 //! node's log and a finding in its folder can be laid side by side; what raft passes over in silence
 //! has a text of ours. The problems of a folder stand in the order in which raft would meet them: the
-//! first [`Severity::Refusal`] is what it reports.
+//! first that is a [`Severity::Refusal`] is what it reports.
 //!
-//! A worked example: dqlite 1.11.1 answers to a flipped bit in a payload with `raft_start(): io: load
-//! closed segment 0000000000000001-0000000000000001: entries batch 1 starting at byte 8: data
-//! checksum mismatch`; the problem here prints as the part after `io: `.
+//! A worked example. A node whose closed segment was cut short by a word says, in 1.11.1 and in 1.18.1:
+//!
+//! ```text
+//! Error: start node: raft_start(): io: load closed segment 0000000000010241-0000000000010255: entries
+//! batch 2 starting at byte 99448: read data: short read: 8240 bytes instead of 8248
+//! ```
+//!
+//! The problem here prints as the part after `io: `.
 
 use thiserror::Error;
 
@@ -23,6 +28,10 @@ pub enum Severity {
     Odd,
     /// Raft carries on, without something that was on this disk before.
     Loss,
+    /// Corruption that raft's auto-recovery gets past by starting without some entries: it renames the
+    /// segment and the open ones after it to `corrupt-…`, or passes over those that a snapshot covers.
+    /// It is on unless switched off; then raft refuses.
+    AutoRecovery,
     /// Raft refuses to start.
     Refusal,
     /// Not a fault of the folder: it was not handed over whole, so nothing can be said.
@@ -35,9 +44,6 @@ pub enum Severity {
 pub struct Problem {
     /// How bad it is.
     pub severity: Severity,
-    /// Whether raft's auto-recovery acts on this refusal: it renames the segment and the open ones
-    /// after it to `corrupt-…` and tries once more without their entries. It is on unless switched off.
-    pub auto_recovery: bool,
     /// What it is.
     pub kind: ProblemKind,
 }
@@ -72,7 +78,7 @@ pub enum ProblemKind {
     #[error("{file} is empty")]
     SnapshotEmpty { file: String },
     /// Metadata of a snapshot that raft cannot read.
-    #[error("load {file}: {fault}")]
+    #[error("read {file}: {fault}")]
     SnapshotMeta { file: String, fault: FileFault },
     /// Data of a snapshot that dqlite cannot restore.
     #[error("restore {file}: {fault}")]
@@ -320,20 +326,11 @@ pub(super) struct Problems(Vec<Problem>);
 
 impl Problems {
     pub(super) fn add(&mut self, severity: Severity, kind: ProblemKind) {
-        self.0.push(Problem {
-            severity,
-            auto_recovery: false,
-            kind,
-        });
+        self.0.push(Problem { severity, kind });
     }
 
-    /// A refusal on which auto-recovery acts, or does not.
-    pub(super) fn refuse(&mut self, auto_recovery: bool, kind: ProblemKind) {
-        self.0.push(Problem {
-            severity: Severity::Refusal,
-            auto_recovery,
-            kind,
-        });
+    pub(super) fn refuse(&mut self, kind: ProblemKind) {
+        self.add(Severity::Refusal, kind);
     }
 
     pub(super) fn into_vec(self) -> Vec<Problem> {

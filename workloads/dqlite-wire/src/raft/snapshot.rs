@@ -6,7 +6,8 @@
 //! count of databases, and then each.
 //!
 //! ```text
-//! 0100000000000000 8e3c50a500000000 0700000000000000 5800000000000000 01 0300000000000000 …
+//! 0100000000000000 1092d69c00000000 002c000000000000 7000000000000000
+//! format 1         checksum         index 11264      112 bytes: 01 0400000000000000 be55318c8571c12d …
 //! ```
 //!
 //! Law: of the data only the header is looked at, so the first [`DATA_HEADER_BYTES`] are enough.
