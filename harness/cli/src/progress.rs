@@ -9,7 +9,7 @@ use std::{
 };
 
 use harness_lab::{image, provider::LabProgress};
-use harness_run::conduct::{Live, Moment};
+use harness_run::live::{Live, Moment};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::terminal;

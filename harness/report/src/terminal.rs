@@ -3,7 +3,7 @@
 //! ```text
 //! invalid  dqlite 1.16.0 · register · partition · 5 nodes · 60 s · seed 0x5eed42
 //!   ✗ linearizable   2 of 12 keys: a read went back in time
-//!   ✓ 3 checkers · ? 1 unknown (append: recorded, not judged yet)
+//!   ✓ 3 checkers · ? 1 unknown (logs: no log was collected)
 //!   operations 8,412 ok · 31 fail · 7 info      faults 3 of 3 observed, 3 healed
 //!   report   results/runs/latest/report.html
 //!   repeat   harness run --seed 0x5eed42

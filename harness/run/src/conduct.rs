@@ -10,7 +10,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -36,8 +36,9 @@ use crate::{
     collect,
     interpreter::{Interpreter, InterpreterError, RunSpec},
     ledger::LedgerOpenError,
+    live::Live,
     recorder::{RecordError, Recorder},
-    stats::{Snapshot, Stats},
+    stats::Stats,
     store::{RunFolder, StoreError},
 };
 
@@ -84,77 +85,6 @@ pub struct Setting {
     pub folder: RunFolder,
     /// A second place that gets every line of the ledger: the state folder's.
     pub active_ledger: Option<PathBuf>,
-}
-
-/// What is shown while a run goes on.
-#[derive(Default)]
-pub struct Live {
-    inner: Mutex<LiveInner>,
-    leader: Arc<Mutex<Option<String>>>,
-}
-
-#[derive(Default)]
-struct LiveInner {
-    phase: String,
-    until: Option<Instant>,
-    stats: Option<Arc<Stats>>,
-    faults: Option<Arc<harness_nemesis::exec::Live>>,
-}
-
-/// A moment of a run.
-#[derive(Clone, Debug, Default)]
-pub struct Moment {
-    /// The phase.
-    pub phase: String,
-    /// Time left in it, if it has a length.
-    pub left: Option<Duration>,
-    /// The leader's name.
-    pub leader: Option<String>,
-    /// Operations of this phase so far.
-    pub operations: Snapshot,
-    /// Faults in force.
-    pub faults: Vec<String>,
-}
-
-impl Live {
-    fn change(&self, change: impl FnOnce(&mut LiveInner)) {
-        change(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    /// As it is now.
-    #[must_use]
-    pub fn moment(&self) -> Moment {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        Moment {
-            phase: inner.phase.clone(),
-            left: inner
-                .until
-                .map(|until| until.saturating_duration_since(Instant::now())),
-            leader: self
-                .leader
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
-            operations: inner
-                .stats
-                .as_ref()
-                .map(|stats| stats.snapshot())
-                .unwrap_or_default(),
-            faults: inner
-                .faults
-                .as_ref()
-                .map(|faults| {
-                    let mut labels: Vec<String> = faults
-                        .snapshot()
-                        .into_iter()
-                        .map(|fault| fault.label)
-                        .collect();
-                    labels.dedup();
-                    labels
-                })
-                .unwrap_or_default(),
-        }
-    }
 }
 
 /// Why a run could not be done. Says nothing about the system's consistency.
@@ -308,10 +238,7 @@ impl<'a> Run<'a> {
             start_ns: self.now_ns(),
             end_ns: None,
         });
-        self.live.change(|live| {
-            live.phase = name.to_owned();
-            live.until = length.map(|length| Instant::now() + length);
-        });
+        self.live.enter_phase(name, length);
         self.save()
     }
 
@@ -408,7 +335,7 @@ impl<'a> Run<'a> {
             clock: Arc::new(clock),
         };
         let executor = Arc::new(Executor::prepare(setup, &self.setting.plan).await?);
-        self.live.change(|live| live.faults = Some(executor.live()));
+        self.live.show_faults(executor.live());
         self.executor = Some(executor);
         Ok(())
     }
@@ -470,8 +397,7 @@ impl<'a> Run<'a> {
 
     async fn interpret(&mut self, part: Part) -> Result<(), ConductError> {
         let stats = Arc::new(Stats::default());
-        self.live
-            .change(|live| live.stats = Some(Arc::clone(&stats)));
+        self.live.show_stats(&stats);
         let summary = Interpreter::run(RunSpec {
             generator: part.generator,
             clients: part.clients,
@@ -488,7 +414,7 @@ impl<'a> Run<'a> {
 
     fn watch_leader(&self) -> tokio::task::AbortHandle {
         let (nodes, handles) = (self.setting.nodes.clone(), self.setting.system.handles());
-        let shared = Arc::clone(&self.live.leader);
+        let shared = self.live.leader();
         tokio::spawn(async move {
             let Some(leader) = handles.leader else { return };
             loop {

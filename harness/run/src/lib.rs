@@ -13,6 +13,7 @@ pub mod conduct;
 pub mod files;
 pub mod interpreter;
 pub mod ledger;
+pub mod live;
 pub mod load;
 pub mod map;
 pub mod recorder;

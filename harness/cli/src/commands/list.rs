@@ -64,13 +64,7 @@ pub fn list(args: ListArgs) -> Result<Exit, Failure> {
 /// What a stored run found, as `run` said it. Exits 0 whatever the verdict: it was asked for, not judged.
 pub fn show(args: ShowArgs) -> Result<Exit, Failure> {
     let run = sources::load(&sources::store(&args.results), &args.run)?;
-    let verdict = run.verdict.clone().ok_or_else(|| {
-        Failure::usage(format!(
-            "{} was never judged; harness check {} does it",
-            run.folder.id(),
-            sources::shown(run.folder.folder()).display()
-        ))
-    })?;
+    let verdict = sources::stored_verdict(&run)?;
     sources::with_model(&run, &verdict, |model| {
         sources::print_results(model, args.json);
     });

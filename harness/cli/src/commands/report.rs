@@ -9,13 +9,7 @@ use crate::{args::ReportArgs, failure::Failure, terminal};
 /// Writes the page (and beside it, in the run's own folder, summary and JUnit file) from the stored verdict.
 pub fn report(args: ReportArgs) -> Result<Exit, Failure> {
     let run = sources::load(&sources::store(&args.results), &args.run)?;
-    let verdict = run.verdict.clone().ok_or_else(|| {
-        Failure::usage(format!(
-            "{} was never judged; harness check {} does it",
-            run.folder.id(),
-            sources::shown(run.folder.folder()).display()
-        ))
-    })?;
+    let verdict = sources::stored_verdict(&run)?;
     sources::with_model(&run, &verdict, |model| {
         let written = match &args.output {
             None => {

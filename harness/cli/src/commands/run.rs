@@ -13,7 +13,8 @@ use harness_run::{
     cancel::{Cancel, Level},
     check::Limits,
     clock,
-    conduct::{self, ConductError, Live, Setting},
+    conduct::{self, ConductError, Setting},
+    live::Live,
     signals,
     store::RunFolder,
 };

@@ -52,6 +52,17 @@ pub fn load_folder(folder: RunFolder) -> Result<LoadedRun, Failure> {
     Ok(run)
 }
 
+/// The stored verdict of a run; one that was never judged is told how it is.
+pub fn stored_verdict(run: &LoadedRun) -> Result<VerdictFile, Failure> {
+    run.verdict.clone().ok_or_else(|| {
+        Failure::usage(format!(
+            "{} was never judged; harness check {} does it",
+            run.folder.id(),
+            shown(run.folder.folder()).display()
+        ))
+    })
+}
+
 /// What each checker may take.
 pub fn limits(timeout: &str, memory_mib: u64) -> Result<Limits, Failure> {
     Ok(Limits {
