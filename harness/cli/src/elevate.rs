@@ -25,6 +25,7 @@ pub fn is_root() -> bool {
 pub fn require_root(why: &str) -> Result<(), Failure> {
     if is_root() {
         end_with_sudo();
+        allow_core_dumps();
         return Ok(());
     }
     let mend = "run it as root, or allow `sudo -n` for this user";
@@ -62,6 +63,18 @@ pub fn require_root(why: &str) -> Result<(), Failure> {
         .args(std::env::args_os().skip(1))
         .exec();
     Err(Failure::harness(format!("sudo cannot be started: {error}")))
+}
+
+/// sudo takes core dumps away from what it starts; nodes inherit that, and a crash would leave no dump. A root without
+/// `CAP_SYS_RESOURCE` cannot take it back: then the `crashes` checker says that dumps would have been lost.
+fn allow_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    // What it came to is asked on the nodes, and told with the verdict.
+    let _ = setrlimit(Resource::Core, unlimited);
 }
 
 /// If the sudo that started us is killed, we are told to stop and heal.
