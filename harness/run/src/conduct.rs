@@ -438,7 +438,8 @@ impl<'a> Run<'a> {
                 .until_ok()
                 .boxed()
         })
-        .time_limit(limit)
+        // Asked a little longer than it may take: cut off exactly there, nobody could say that it took too long.
+        .time_limit(limit + PROBE_TIMEOUT)
         .boxed();
         let probes = self.setting.system.probes(&self.setting.nodes);
         let threads = match self.setting.nodes.len() {
