@@ -2,14 +2,18 @@
 //!
 //! Small optional capabilities instead of one fat trait: a system implements those that make
 //! sense for it, and a fault whose capability is missing is refused before the run begins.
-//! `Membership`, `Sources` and `Query` join this list with the issues that need them.
+//! `Query` joins this list with the issue that needs it.
 //!
 //! Laws: every call is idempotent, ends by itself within a bounded time, and returns only
 //! once what it says has been *seen* (a process gone, a process running), not when it was asked.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
+use harness_core::{
+    event::OpError,
+    view::{RaftPosition, Reading, Source},
+};
 use thiserror::Error;
 
 use crate::{node::Node, transport::TransportError};
@@ -107,4 +111,117 @@ pub trait Leader: Send + Sync {
 pub trait LogFiles: Send + Sync {
     /// Paths on the node.
     fn log_files(&self, node: &Node) -> Vec<PathBuf>;
+}
+
+/// Why a change of the membership did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ChangeError {
+    /// The system said no before anything could take effect: the answer is the proof.
+    #[error("refused: {}", .0.message)]
+    Refused(OpError),
+    /// It may have taken effect, wholly or by half, or may yet.
+    #[error("indeterminate: {}", .0.message)]
+    Unclear(OpError),
+}
+
+/// What a member gave that lets one node join. A token is a secret: only its digest goes into a history.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Invitation {
+    /// What the system calls a token; none if it needs none.
+    pub token: Option<String>,
+}
+
+impl std::fmt::Debug for Invitation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Invitation")
+            .field("token", &self.token.as_ref().map(|_| "…"))
+            .finish()
+    }
+}
+
+/// Joining and removing members.
+///
+/// Laws beside the module's: `deadline` bounds the call, and nothing that it started on a node lives on afterwards,
+/// except the system itself; an error is [`ChangeError::Refused`] only where the answer proves that nothing took effect.
+#[async_trait]
+pub trait Membership: Send + Sync {
+    /// Makes a node that is no member ready to join, whatever it was before: its data are wiped, and what must run
+    /// for a join to start at once runs. Never called for a node that may be a member.
+    async fn stand_by(&self, node: &Node) -> Result<Seen, CapabilityError>;
+
+    /// Asks the member `via` to let `member` in. Changes nothing but tokens.
+    async fn invite(
+        &self,
+        via: &Node,
+        member: &Node,
+        deadline: Duration,
+    ) -> Result<Invitation, ChangeError>;
+
+    /// `member` joins the cluster that `via` belongs to; returns once it is a full member.
+    async fn join(
+        &self,
+        via: &Node,
+        member: &Node,
+        invitation: &Invitation,
+        deadline: Duration,
+    ) -> Result<(), ChangeError>;
+
+    /// Removes `member`, asked for on `via`. `force`: without asking the member itself.
+    async fn remove(
+        &self,
+        via: &Node,
+        member: &Node,
+        force: bool,
+        deadline: Duration,
+    ) -> Result<(), ChangeError>;
+
+    /// The product's own list of full members, as `via` prints it: names of nodes; what is no node of the lab stays as it was printed.
+    async fn list(&self, via: &Node, deadline: Duration) -> Result<Vec<String>, ChangeError>;
+
+    /// Whether the node can still read or write the cluster's data: asked of nodes that were removed.
+    async fn takes_part(&self, node: &Node, deadline: Duration) -> Result<bool, ChangeError>;
+}
+
+/// How much reading a place costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// Read in every round.
+    Low,
+    /// Read less often.
+    High,
+}
+
+/// One place where membership is kept, on each node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The source that it belongs to.
+    pub source: Source,
+    /// Which one, where a node has several: see [`harness_core::view`].
+    pub label: Option<&'static str>,
+    /// How much reading it costs.
+    pub cost: Cost,
+}
+
+/// What a place said. A place may say several things: older configurations in a log are told under [`harness_core::view::LOG`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceReading {
+    /// The label to record.
+    pub label: Option<&'static str>,
+    /// Members, or why it could not be read.
+    pub reading: Reading,
+    /// Where in raft's log it stands, if that is known.
+    pub raft: Option<RaftPosition>,
+}
+
+/// Reading the places where membership is kept.
+///
+/// Laws: reading changes nothing on the node; [`harness_core::view::UnreadKind::Stopped`] is said only if the process was
+/// looked for and is not there; what runs into `deadline` says `timeout`; one node's readings never wait for another's.
+#[async_trait]
+pub trait Sources: Send + Sync {
+    /// The places, in the order in which they are shown. The same on every node.
+    fn places(&self) -> &[Place];
+
+    /// Reads one place on one node. At least one reading comes back.
+    async fn read(&self, node: &Node, place: &Place, deadline: Duration) -> Vec<PlaceReading>;
 }

@@ -11,7 +11,9 @@ use async_trait::async_trait;
 use harness_core::meta::ProcessExit;
 use harness_lab::{
     Node,
-    capability::{CapabilityError, Kill, Leader, LogFiles, Pause, Start, Stop},
+    capability::{
+        CapabilityError, Kill, Leader, LogFiles, Membership, Pause, Sources, Start, Stop,
+    },
 };
 use thiserror::Error;
 
@@ -67,6 +69,19 @@ pub struct Handles {
     pub leader: Option<Arc<dyn Leader>>,
     /// Says where logs are.
     pub log_files: Option<Arc<dyn LogFiles>>,
+    /// Joins and removes members.
+    pub membership: Option<Arc<dyn Membership>>,
+    /// Reads the places where membership is kept.
+    pub sources: Option<Arc<dyn Sources>>,
+}
+
+/// How a system's cluster behaves in time, and what it means to look like: from its options, for checkers and waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How long after a disturbance its sources of membership may still differ.
+    pub settle: Duration,
+    /// Voters that it keeps if it has that many members; none if it keeps to no number.
+    pub max_voters: Option<usize>,
 }
 
 /// A system under test on the nodes of a lab.
@@ -83,13 +98,18 @@ pub trait System: Send + Sync {
     /// What the nemesis may use.
     fn handles(&self) -> Handles;
 
+    /// How it behaves in time; none if membership is not judged on it.
+    fn timing(&self) -> Option<Timing> {
+        None
+    }
+
     /// Checks that it is installed, and returns versions by package or program.
     async fn versions(&self, node: &Node) -> Result<BTreeMap<String, String>, SystemError>;
 
     /// Ends it and removes its data.
     async fn wipe(&self, node: &Node) -> Result<(), SystemError>;
 
-    /// Forms a cluster of the nodes, the first one first, and waits until roles have settled.
+    /// Forms a cluster of these nodes (perhaps not all of the lab), the first one first, and waits until roles have settled.
     async fn form(&self, nodes: &[Node]) -> Result<(), SystemError>;
 
     /// Makes a workload's tables.

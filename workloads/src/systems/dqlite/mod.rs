@@ -149,6 +149,8 @@ impl System for Dqlite {
             pause: Some(this.clone()),
             leader: Some(this.clone()),
             log_files: Some(this),
+            membership: None,
+            sources: None,
         }
     }
 
