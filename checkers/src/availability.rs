@@ -35,6 +35,8 @@ pub struct Options {
     pub recovery_timeout_ms: Option<u64>,
     /// The nodes that must.
     pub live_nodes: Option<Vec<String>>,
+    /// What readers must know of this system where a node did not come back; said there and nowhere else.
+    pub explanation: Option<String>,
 }
 
 /// The checker.
@@ -252,6 +254,7 @@ impl Availability {
                 &culprits,
             );
             witness.nodes = vec![(*node).to_owned()];
+            witness.explanation.clone_from(&self.options.explanation);
             result.witnesses.push(witness);
         }
         result.looked_at = attempts

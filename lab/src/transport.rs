@@ -253,7 +253,9 @@ pub enum TransportError {
         detail: String,
     },
     /// The node lacks our marker file.
-    #[error("{node} has no marker file {marker}, so it is not ours to touch")]
+    #[error(
+        "{node} has no marker file {marker}, so it is not ours to touch (mend: harness lab down, then harness lab up, with --adopt for an inventory)"
+    )]
     NotOurs {
         /// The node's name.
         node: String,

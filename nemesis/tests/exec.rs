@@ -443,7 +443,7 @@ async fn what_cannot_be_done_is_refused_before_the_run() {
     let message = refusal(&sim, &cut).await.expect("a refusal");
     assert_eq!(
         message,
-        "n4 has no marker file /etc/harness-node, so it is not ours to touch"
+        "n4 has no marker file /etc/harness-node, so it is not ours to touch (mend: harness lab down, then harness lab up, with --adopt for an inventory)"
     );
     sim.world().nodes[3].marker =
         Some(r#"{"format_version":1,"lab":"x","node":"n9","provider":"lxc"}"#.to_owned());

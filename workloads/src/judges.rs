@@ -12,6 +12,14 @@ pub const DQLITE_STALE_READS: &str = "A dqlite leader answers reads from its own
 a quorum, so a leader that was cut off goes on answering, with old values, until it notices (about an election timeout, 3 s by default). \
 Writes are not affected. Reading through the log, in a transaction that also writes, prevents it: `--reads log`.";
 
+/// What dqlite's readers must know where a node did not come back.
+///
+/// Seen on dqlite 1.11.5: `cluster.yaml` of the first node named only itself until 30 s after the cluster had formed; stopped
+/// before that and started again as a spare, it logged `no known leader` of itself for as long as it was watched.
+pub const DQLITE_LONELY_RESTART: &str = "A go-dqlite node keeps the addresses of the others in cluster.yaml, which it refreshes every 30 s. \
+One that is stopped before the first refresh and has handed over its role asks only the nodes that it knew when it was made: the first node asks \
+nobody but itself, and finds no leader (its log says `no known leader`).";
+
 /// The checkers of a run, in the order in which a report shows them.
 ///
 /// # Errors
@@ -41,9 +49,14 @@ pub fn checkers(meta: &Meta) -> Result<Vec<Box<dyn Checker>>, RegistryError> {
         }
         _ => {}
     }
-    for name in ["stats", "faults", "availability"] {
+    for name in ["stats", "faults"] {
         add(name, Value::Null)?;
     }
+    let availability = match meta.system.as_str() {
+        "dqlite" => json!({ "explanation": DQLITE_LONELY_RESTART }),
+        _ => Value::Null,
+    };
+    add("availability", availability)?;
     // A simulation has no processes and writes no logs.
     if !meta.simulated {
         add("crashes", Value::Null)?;

@@ -63,7 +63,7 @@ pub enum LabError {
     #[error("a lab cannot have {0}")]
     Spec(String),
     /// There is no lab.
-    #[error("no lab is up (mend: harness lab up)")]
+    #[error("no lab is up, or only half of one (mend: harness lab up)")]
     NoLab,
     /// A lab is up that is not the one that was asked for.
     #[error(
