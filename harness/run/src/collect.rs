@@ -247,6 +247,7 @@ mod tests {
             nodes: vec!["n1".to_owned()],
             planned: None,
             heals: Vec::new(),
+            triggered: None,
             intended_ns: asked_ns,
             asked_ns: Some(asked_ns),
             observed_ns: None,

@@ -333,6 +333,7 @@ impl<'a> Run<'a> {
             ledger: Arc::new(ledger),
             log: Arc::new(recorder.clone()),
             clock: Arc::new(clock),
+            phases: Some(Arc::new(recorder.clone())),
         };
         let executor = Arc::new(Executor::prepare(setup, &self.setting.plan).await?);
         self.live.show_faults(executor.live());

@@ -18,11 +18,13 @@ use std::{
 };
 
 use harness_core::{
-    event::{Event, Process},
+    event::{Event, EventType, Process},
     history,
+    meta::Moment,
 };
-use harness_nemesis::exec::{NemesisEvent, NemesisLog};
+use harness_nemesis::exec::{NemesisEvent, NemesisLog, PhaseEvent, Phases};
 use thiserror::Error;
+use tokio::sync::broadcast;
 
 use crate::clock::RunClock;
 
@@ -32,6 +34,9 @@ pub const WRITE_INTERVAL: Duration = Duration::from_millis(500);
 pub const CHUNK_BYTES: usize = 256 * 1024;
 /// From this size on, nothing more should be generated, in bytes.
 pub const BACKLOG_BYTES: usize = 8 * 1024 * 1024;
+
+/// Phases of operations that a slow reader may be behind; older ones are lost to it.
+const PHASES_KEPT: usize = 4096;
 
 /// Why a history cannot be written.
 #[derive(Clone, Debug, Error)]
@@ -81,9 +86,33 @@ struct Shared {
     state: Mutex<State>,
     wake: Condvar,
     clock: RunClock,
+    phases: broadcast::Sender<PhaseEvent>,
 }
 
 impl Shared {
+    /// Tells whoever waits for a phase of an operation. Costs nothing while nobody does.
+    fn tell(&self, event: &Event) {
+        if event.process == Process::Nemesis || self.phases.receiver_count() == 0 {
+            return;
+        }
+        let moment = match event.event_type {
+            EventType::Invoke => Moment::Invoked,
+            _ => Moment::Completed,
+        };
+        let subject = event
+            .value
+            .get("member")
+            .and_then(serde_json::Value::as_str);
+        // Nobody may be left to hear it.
+        let _ = self.phases.send(PhaseEvent {
+            index: event.index,
+            time_ns: event.time_ns,
+            moment,
+            f: Arc::clone(&event.f),
+            subject: subject.map(str::to_owned),
+        });
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -149,6 +178,7 @@ impl Recorder {
             }),
             wake: Condvar::new(),
             clock,
+            phases: broadcast::Sender::new(PHASES_KEPT),
         });
         let theirs = Arc::clone(&shared);
         let writer = std::thread::Builder::new()
@@ -179,6 +209,7 @@ impl Recorder {
         event.time_ns = event.time_ns.max(state.last_ns);
         state.next_index += 1;
         state.last_ns = event.time_ns;
+        self.shared.tell(event);
         let before = state.buffer.len();
         history::encode_event(event, &mut state.buffer);
         if before < CHUNK_BYTES && state.buffer.len() >= CHUNK_BYTES {
@@ -241,6 +272,12 @@ impl Recorder {
                 bytes: state.bytes,
             }),
         }
+    }
+}
+
+impl Phases for Recorder {
+    fn subscribe(&self) -> broadcast::Receiver<PhaseEvent> {
+        self.shared.phases.subscribe()
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Facts<'a> {
     pub leader: Option<usize>,
     /// Who votes; none if it could not be learnt.
     pub voters: Option<&'a [usize]>,
+    /// Whom the operation is about that set the fault off; none if nothing did, or if it is about no node.
+    pub subject: Option<usize>,
 }
 
 /// What to do to whom.
@@ -116,6 +118,7 @@ struct Situation<'a> {
     /// Voters in the plan's order.
     voters: Vec<usize>,
     leader: Option<usize>,
+    subject: Option<usize>,
     /// What was assumed.
     notes: Vec<String>,
 }
@@ -163,6 +166,7 @@ impl<'a> Situation<'a> {
             order,
             voters,
             leader,
+            subject: facts.subject.filter(|subject| *subject < count),
             notes,
         })
     }
@@ -183,12 +187,16 @@ impl<'a> Situation<'a> {
                 None => first(&self.voters, 1),
             },
             Selector::All => self.order.clone(),
+            Selector::Subject => self.subject.into_iter().collect(),
             Selector::List(names) => self.named(names)?,
         };
         if chosen.is_empty() {
             return Err(ResolveError::Nobody {
                 target: selector.to_string(),
-                detail: format!("{} nodes, {} voters", self.order.len(), self.voters.len()),
+                detail: match selector {
+                    Selector::Subject => "the operation is about no node of the lab".to_owned(),
+                    _ => format!("{} nodes, {} voters", self.order.len(), self.voters.len()),
+                },
             });
         }
         Ok(chosen)

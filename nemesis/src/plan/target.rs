@@ -11,6 +11,8 @@
 
 use std::fmt;
 
+use super::trigger::Phase;
+
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -95,6 +97,8 @@ pub enum Selector {
     Leader,
     /// Every node.
     All,
+    /// The node that the operation is about that set the fault off.
+    Subject,
     /// These, by name.
     List(Vec<String>),
 }
@@ -120,7 +124,7 @@ pub enum Target {
 const THIRD_IS_TWO_NODES: usize = 7;
 
 /// The words that name a target of a partition.
-const PARTITION_WORDS: [Target; 11] = [
+const PARTITION_WORDS: [Target; 12] = [
     Target::Random,
     Target::Nodes(Selector::One),
     Target::Halves,
@@ -132,10 +136,11 @@ const PARTITION_WORDS: [Target; 11] = [
     Target::Bridge,
     Target::Nodes(Selector::Leader),
     Target::Nodes(Selector::MinorityThird),
+    Target::Nodes(Selector::Subject),
 ];
 
 /// The words that name a target of a process fault.
-const PROCESS_WORDS: [Target; 9] = [
+const PROCESS_WORDS: [Target; 10] = [
     Target::Random,
     Target::Nodes(Selector::One),
     Target::Nodes(Selector::Minority(Count::Voters)),
@@ -145,6 +150,7 @@ const PROCESS_WORDS: [Target; 9] = [
     Target::Nodes(Selector::MinorityThird),
     Target::Nodes(Selector::Leader),
     Target::Nodes(Selector::All),
+    Target::Nodes(Selector::Subject),
 ];
 
 impl Target {
@@ -154,9 +160,11 @@ impl Target {
     pub fn mix(kind: Kind, nodes: usize) -> Vec<Self> {
         let drawn = |target: &&Self| match target {
             Self::Random
-            | Self::Nodes(Selector::Majority(Count::Nodes) | Selector::Minority(Count::Nodes)) => {
-                false
-            }
+            | Self::Nodes(
+                Selector::Majority(Count::Nodes)
+                | Selector::Minority(Count::Nodes)
+                | Selector::Subject,
+            ) => false,
             Self::Nodes(Selector::MinorityThird) => nodes >= THIRD_IS_TWO_NODES,
             target => target.least_nodes(kind) <= nodes,
         };
@@ -245,6 +253,9 @@ impl Selector {
                 "the node that leads when the fault begins, against all others; a voter instead, with a note, if nobody is known to lead"
             }
             Self::All => "nobody is left to be cut from",
+            Self::Subject => {
+                "the node that the operation is about that set the fault off (see @), against all others"
+            }
             Self::List(_) => "these nodes against all others",
         }
     }
@@ -267,6 +278,7 @@ impl Selector {
                 "the node that leads when the fault begins; a voter instead, with a note, if nobody is known to lead"
             }
             Self::All => "every node, at once",
+            Self::Subject => "the node that the operation is about that set the fault off (see @)",
             Self::List(_) => "these nodes",
         }
     }
@@ -300,6 +312,7 @@ impl fmt::Display for Selector {
             Self::MinorityThird => "minority-third",
             Self::Leader => "leader",
             Self::All => "all",
+            Self::Subject => "subject",
             Self::List(names) => return f.write_str(&names.join("+")),
         })
     }
@@ -313,13 +326,19 @@ pub struct Lane {
     pub kind: Kind,
     /// To whom.
     pub target: Target,
+    /// What each of its faults waits for; none: its time alone.
+    pub trigger: Option<Phase>,
 }
 
 impl fmt::Display for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.target {
-            Target::Random => self.kind.fmt(f),
-            target => write!(f, "{}:{target}", self.kind),
+            Target::Random => self.kind.fmt(f)?,
+            target => write!(f, "{}:{target}", self.kind)?,
+        }
+        match &self.trigger {
+            Some(trigger) => write!(f, "@{trigger}"),
+            None => Ok(()),
         }
     }
 }

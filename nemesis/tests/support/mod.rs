@@ -140,6 +140,7 @@ impl Sim {
             ledger: Arc::new(self.clone()),
             log: Arc::new(self.clone()),
             clock: Arc::new(SimClock::default()),
+            phases: None,
         }
     }
 
@@ -203,6 +204,7 @@ impl Sim {
 fn word(step: &Step) -> &'static str {
     match step {
         Step::Intend { .. } => "intend",
+        Step::Triggered(_) => "triggered",
         Step::Asked => "asked",
         Step::Observed { .. } => "observed",
         Step::NotObserved { .. } => "not-observed",
@@ -258,6 +260,7 @@ pub fn planned(id: u32, lane: u32, what: &str, from_s: u64, to_s: u64) -> Planne
         inject_ms: from_s * 1_000,
         heal_ms: to_s * 1_000,
         order: vec![0, 1, 2, 3, 4],
+        trigger: None,
     }
 }
 

@@ -299,6 +299,7 @@ fn fault(
         nodes: nodes.iter().map(|node| (*node).to_owned()).collect(),
         planned: Some(id),
         heals: Vec::new(),
+        triggered: None,
         intended_ns: ns(from_s) - 6 * MS,
         asked_ns: Some(ns(from_s)),
         observed_ns: Some(ns(from_s) + 184 * MS),
@@ -323,6 +324,7 @@ fn plan_of(faults: &[FaultRecord]) -> Plan {
         faults: faults
             .iter()
             .map(|fault| PlannedFault {
+                trigger: None,
                 id: fault.id,
                 lane: 0,
                 kind: fault.kind.clone(),
@@ -797,6 +799,7 @@ pub fn unknown() -> Run {
     slow.memory_bytes = Some(4_000_000_000);
     let mut plan = plan_of(&faults);
     plan.faults.push(PlannedFault {
+        trigger: None,
         id: 2,
         inject_ms: 30_000,
         heal_ms: 40_000,
