@@ -54,6 +54,18 @@ fn partitions_mean_what_help_says() {
             "partition leader: n2 | n1 n3 n4 n5",
         ),
         (
+            "mute:leader",
+            Some(1),
+            None,
+            "partition mute:leader: n2 not heard by n1 n3 n4 n5",
+        ),
+        (
+            "deaf:n4",
+            None,
+            None,
+            "partition deaf: n1 n2 n3 n5 not heard by n4",
+        ),
+        (
             "leader",
             None,
             Some(voters),

@@ -245,6 +245,8 @@ fn every_partition_target_takes_hold() {
         "bridge",
         "leader",
         "minority-third",
+        "mute:leader",
+        "deaf:one",
         "n1+n2|n3+n4+n5",
     ] {
         let folder = Folder::new();

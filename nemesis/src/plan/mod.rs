@@ -14,7 +14,7 @@ mod suggest;
 pub mod target;
 pub mod trigger;
 
-pub use cut::Cut;
+pub use cut::{Cut, Drops};
 pub use parse::{ParseError, check_nodes, parse};
 pub use resolve::{Effect, Facts, ResolveError, Resolved, resolve};
 pub use schedule::{ScheduleError, Timing, schedule};

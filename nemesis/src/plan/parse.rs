@@ -7,6 +7,7 @@
 //! part    = kind [ ":" target ] [ "@" trigger ]      without a target: random
 //! kind    = "partition" | "kill" | "stop" | "pause"
 //! target  = word | group { "|" group }      several groups: partition only
+//!         | ( "mute:" | "deaf:" ) ( word | group )    one direction: partition only
 //! word    = one of Kind::words, such as "leader" or "nodes:majority"
 //! group   = node { "+" node }
 //! node    = a name without any of  , : | + = @  and white space
@@ -182,7 +183,7 @@ fn parse_part(whole: &str) -> Result<Lane, ParseError> {
         Some(text) => parse_target(kind, text)?,
         None => Target::Random,
     };
-    if target == Target::Nodes(Selector::Subject) && trigger.is_none() {
+    if target.selector() == Some(&Selector::Subject) && trigger.is_none() {
         return Err(ParseError::NoSubject {
             part: whole.to_owned(),
         });
@@ -240,6 +241,20 @@ pub fn parse_target(kind: Kind, text: &str) -> Result<Target, ParseError> {
     }) {
         return Err(bad("only other faults can"));
     }
+    for (prefix, one_way) in [
+        ("mute:", Target::Mute as fn(Selector) -> Target),
+        ("deaf:", Target::Deaf),
+    ] {
+        if let Some(rest) = text.strip_prefix(prefix) {
+            if kind != Kind::Partition {
+                return Err(bad("only a partition has a direction"));
+            }
+            return match parse_target(kind, rest)? {
+                Target::Nodes(selector) => Ok(one_way(selector)),
+                _ => Err(bad("only nodes can be mute or deaf")),
+            };
+        }
+    }
     let mut seen: Vec<&str> = Vec::new();
     let mut groups = Vec::new();
     for group in text.split('|') {
@@ -279,7 +294,9 @@ pub fn check_nodes(lanes: &[Lane], nodes: &[&str]) -> Result<(), ParseError> {
             });
         }
         let named: Vec<&String> = match &lane.target {
-            Target::Nodes(Selector::List(names)) => names.iter().collect(),
+            Target::Nodes(Selector::List(names))
+            | Target::Mute(Selector::List(names))
+            | Target::Deaf(Selector::List(names)) => names.iter().collect(),
             Target::Groups(groups) => groups.iter().flatten().collect(),
             _ => continue,
         };
@@ -288,7 +305,7 @@ pub fn check_nodes(lanes: &[Lane], nodes: &[&str]) -> Result<(), ParseError> {
                 return Err(unknown_node(name, lane, nodes));
             }
         }
-        let one_group = matches!(lane.target, Target::Nodes(_)) && lane.kind == Kind::Partition;
+        let one_group = lane.target.selector().is_some() && lane.kind == Kind::Partition;
         if one_group && named.len() == nodes.len() {
             return Err(ParseError::NobodyLeft {
                 part: lane.to_string(),
@@ -393,6 +410,9 @@ mod tests {
             assert_eq!(parse(text).unwrap()[0].to_string(), text);
         }
         for text in [
+            "partition:mute:n1+n2",
+            "partition:deaf:minority",
+            "partition:mute:subject@join",
             "kill:subject@join+300ms",
             "partition@remove.done",
             "stop:n1+n2@join+0ms..1500ms",
@@ -425,6 +445,10 @@ mod tests {
             ),
             ("partition=leader", &["did you mean \"partition:leader\"?"]),
             ("partition:n1,n2|n3", &["\"n2|n3\"", "joined by +"]),
+            ("kill:mute:n1", &["only a partition has a direction"]),
+            ("partition:mute:halves", &["only nodes can be mute"]),
+            ("partition:mute:n1|n2", &["only nodes can be mute"]),
+            ("partition:deaf:subject", &["waits for none"]),
             ("kill:halves", &["only other faults", "minority"]),
             ("partition:all", &["only other faults", "bridge"]),
             ("kill:n1|n2", &["only a partition has groups"]),

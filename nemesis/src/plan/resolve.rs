@@ -226,6 +226,16 @@ impl<'a> Situation<'a> {
                 let (cut, shape) = self.groups(&[side.clone(), self.others(&side)]);
                 (cut, Some(side), shape)
             }
+            Target::Mute(selector) => {
+                let side = self.select(selector)?;
+                let (cut, shape) = self.one_way(&side, &self.others(&side));
+                (cut, Some(side), shape)
+            }
+            Target::Deaf(selector) => {
+                let side = self.select(selector)?;
+                let (cut, shape) = self.one_way(&self.others(&side), &side);
+                (cut, Some(side), shape)
+            }
             Target::Halves => {
                 let (left, right) = self.order.split_at(self.order.len() / 2);
                 let (cut, shape) = self.groups(&[left.to_vec(), right.to_vec()]);
@@ -255,6 +265,8 @@ impl<'a> Situation<'a> {
         // A list of names is in the label as the groups themselves.
         let word = match target {
             Target::Groups(_) | Target::Nodes(Selector::List(_)) => String::new(),
+            Target::Mute(Selector::List(_)) => "mute".to_owned(),
+            Target::Deaf(Selector::List(_)) => "deaf".to_owned(),
             word => word.to_string(),
         };
         Ok(Resolved {
@@ -267,6 +279,18 @@ impl<'a> Situation<'a> {
     fn groups(&self, groups: &[Vec<usize>]) -> (Cut, String) {
         let sides: Vec<String> = groups.iter().map(|group| self.list(group)).collect();
         (Cut::between(groups), sides.join(" | "))
+    }
+
+    /// The second do not hear the first.
+    fn one_way(&self, mute: &[usize], deaf: &[usize]) -> (Cut, String) {
+        let mut cut = Cut::default();
+        for from in mute {
+            for to in deaf {
+                cut.add_deaf(*to, *from);
+            }
+        }
+        let shape = format!("{} not heard by {}", self.list(mute), self.list(deaf));
+        (cut, shape)
     }
 
     /// One voter in the middle; the others dealt in turn to both sides, voters first.

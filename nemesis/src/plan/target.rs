@@ -61,7 +61,7 @@ impl Kind {
     pub fn offers(self, target: &Target) -> bool {
         match target {
             Target::Nodes(Selector::List(_)) => true,
-            Target::Groups(_) => self == Self::Partition,
+            Target::Groups(_) | Target::Mute(_) | Target::Deaf(_) => self == Self::Partition,
             word => self.words().contains(word),
         }
     }
@@ -110,6 +110,10 @@ pub enum Target {
     Random,
     /// These nodes; for a partition: these against everybody else.
     Nodes(Selector),
+    /// Nobody else hears these; they hear everybody.
+    Mute(Selector),
+    /// These hear nobody else; everybody hears them.
+    Deaf(Selector),
     /// Two groups of nodes that differ in size by one at most.
     Halves,
     /// Everybody sees a majority, no two the same one.
@@ -124,7 +128,7 @@ pub enum Target {
 const THIRD_IS_TWO_NODES: usize = 7;
 
 /// The words that name a target of a partition.
-const PARTITION_WORDS: [Target; 12] = [
+const PARTITION_WORDS: [Target; 16] = [
     Target::Random,
     Target::Nodes(Selector::One),
     Target::Halves,
@@ -137,6 +141,10 @@ const PARTITION_WORDS: [Target; 12] = [
     Target::Nodes(Selector::Leader),
     Target::Nodes(Selector::MinorityThird),
     Target::Nodes(Selector::Subject),
+    Target::Mute(Selector::One),
+    Target::Mute(Selector::Leader),
+    Target::Deaf(Selector::One),
+    Target::Deaf(Selector::Leader),
 ];
 
 /// The words that name a target of a process fault.
@@ -155,11 +163,13 @@ const PROCESS_WORDS: [Target; 10] = [
 
 impl Target {
     /// What `random` draws from for that kind among so many nodes. `nodes:…` is left to those who
-    /// ask for it, and `minority-third` where it is the same as `one`.
+    /// ask for it, as are those of one direction, and `minority-third` where it is the same as `one`.
     #[must_use]
     pub fn mix(kind: Kind, nodes: usize) -> Vec<Self> {
         let drawn = |target: &&Self| match target {
             Self::Random
+            | Self::Mute(_)
+            | Self::Deaf(_)
             | Self::Nodes(
                 Selector::Majority(Count::Nodes)
                 | Selector::Minority(Count::Nodes)
@@ -175,9 +185,15 @@ impl Target {
     #[must_use]
     pub fn least_nodes(&self, kind: Kind) -> usize {
         match self {
-            Self::MajoritiesRing
-            | Self::Bridge
-            | Self::Nodes(Selector::Minority(_) | Selector::Majority(_)) => 3,
+            Self::MajoritiesRing => 3,
+            Self::Bridge => 3,
+            _ if matches!(
+                self.selector(),
+                Some(Selector::Minority(_) | Selector::Majority(_))
+            ) =>
+            {
+                3
+            }
             _ if kind == Kind::Partition => 2,
             _ => 1,
         }
@@ -186,22 +202,32 @@ impl Target {
     /// Whether somebody must be asked who leads before it can be resolved.
     #[must_use]
     pub fn needs_leader(&self) -> bool {
-        matches!(self, Self::Nodes(Selector::Leader))
+        self.selector() == Some(&Selector::Leader)
+    }
+
+    /// The nodes that it names, if it does not take all.
+    #[must_use]
+    pub fn selector(&self) -> Option<&Selector> {
+        match self {
+            Self::Nodes(selector) | Self::Mute(selector) | Self::Deaf(selector) => Some(selector),
+            Self::Random | Self::Halves | Self::MajoritiesRing | Self::Bridge | Self::Groups(_) => {
+                None
+            }
+        }
     }
 
     /// Whether somebody must be asked who votes before it can be resolved.
     #[must_use]
     pub fn needs_voters(&self) -> bool {
-        matches!(
-            self,
-            Self::MajoritiesRing
-                | Self::Bridge
-                | Self::Nodes(
+        matches!(self, Self::MajoritiesRing | Self::Bridge)
+            || matches!(
+                self.selector(),
+                Some(
                     Selector::Minority(Count::Voters)
                         | Selector::Majority(Count::Voters)
                         | Selector::Leader
                 )
-        )
+            )
     }
 
     /// One sentence for people on what it means for a fault of that kind.
@@ -213,6 +239,18 @@ impl Target {
             }
             (Self::Random, false) => {
                 "another one of the choices below for each fault, drawn from the seed, all before one again"
+            }
+            (Self::Mute(Selector::Leader), _) => {
+                "nobody hears the node that leads when the fault begins; it hears everybody"
+            }
+            (Self::Mute(_), _) => {
+                "nobody hears these nodes; they hear everybody (mute:n1+n2 names them)"
+            }
+            (Self::Deaf(Selector::Leader), _) => {
+                "the node that leads when the fault begins hears nobody; everybody hears it"
+            }
+            (Self::Deaf(_), _) => {
+                "these nodes hear nobody; everybody hears them (deaf:n1+n2 names them)"
             }
             (Self::Halves, _) => "two groups of nodes that differ in size by one at most",
             (Self::MajoritiesRing, _) => {
@@ -289,6 +327,8 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Random => f.write_str("random"),
+            Self::Mute(selector) => write!(f, "mute:{selector}"),
+            Self::Deaf(selector) => write!(f, "deaf:{selector}"),
             Self::Halves => f.write_str("halves"),
             Self::MajoritiesRing => f.write_str("majorities-ring"),
             Self::Bridge => f.write_str("bridge"),
