@@ -25,6 +25,7 @@ fn five(
         nodes: &nodes,
         leader,
         voters,
+        members: None,
     };
     resolve(
         kind,
@@ -184,6 +185,7 @@ fn what_means_nobody_is_said() {
         nodes: &nodes,
         leader: None,
         voters: None,
+        members: None,
     };
     for order in [&[0_u32, 1][..], &[0, 1, 1], &[0, 1, 3], &[0, 1, 2, 3]] {
         let error = resolve(Kind::Partition, &Target::Halves, order, &facts).unwrap_err();
@@ -199,6 +201,7 @@ fn what_means_nobody_is_said() {
         nodes: &one,
         leader: Some(0),
         voters: None,
+        members: None,
     };
     for target in Target::mix(Kind::Partition, 15) {
         assert!(
@@ -232,6 +235,7 @@ fn cut_of(target: &Target, order: &[u32], voters: &[usize], leader: Option<usize
         nodes: &nodes,
         leader,
         voters: Some(voters),
+        members: None,
     };
     match resolve(Kind::Partition, target, order, &facts) {
         Ok(Resolved {
