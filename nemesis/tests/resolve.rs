@@ -26,6 +26,7 @@ fn five(
         leader,
         voters,
         subject: None,
+        members: None,
     };
     resolve(
         kind,
@@ -198,6 +199,7 @@ fn what_means_nobody_is_said() {
         leader: None,
         voters: None,
         subject: None,
+        members: None,
     };
     for order in [&[0_u32, 1][..], &[0, 1, 1], &[0, 1, 3], &[0, 1, 2, 3]] {
         let error = resolve(Kind::Partition, &Target::Halves, order, &facts).unwrap_err();
@@ -214,6 +216,7 @@ fn what_means_nobody_is_said() {
         leader: Some(0),
         voters: None,
         subject: None,
+        members: None,
     };
     for target in Target::mix(Kind::Partition, 15) {
         assert!(
@@ -248,6 +251,7 @@ fn cut_of(target: &Target, order: &[u32], voters: &[usize], leader: Option<usize
         leader,
         voters: Some(voters),
         subject: None,
+        members: None,
     };
     match resolve(Kind::Partition, target, order, &facts) {
         Ok(Resolved {

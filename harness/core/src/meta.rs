@@ -11,7 +11,7 @@ pub const FORMAT_VERSION: u32 = 1;
 /// A stretch of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
-    /// `form`, `load`, `heal`, `recover`, `final-reads`, `collect`, `check`.
+    /// `form`, `load`, `heal`, `recover`, `settle`, `probes`, `final-reads`, `collect`, `check`. `settle` can come twice.
     pub name: String,
     /// Nanoseconds since the run began; negative before it (forming the cluster).
     pub start_ns: i64,

@@ -6,7 +6,7 @@
 //! 3. What is recorded is in the file at most [`WRITE_INTERVAL`] later, whatever happens to this process after
 //!    that; it is on the disk (fsync) when [`Recorder::finish`] returns.
 //! 4. Memory is two buffers: one that fills, one that is being written. Whoever generates operations asks
-//!    [`Recorder::is_backed_up`] and waits.
+//!    [`Recorder::is_backed_up`] and waits. Joins and removes, which are few, are kept as well ([`Recorder::changes`]).
 
 use std::{
     fs::{File, OpenOptions},
@@ -19,7 +19,7 @@ use std::{
 
 use harness_core::{
     event::{Event, EventType, Process},
-    history,
+    history, membership,
     meta::Moment,
 };
 use harness_nemesis::exec::{NemesisEvent, NemesisLog, PhaseEvent, Phases};
@@ -76,6 +76,7 @@ struct State {
     next_index: u64,
     last_ns: u64,
     next_process: u64,
+    changes: Vec<Event>,
     closed: bool,
     bytes: u64,
     failure: Option<RecordError>,
@@ -210,11 +211,20 @@ impl Recorder {
         state.next_index += 1;
         state.last_ns = event.time_ns;
         self.shared.tell(event);
+        if membership::change(&event.f).is_some() {
+            state.changes.push(event.clone());
+        }
         let before = state.buffer.len();
         history::encode_event(event, &mut state.buffer);
         if before < CHUNK_BYTES && state.buffer.len() >= CHUNK_BYTES {
             self.shared.wake.notify_one();
         }
+    }
+
+    /// Events of joins and removes so far.
+    #[must_use]
+    pub fn changes(&self) -> Vec<Event> {
+        self.shared.lock().changes.clone()
     }
 
     /// Records an event of the nemesis, with the time of this call. Never waits for the disk.

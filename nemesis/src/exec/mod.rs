@@ -44,7 +44,7 @@ use self::{
 };
 pub use self::{
     live::{InForce, Live, Stage},
-    ports::{Capabilities, Clock, Ledger, NemesisEvent, NemesisLog, SystemClock},
+    ports::{Capabilities, Clock, Ledger, Members, NemesisEvent, NemesisLog, SystemClock},
     replay::{heal_everything, heal_ledger},
     report::{Cause, FaultHeal, HealReport, NodeHeal, Trouble},
     wait::{PhaseEvent, Phases},

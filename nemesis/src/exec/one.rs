@@ -175,11 +175,13 @@ impl Inner {
                 voters = found.map(|found| found.iter().filter_map(place).collect::<Vec<_>>());
             }
         }
+        let members = self.processes.members();
         let facts = Facts {
             nodes: &self.names,
             leader,
             voters: voters.as_deref(),
             subject: subject.and_then(|subject| self.names.iter().position(|name| name == subject)),
+            members: members.as_deref(),
         };
         resolve(planned.kind, target, &planned.fault.order, &facts).map_err(|e| e.to_string())
     }

@@ -5,7 +5,8 @@
 //!   so the same plan in the same situation strikes the same nodes;
 //! - what had to be assumed stands in the label: an unknown leader or unknown voters are never
 //!   passed over in silence;
-//! - nobody but nodes of the lab is struck.
+//! - nobody but nodes of the lab is struck;
+//! - where some nodes are no members, targets are chosen among the members; a cut still puts every node on a side, members first.
 //!
 //! Fallbacks: if nobody is known to lead, `leader` takes the first voter of the order (the leader
 //! is one of them); if the voters are not known, every node counts as one.
@@ -28,6 +29,8 @@ pub struct Facts<'a> {
     pub voters: Option<&'a [usize]>,
     /// Whom the operation is about that set the fault off; none if nothing did, or if it is about no node.
     pub subject: Option<usize>,
+    /// Who is a member, or may be; none if all nodes are.
+    pub members: Option<&'a [usize]>,
 }
 
 /// What to do to whom.
@@ -114,7 +117,10 @@ pub fn resolve(
 /// The facts, with the order checked and the fallbacks applied.
 struct Situation<'a> {
     names: &'a [String],
+    /// All nodes, members first.
     order: Vec<usize>,
+    /// Members in the plan's order.
+    members: Vec<usize>,
     /// Voters in the plan's order.
     voters: Vec<usize>,
     leader: Option<usize>,
@@ -135,7 +141,15 @@ impl<'a> Situation<'a> {
                 nodes: count,
             });
         }
+        let is_member = |at: &usize| facts.members.is_none_or(|members| members.contains(at));
+        let (mut members, others): (Vec<usize>, Vec<usize>) =
+            order.iter().partition(|at| is_member(at));
+        let order: Vec<usize> = members.iter().chain(&others).copied().collect();
         let mut notes = Vec::new();
+        if members.is_empty() {
+            notes.push("no member is known, all nodes counted as members".to_owned());
+            members.clone_from(&order);
+        }
         let known: Option<Vec<usize>> = facts.voters.map(|voters| {
             order
                 .iter()
@@ -147,9 +161,16 @@ impl<'a> Situation<'a> {
             Some(voters) if !voters.is_empty() => voters,
             _ => {
                 if target.needs_voters() {
-                    notes.push("voters unknown, all nodes counted as voters".to_owned());
+                    notes.push(format!(
+                        "voters unknown, all {} counted as voters",
+                        if others.is_empty() {
+                            "nodes"
+                        } else {
+                            "members"
+                        }
+                    ));
                 }
-                order.clone()
+                members.clone()
             }
         };
         let leader = facts.leader.filter(|leader| *leader < count);
@@ -164,6 +185,7 @@ impl<'a> Situation<'a> {
         Ok(Self {
             names: facts.nodes,
             order,
+            members,
             voters,
             leader,
             subject: facts.subject.filter(|subject| *subject < count),
@@ -175,18 +197,18 @@ impl<'a> Situation<'a> {
         let first = |of: &[usize], count: usize| of.iter().copied().take(count).collect::<Vec<_>>();
         let pool = |count: Count| match count {
             Count::Voters => &self.voters,
-            Count::Nodes => &self.order,
+            Count::Nodes => &self.members,
         };
         let chosen = match selector {
-            Selector::One => first(&self.order, 1),
+            Selector::One => first(&self.members, 1),
             Selector::Minority(count) => first(pool(*count), minority(pool(*count).len())),
             Selector::Majority(count) => first(pool(*count), majority(pool(*count).len())),
-            Selector::MinorityThird => first(&self.order, minority_third(self.order.len())),
+            Selector::MinorityThird => first(&self.members, minority_third(self.members.len())),
             Selector::Leader => match self.leader {
                 Some(leader) => vec![leader],
                 None => first(&self.voters, 1),
             },
-            Selector::All => self.order.clone(),
+            Selector::All => self.members.clone(),
             Selector::Subject => self.subject.into_iter().collect(),
             Selector::List(names) => self.named(names)?,
         };

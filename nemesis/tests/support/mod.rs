@@ -136,6 +136,7 @@ impl Sim {
                 kill: Some(system.clone()),
                 pause: Some(system.clone()),
                 leader: Some(system),
+                members: None,
             },
             ledger: Arc::new(self.clone()),
             log: Arc::new(self.clone()),

@@ -8,7 +8,7 @@ use std::{
 use harness_core::{exit::Exit, fault};
 use harness_lab::{
     Exec, ExitStatus, Node,
-    image::{BuildOptions, ImageStore, Recipe},
+    image::{BuildOptions, ImageStore, ImageSystem, Recipe},
     inventory,
     lab::{self, Lab, UpOptions},
     provider::{LabError, LabPhase, LabSpec, NodeState},
@@ -59,6 +59,17 @@ pub fn spec_or_up(
         return Ok(record.spec);
     }
     spec(lab, nodes, suite)
+}
+
+/// The built-in lab with LXD in its image, beside dqlite; other labs as they are.
+pub fn with_lxd(mut spec: LabSpec) -> Result<LabSpec, Failure> {
+    if let LabSpec::Lxc(containers) = &mut spec
+        && !containers.image.systems().contains(&ImageSystem::Lxd)
+    {
+        let suite = containers.image.suite().to_string();
+        containers.image = recipe(&suite, &["dqlite".to_owned(), "lxd".to_owned()])?;
+    }
+    Ok(spec)
 }
 
 /// How a lab is brought up, with the environment's mirror for an image that must be built.

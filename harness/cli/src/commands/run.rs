@@ -19,7 +19,7 @@ use harness_run::{
     store::RunFolder,
 };
 use harness_workloads::{
-    sim::Sim,
+    sim::{self, Sim},
     systems::{System, dqlite},
 };
 use serde_json::{Value, json};
@@ -34,6 +34,8 @@ use crate::{
     terminal,
 };
 
+/// Nodes that a simulation has if nobody says how many.
+const SIMULATED_NODES: usize = 5;
 /// The configuration file that is read if no other is named.
 const CONFIG_FILE: &str = "harness.yaml";
 
@@ -60,6 +62,7 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
         cancel: Cancel::new(),
     };
     // Refused before anything is touched, and before anybody is asked for a password.
+    session.check_workload()?;
     let plan = session.plan(seed, &session.node_names())?;
     if session.args.dry_run {
         return Ok(session.dry_run(seed, &plan));
@@ -98,7 +101,11 @@ fn spec(config: &RunConfig, lanes: &[Lane]) -> Result<Option<LabSpec>, Failure> 
         }
         return Ok(None);
     }
-    lab::spec_or_up(config.lab.as_deref(), config.nodes, config.suite.as_deref()).map(Some)
+    let spec = lab::spec_or_up(config.lab.as_deref(), config.nodes, config.suite.as_deref())?;
+    if config.system == "lxd" && config.lab.is_none() {
+        return lab::with_lxd(spec).map(Some);
+    }
+    Ok(Some(spec))
 }
 
 fn fresh_seed() -> Seed {
@@ -110,7 +117,10 @@ fn fresh_seed() -> Seed {
 impl Session {
     fn node_names(&self) -> Vec<String> {
         match &self.spec {
-            None => Vec::new(),
+            None => sim::nodes(self.config.nodes.unwrap_or(SIMULATED_NODES))
+                .iter()
+                .map(|node| node.name.to_string())
+                .collect(),
             Some(LabSpec::Ssh(machines)) => machines
                 .nodes
                 .iter()
@@ -120,6 +130,25 @@ impl Session {
                 .map(|number| format!("n{number}"))
                 .collect(),
         }
+    }
+
+    /// Refuses a membership workload that these nodes, or so few clients, cannot do.
+    fn check_workload(&self) -> Result<(), Failure> {
+        let Some(parameters) = self.config.workload.membership() else {
+            return Ok(());
+        };
+        let names = self.node_names();
+        let names: Vec<Arc<str>> = names.iter().map(|name| name.as_str().into()).collect();
+        parameters.cast(&names).map_err(Failure::usage)?;
+        let clients = self.config.concurrency.clients(names.len());
+        let needed = parameters.clients_needed();
+        if clients < needed {
+            return Err(Failure::usage(format!(
+                "concurrency: {clients} clients are too few; the membership workload needs {needed} here: {} to join, and one each to remove, to list and for data",
+                parameters.parallel_join
+            )));
+        }
+        Ok(())
     }
 
     fn plan(&self, seed: Seed, names: &[String]) -> Result<Plan, Failure> {
@@ -198,6 +227,10 @@ impl Session {
             "recovery_timeout_ms": config.recovery_timeout.as_millis(),
             "fault_on_ms": config.fault_on.as_millis(),
             "fault_off_ms": config.fault_off.as_millis(),
+            "sample_interval_ms": config.sample_interval.as_millis(),
+            "offline_threshold_s": config.lxd.offline_threshold.map(|time| time.as_secs()),
+            "max_voters": config.lxd.max_voters,
+            "max_standby": config.lxd.max_standby,
             "trace": config.trace,
             "plant": config.plant,
             "check_timeout_ms": config.check_timeout.as_millis(),
@@ -257,7 +290,10 @@ impl Session {
     }
 
     async fn once(&self, seed: Seed, lab: Option<(&State, &Lab)>) -> Result<Exit, Failure> {
-        let nodes = lab.map(|(_, lab)| lab.nodes.clone()).unwrap_or_default();
+        let nodes = match lab {
+            Some((_, lab)) => lab.nodes.clone(),
+            None => sim::nodes(self.node_names().len()),
+        };
         let plan = self.plan(seed, &self.node_names())?;
         let system = self.system(seed, &nodes)?;
         let nemesis: Vec<String> = match self.lanes.len() {
@@ -290,16 +326,17 @@ impl Session {
         let setting = Setting {
             meta: self.meta(seed, nemesis, &folder, lab.map(|(_, lab)| lab), &nodes),
             system,
-            nodes,
+            sample_interval: self.config.sample_interval,
             workload: self.config.workload.clone(),
             plan,
             seed,
-            concurrency: self.concurrency(lab),
+            concurrency: self.config.concurrency.clients(nodes.len()),
             rate: self.config.rate,
             time_limit: self.config.time_limit,
             op_timeout: self.config.op_timeout,
             recovery_timeout: self.config.recovery_timeout,
             leave_running: self.args.leave_running,
+            nodes,
             folder: folder.clone(),
             active_ledger: active,
         };
@@ -365,24 +402,24 @@ impl Session {
         .map_err(|error| Failure::because("judging panicked", &error))?
     }
 
-    fn concurrency(&self, lab: Option<(&State, &Lab)>) -> usize {
-        let nodes = lab.map_or(1, |(_, lab)| lab.nodes.len());
-        self.config.concurrency.clients(match &self.spec {
-            Some(_) => nodes,
-            None => self.config.nodes.unwrap_or(5),
-        })
-    }
-
     fn system(&self, seed: Seed, nodes: &[Node]) -> Result<Arc<dyn System>, Failure> {
         if self.config.system == "sim" {
             let plant = self.config.plant.as_deref().map(str::parse).transpose();
             let plant = plant.map_err(|error| Failure::usage(format!("plant: {error}")))?;
             return Ok(Arc::new(Sim::new(seed, plant)));
         }
-        let options = dqlite::Options {
-            trace: self.config.trace,
-        };
-        Ok(Arc::new(dqlite::Dqlite::new(nodes, options)))
+        match self.config.system.as_str() {
+            // PLACEHOLDER until LXD as a system is merged: construct it here from `self.config.lxd`.
+            "lxd" => Err(Failure::usage(
+                "system: lxd needs the part of this harness that drives it, which is not in this build; use --system dqlite",
+            )),
+            _ => {
+                let options = dqlite::Options {
+                    trace: self.config.trace,
+                };
+                Ok(Arc::new(dqlite::Dqlite::new(nodes, options)))
+            }
+        }
     }
 
     fn meta(
@@ -396,7 +433,8 @@ impl Session {
         let mut options = self.config.workload.options();
         options["recovery_timeout_ms"] = json!(self.config.recovery_timeout.as_millis() as u64);
         let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
-        if !names.is_empty() {
+        // Who lives at the end of a run that changes the membership, its history says.
+        if self.config.workload.membership().is_none() {
             options["live_nodes"] = json!(names);
         }
         let record = lab.map(|lab| &lab.record);

@@ -57,7 +57,7 @@ pub(super) async fn prepare(nodes: &[Node], workload: &Kind) -> Result<(), Strin
         Kind::Register(_) => statements
             .push("CREATE TABLE IF NOT EXISTS registers (k INTEGER PRIMARY KEY, v INTEGER)".into()),
         // No unique index: an element that was added twice must be seen twice.
-        Kind::Set(_) => {
+        Kind::Set(_) | Kind::Membership(_) => {
             statements.push("CREATE TABLE IF NOT EXISTS elements (v INTEGER NOT NULL)".into());
         }
         Kind::Bank(parameters) => {
@@ -210,7 +210,9 @@ impl SqlClient {
             Kind::Register(parameters) => {
                 statements::register(connection, invocation, parameters.reads, deadline).await
             }
-            Kind::Set(_) => statements::set(connection, invocation, deadline).await,
+            Kind::Set(_) | Kind::Membership(_) => {
+                statements::set(connection, invocation, deadline).await
+            }
             Kind::Bank(parameters) => {
                 statements::bank(connection, invocation, parameters.allow_negative, deadline).await
             }

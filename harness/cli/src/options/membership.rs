@@ -1,0 +1,141 @@
+//! Options of the membership workload and of LXD.
+
+use std::time::Duration;
+
+use harness_run::sampler;
+use harness_workloads::workload::{
+    Kind,
+    membership::{self, Change},
+};
+
+use super::{LxdConfig, RunOptions, positive};
+use crate::failure::Failure;
+
+/// The shortest interval of the sampler: below it, reading would be the load.
+const SAMPLE_INTERVAL_MIN: Duration = Duration::from_millis(50);
+/// LXD takes a threshold that is longer than this.
+const OFFLINE_THRESHOLD_OVER: Duration = Duration::from_secs(10);
+/// LXD's fewest voters.
+const VOTERS_MIN: usize = 3;
+/// LXD's most members that stand by.
+const STANDBY_MAX: usize = 5;
+
+/// Refuses an option that has no meaning here.
+fn refuse(given: &[(&str, bool)], why: &str) -> Result<(), Failure> {
+    match given.iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(Failure::usage(format!("{name}: {why}; leave it out"))),
+        None => Ok(()),
+    }
+}
+
+fn at_least_one(field: &str, number: Option<usize>) -> Result<Option<usize>, Failure> {
+    match number {
+        Some(0) => Err(Failure::usage(format!("{field}: must be 1 at least"))),
+        number => Ok(number),
+    }
+}
+
+/// The workload with what was chosen about it. What does not fit the number of nodes is refused once that is known.
+pub fn with(workload: Kind, options: &RunOptions) -> Result<Kind, Failure> {
+    let Kind::Membership(usual) = workload else {
+        let given = [
+            ("initial", options.initial.is_some()),
+            ("parallel-join", options.parallel_join.is_some()),
+            ("floor", options.floor.is_some()),
+            ("changes", options.changes.is_some()),
+            ("change-timeout", options.change_timeout.is_some()),
+            ("change-interval", options.change_interval.is_some()),
+            ("sample-interval", options.sample_interval.is_some()),
+        ];
+        let why = format!(
+            "only the membership workload has it, not {}",
+            workload.name()
+        );
+        refuse(&given, &why)?;
+        return Ok(workload);
+    };
+    let time = |field, text: &Option<String>, usual| match text {
+        Some(text) => positive(field, text),
+        None => Ok(usual),
+    };
+    Ok(Kind::Membership(membership::Parameters {
+        initial: at_least_one("initial", options.initial)?,
+        floor: at_least_one("floor", options.floor)?,
+        parallel_join: at_least_one("parallel-join", options.parallel_join)?
+            .unwrap_or(usual.parallel_join),
+        changes: match &options.changes {
+            Some(list) => Change::parse_list(list)
+                .map_err(|error| Failure::usage(format!("changes: {error}")))?,
+            None => usual.changes,
+        },
+        change_timeout: time(
+            "change-timeout",
+            &options.change_timeout,
+            usual.change_timeout,
+        )?,
+        change_interval: time(
+            "change-interval",
+            &options.change_interval,
+            usual.change_interval,
+        )?,
+    }))
+}
+
+/// How often the sampler reads.
+pub fn sample_interval(options: &RunOptions) -> Result<Duration, Failure> {
+    let Some(text) = &options.sample_interval else {
+        return Ok(sampler::INTERVAL);
+    };
+    let interval = positive("sample-interval", text)?;
+    if interval < SAMPLE_INTERVAL_MIN {
+        return Err(Failure::usage(format!(
+            "sample-interval: {text} is too short; it must be {} ms at least",
+            SAMPLE_INTERVAL_MIN.as_millis()
+        )));
+    }
+    Ok(interval)
+}
+
+/// LXD's own options.
+pub fn lxd(options: &RunOptions, system: &str) -> Result<LxdConfig, Failure> {
+    if system != "lxd" {
+        let given = [
+            ("offline-threshold", options.offline_threshold.is_some()),
+            ("max-voters", options.max_voters.is_some()),
+            ("max-standby", options.max_standby.is_some()),
+        ];
+        refuse(&given, &format!("only lxd has it, not {system}"))?;
+    }
+    let offline_threshold = match &options.offline_threshold {
+        None => None,
+        Some(text) => {
+            let threshold = positive("offline-threshold", text)?;
+            if threshold <= OFFLINE_THRESHOLD_OVER || threshold.subsec_nanos() > 0 {
+                return Err(Failure::usage(format!(
+                    "offline-threshold: LXD takes whole seconds, more than {}, not {text}",
+                    OFFLINE_THRESHOLD_OVER.as_secs()
+                )));
+            }
+            Some(threshold)
+        }
+    };
+    if let Some(voters) = options.max_voters
+        && (voters < VOTERS_MIN || voters.is_multiple_of(2))
+    {
+        return Err(Failure::usage(format!(
+            "max-voters: LXD takes an odd number, {VOTERS_MIN} at least, not {voters}"
+        )));
+    }
+    if let Some(standby) = options.max_standby
+        && standby > STANDBY_MAX
+    {
+        return Err(Failure::usage(format!(
+            "max-standby: LXD takes 0 to {STANDBY_MAX}, not {standby}"
+        )));
+    }
+    Ok(LxdConfig {
+        offline_threshold,
+        max_voters: options.max_voters,
+        max_standby: options.max_standby,
+    })
+}
