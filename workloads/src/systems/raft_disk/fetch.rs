@@ -1,47 +1,18 @@
-//! Raft's configurations in a node's data folder, live or stopped, read over the node's transport.
-//!
-//! What is read: a listing, `metadata1|2`, each snapshot's `.meta` and the first bytes of its data, closed segments whole, and
-//! of open ones (8 MiB each, nearly all zeros) what is used. One process a listing, the rest by the agent. A [`Reader`]
-//! keeps decoded closed segments, which never change, by name, inode, size and times; nothing else is kept.
-//!
-//! Laws:
-//! - nothing on the node is changed, and raft's own clean-up at its start is not anticipated;
-//! - a folder that changed while it was read is read again, a bounded number of times, then it is unread;
-//! - a folder that is not there, or holds no configuration, holds nobody: it was looked into;
-//! - a folder at which raft would refuse to start is unread, in raft's words;
-//! - an index is given only to a configuration that stands in the log. **Of a snapshot's configuration none is given**: raft
-//!   0.15 (bookworm) writes the newest configuration, committed or not, under the index of the last committed one, and once
-//!   the log is trimmed nothing in the folder tells (`dqlite_wire`'s fixture `bookworm-mispaired`). Compared by that index,
-//!   two healthy nodes would contradict each other. Where the log still has the entry, the log says it, with its index; and
-//!   that nodes hold different members is seen without an index too;
-//! - `committed` is said only where raft itself would take it to be: of the first entry, of what a snapshot that fits the
-//!   log covers, and of what a later change follows; see [`dqlite_wire::raft::folder`].
+//! Fetching what matters of a data folder over a node's transport, and decoding it.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::{Path, PathBuf},
-    time::Duration,
+    path::Path,
 };
 
-use dqlite_wire::{
-    Role as WireRole,
-    raft::{
-        ConfigurationAt, File, FileName, Folder, Origin, Segment, SegmentRange, Severity,
-        snapshot::DATA_HEADER_BYTES,
-    },
+use dqlite_wire::raft::{
+    File, FileName, Folder, Segment, SegmentRange, Severity, snapshot::DATA_HEADER_BYTES,
 };
-use harness_core::view::{LOG, Member, RaftPosition, Reading, Role, UnreadKind};
-use harness_lab::{Exec, Node, TransportError, capability::PlaceReading};
-use tokio::sync::Mutex;
+use harness_core::view::UnreadKind;
+use harness_lab::{Exec, Node, TransportError};
 
-/// The label of what the node acts by.
-pub const LABEL: &str = "disk";
-/// How often a folder that changes while it is read is read.
-const TRIES: usize = 5;
-/// Pause before it is read again.
-const RETRY_PAUSE: Duration = Duration::from_millis(30);
-/// How many older configurations are told with the newest one.
-pub const OLDER_LIMIT: usize = 16;
+use crate::systems::dqlite::paths::quote;
+
 /// What is asked for first of an open segment, in bytes: an unused one is told by its first word.
 const FIRST_BYTES: usize = 16 * 1024;
 /// The most that is asked for at once, in bytes.
@@ -50,26 +21,13 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 const FILE_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 /// The most that one reading fetches, in bytes; what was decoded is kept, so that the next reading gets further.
 const FETCH_LIMIT_BYTES: usize = 64 * 1024 * 1024;
-/// Folders of which closed segments are kept.
-const KEPT_FOLDERS: usize = 256;
-
-/// Reads a folder once, keeping nothing. At least one reading comes back, the newest configuration first.
-pub async fn read(node: &Node, folder: &Path, deadline: Duration) -> Vec<PlaceReading> {
-    Reader::default().read(node, folder, deadline).await
-}
-
-/// Reads folders again and again.
-#[derive(Default)]
-pub struct Reader {
-    kept: Mutex<HashMap<(String, PathBuf), Kept>>,
-}
 
 /// Decoded closed segments by name.
-type Kept = HashMap<String, (Stamp, Segment)>;
+pub(super) type Kept = HashMap<String, (Stamp, Segment)>;
 
 /// What tells a file from another of the same name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     inode: String,
     size_bytes: u64,
     modified: String,
@@ -79,77 +37,11 @@ struct Stamp {
 type Listing = BTreeMap<String, Stamp>;
 
 /// Why one try did not work.
-enum Miss {
+pub(super) enum Miss {
     /// The folder changed: try again.
     Changed(String),
     /// It will not get better.
     Final(UnreadKind, String),
-}
-
-impl Reader {
-    /// Reads a folder. At least one reading comes back: the newest configuration, labelled [`LABEL`], then older ones that
-    /// the log holds, labelled [`LOG`], the newest of them first.
-    pub async fn read(&self, node: &Node, folder: &Path, deadline: Duration) -> Vec<PlaceReading> {
-        match tokio::time::timeout(deadline, self.read_unbounded(node, folder)).await {
-            Ok(Ok(read)) => readings(&read),
-            Ok(Err((kind, message))) => vec![unread(kind, message)],
-            Err(_) => vec![unread(
-                UnreadKind::Timeout,
-                format!(
-                    "{} was not read within {} ms",
-                    folder.display(),
-                    deadline.as_millis()
-                ),
-            )],
-        }
-    }
-
-    async fn read_unbounded(
-        &self,
-        node: &Node,
-        folder: &Path,
-    ) -> Result<Folder, (UnreadKind, String)> {
-        let key = (node.name.to_string(), folder.to_owned());
-        let mut kept = self.kept.lock().await.remove(&key).unwrap_or_default();
-        let mut last = String::new();
-        for attempt in 0..TRIES {
-            if attempt > 0 {
-                tokio::time::sleep(RETRY_PAUSE).await;
-            }
-            let tried = try_once(node, folder, &mut kept).await;
-            let done = match tried {
-                Ok(read) => Ok(read),
-                Err(Miss::Final(kind, message)) => Err((kind, message)),
-                Err(Miss::Changed(why)) => {
-                    last = why;
-                    continue;
-                }
-            };
-            self.keep(key, kept).await;
-            return done;
-        }
-        self.keep(key, kept).await;
-        Err((
-            UnreadKind::Error,
-            format!("{} in {TRIES} tries: {last}", folder.display()),
-        ))
-    }
-
-    async fn keep(&self, key: (String, PathBuf), kept: Kept) {
-        let mut all = self.kept.lock().await;
-        if all.len() >= KEPT_FOLDERS {
-            all.clear();
-        }
-        all.insert(key, kept);
-    }
-}
-
-fn unread(kind: UnreadKind, message: String) -> PlaceReading {
-    PlaceReading {
-        label: Some(LABEL),
-        reading: Reading::Unread { kind, message },
-        raft: None,
-    }
 }
 
 fn transport(error: &TransportError) -> Miss {
@@ -169,7 +61,7 @@ fn transport(error: &TransportError) -> Miss {
 
 /// `INODE SIZE MODIFIED CHANGED NAME` a line; nothing if there is no such folder.
 fn list_script(folder: &Path) -> String {
-    let folder = super::dqlite::paths::quote(&folder.display().to_string());
+    let folder = quote(&folder.display().to_string());
     format!(
         "cd {folder} 2>/dev/null || exit 0; stat -c '%i %s %.9Y %.9Z %n' -- * 2>/dev/null; true"
     )
@@ -227,7 +119,8 @@ fn is_same(before: &Listing, after: &Listing) -> bool {
         })
 }
 
-async fn try_once(node: &Node, folder: &Path, kept: &mut Kept) -> Result<Folder, Miss> {
+/// One try at a whole folder. `kept` loses what is no longer there, and gains what was decoded.
+pub(super) async fn folder(node: &Node, folder: &Path, kept: &mut Kept) -> Result<Folder, Miss> {
     let listing = list(node, folder).await?;
     kept.retain(|name, (stamp, _)| listing.get(name) == Some(stamp));
     let mut fetched = Fetched::default();
@@ -288,11 +181,14 @@ async fn try_once(node: &Node, folder: &Path, kept: &mut Kept) -> Result<Folder,
         .collect();
     let decoded = kept.values().map(|(_, segment)| segment.clone()).collect();
     let read = Folder::with_segments(&files, decoded);
-    // On a live node these can be of a moment that is over soon.
-    let unfit = read
-        .problems
-        .iter()
-        .find(|problem| matches!(problem.severity, Severity::Refusal | Severity::Unread));
+    // On a live node these can be of a moment that is over soon. What raft's auto-recovery would set aside counts too: the
+    // rest of the folder tells of an older configuration than the one that the node acts by.
+    let unfit = read.problems.iter().find(|problem| {
+        matches!(
+            problem.severity,
+            Severity::Refusal | Severity::AutoRecovery | Severity::Unread
+        )
+    });
     match unfit {
         Some(problem) => Err(Miss::Changed(problem.to_string())),
         None => Ok(read),
@@ -390,98 +286,4 @@ fn is_enough(name: &str, counter: u64, bytes: &[u8], size_bytes: u64) -> bool {
     let segment = Segment::decode(name, SegmentRange::Open { counter }, bytes, size_bytes);
     let after = &bytes[segment.used_bytes.min(bytes.len())..];
     after.len() >= PREAMBLE_BYTES && after[..PREAMBLE_BYTES].iter().all(|byte| *byte == 0)
-}
-
-fn role(role: WireRole) -> Role {
-    match role {
-        WireRole::Voter => Role::Voter,
-        WireRole::StandBy => Role::StandBy,
-        WireRole::Spare => Role::Spare,
-    }
-}
-
-/// A server of raft as a member of a view.
-#[must_use]
-pub fn member(id: u64, address: &str, of: Option<WireRole>) -> Member {
-    Member {
-        address: Some(address.to_owned()),
-        raft_id: Some(id),
-        role: of.map(role),
-        ..Member::default()
-    }
-}
-
-/// What a folder says, as readings: see [`Reader::read`].
-fn readings(folder: &Folder) -> Vec<PlaceReading> {
-    let all = folder.configurations();
-    let covered = covered_index(folder);
-    let last_change = all.iter().rposition(|at| at.origin == Origin::Log);
-    let told = all.iter().enumerate().rev().take(OLDER_LIMIT + 1);
-    let mut readings: Vec<PlaceReading> = told
-        .filter(|(place, at)| place + 1 == all.len() || at.origin == Origin::Log)
-        .map(|(place, at)| PlaceReading {
-            label: Some(if place + 1 == all.len() { LABEL } else { LOG }),
-            reading: Reading::Members(members(at)),
-            raft: Some(RaftPosition {
-                term: folder.term(),
-                ..position(
-                    at,
-                    place.checked_sub(1).map(|before| &all[before]),
-                    last_change.is_some_and(|last| place < last),
-                    covered,
-                )
-            }),
-        })
-        .collect();
-    if readings.is_empty() {
-        readings.push(PlaceReading {
-            label: Some(LABEL),
-            reading: Reading::Members(Vec::new()),
-            raft: folder.term().map(|term| RaftPosition {
-                term: Some(term),
-                ..RaftPosition::default()
-            }),
-        });
-    }
-    readings
-}
-
-fn members(at: &ConfigurationAt<'_>) -> Vec<Member> {
-    let servers = at.configuration.servers.iter();
-    servers
-        .map(|server| member(server.id, &server.address, Some(server.role)))
-        .collect()
-}
-
-/// The last index that the newest snapshot proves committed in this log; none if the log has another entry there, as it can
-/// for a moment while a snapshot is installed.
-fn covered_index(folder: &Folder) -> Option<u64> {
-    let id = folder.snapshots.last()?.id;
-    let mut entries = folder.entries();
-    let agrees = entries
-        .find(|(index, _)| *index == id.index)
-        .is_none_or(|(_, entry)| entry.term == id.term);
-    agrees.then_some(id.index)
-}
-
-fn position(
-    at: &ConfigurationAt<'_>,
-    before: Option<&ConfigurationAt<'_>>,
-    is_followed: bool,
-    covered: Option<u64>,
-) -> RaftPosition {
-    if at.origin == Origin::Snapshot {
-        // Neither its index nor that it is committed is proven.
-        return RaftPosition::default();
-    }
-    let is_covered = covered.is_some_and(|covered| at.index <= covered);
-    RaftPosition {
-        index: Some(at.index),
-        entry_term: at.term,
-        previous_index: before
-            .filter(|before| before.origin == Origin::Log)
-            .map(|before| before.index),
-        committed: (at.index == 1 || is_followed || is_covered).then_some(true),
-        ..RaftPosition::default()
-    }
 }
