@@ -6,7 +6,7 @@ use std::{
 };
 
 use dqlite_wire::raft::{
-    File, FileName, Folder, Segment, SegmentRange, Severity, snapshot::DATA_HEADER_BYTES,
+    File, FileName, Folder, Segment, SegmentRange, Severity, segment, snapshot::DATA_HEADER_BYTES,
 };
 use harness_core::view::UnreadKind;
 use harness_lab::{Exec, Node, TransportError};
@@ -142,17 +142,15 @@ pub(super) async fn folder(node: &Node, folder: &Path, kept: &mut Kept) -> Resul
                 }
                 let bytes = fetched.whole(node, folder, name, stamp.size_bytes).await?;
                 let range = SegmentRange::Closed { first, end };
-                let segment = Segment::decode(name, range, &bytes, stamp.size_bytes);
-                if segment.fault().is_none() {
-                    kept.insert(name.clone(), (stamp.clone(), segment));
+                let decoded = Segment::decode(name, range, &bytes, stamp.size_bytes);
+                if decoded.fault().is_none() {
+                    kept.insert(name.clone(), (stamp.clone(), decoded));
                 } else {
                     fetched.add(name, bytes, stamp.size_bytes);
                 }
             }
-            FileName::Open { counter } => {
-                let bytes = fetched
-                    .used(node, folder, name, counter, stamp.size_bytes)
-                    .await?;
+            FileName::Open { .. } => {
+                let bytes = fetched.used(node, folder, name).await?;
                 fetched.add(name, bytes, stamp.size_bytes);
             }
             FileName::SnapshotData(_) => {
@@ -256,34 +254,20 @@ impl Fetched {
     }
 
     /// An open segment up to behind its last whole batch: more is fetched until what follows is seen to be no batch.
-    async fn used(
-        &mut self,
-        node: &Node,
-        folder: &Path,
-        name: &str,
-        counter: u64,
-        size_bytes: u64,
-    ) -> Result<Vec<u8>, Miss> {
+    async fn used(&mut self, node: &Node, folder: &Path, name: &str) -> Result<Vec<u8>, Miss> {
         let mut bytes = Vec::new();
-        let mut want = FIRST_BYTES;
+        let (mut want, mut reached) = (FIRST_BYTES, 0);
         loop {
             let from = bytes.len() as u64;
             let part = self.part(node, folder, name, from, want).await?;
             let is_end = part.len() < want;
             bytes.extend(part);
-            if is_end || is_enough(name, counter, &bytes, size_bytes) {
+            let (at, is_seen_to_end) = segment::reach(&bytes, reached);
+            if is_end || is_seen_to_end {
                 return Ok(bytes);
             }
+            reached = at;
             want = (want * 4).min(CHUNK_BYTES);
         }
     }
-}
-
-/// Whether the bytes reach behind the last batch of an open segment: a word of zeros is there where the next would begin.
-fn is_enough(name: &str, counter: u64, bytes: &[u8], size_bytes: u64) -> bool {
-    /// Both checksums and the count.
-    const PREAMBLE_BYTES: usize = 16;
-    let segment = Segment::decode(name, SegmentRange::Open { counter }, bytes, size_bytes);
-    let after = &bytes[segment.used_bytes.min(bytes.len())..];
-    after.len() >= PREAMBLE_BYTES && after[..PREAMBLE_BYTES].iter().all(|byte| *byte == 0)
 }

@@ -25,6 +25,7 @@ mod tests;
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -54,7 +55,7 @@ pub async fn read(node: &Node, folder: &Path, deadline: Duration) -> Vec<PlaceRe
 /// Reads folders again and again.
 #[derive(Default)]
 pub struct Reader {
-    kept: Mutex<HashMap<(String, PathBuf), Kept>>,
+    kept: Mutex<HashMap<(String, PathBuf), Arc<Mutex<Kept>>>>,
 }
 
 impl Reader {
@@ -80,15 +81,16 @@ impl Reader {
         node: &Node,
         folder: &Path,
     ) -> Result<Folder, (UnreadKind, String)> {
-        let key = (node.name.to_string(), folder.to_owned());
-        let mut kept = self.kept.lock().await.remove(&key).unwrap_or_default();
+        let kept = self.kept_of(node, folder).await;
+        // What was decoded stays, also if the deadline ends this reading.
+        let mut kept = kept.lock().await;
         let mut last = String::new();
         for attempt in 0..TRIES {
             if attempt > 0 {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
             let tried = fetch::folder(node, folder, &mut kept).await;
-            let done = match tried {
+            return match tried {
                 Ok(read) => Ok(read),
                 Err(Miss::Final(kind, message)) => Err((kind, message)),
                 Err(Miss::Changed(why)) => {
@@ -96,22 +98,20 @@ impl Reader {
                     continue;
                 }
             };
-            self.keep(key, kept).await;
-            return done;
         }
-        self.keep(key, kept).await;
         Err((
             UnreadKind::Error,
             format!("{} in {TRIES} tries: {last}", folder.display()),
         ))
     }
 
-    async fn keep(&self, key: (String, PathBuf), kept: Kept) {
+    async fn kept_of(&self, node: &Node, folder: &Path) -> Arc<Mutex<Kept>> {
+        let key = (node.name.to_string(), folder.to_owned());
         let mut all = self.kept.lock().await;
-        if all.len() >= KEPT_FOLDERS {
+        if all.len() >= KEPT_FOLDERS && !all.contains_key(&key) {
             all.clear();
         }
-        all.insert(key, kept);
+        all.entry(key).or_default().clone()
     }
 }
 
