@@ -11,8 +11,8 @@
 //!
 //! What a removed node does that runs on (seen, 1.11.5): nothing tells it. It keeps the old configuration, is not replicated
 //! to, does not add itself again; and its HTTP interface goes on reading and writing the cluster's data, because it is a
-//! client of the leader like any other, and dqlite without TLS asks nobody who they are. One that was killed before it
-//! had deleted its file `join` adds itself again when it is started.
+//! client of the leader like any other, and dqlite without TLS asks nobody who they are. A joiner that was killed after its ADD
+//! and before it had deleted its file `join` asks to be added again when it is started: for ever while its id is there.
 
 use std::{
     collections::BTreeSet,
@@ -105,8 +105,8 @@ impl Dqlite {
             .read_file(&paths::log_file(), log_from, LOG_LIMIT_BYTES)
             .await
             .unwrap_or_default();
-        if let Some(line) = outcome::lasting_refusal(&String::from_utf8_lossy(&log)) {
-            return Err(outcome::refused("address-in-use", line));
+        if let Some(error) = outcome::lasting_refusal(&String::from_utf8_lossy(&log)) {
+            return Err(error);
         }
         match self.is_running(member).await {
             Ok(false) => {

@@ -7,6 +7,7 @@
 //! | --- | --- | --- |
 //! | REMOVE of an id that is not there | code 1, `server ID is not valid` | refused |
 //! | ADD of an address that another id has, in the log of the joiner | `server address already in use`, each second for ever | refused, once the joiner is gone |
+//! | ADD of an id that is there, in the log of a joiner that was killed between its ADD and the end of its join (seen, 80 ms after its start) | `server ID already in use`, each second for ever | unclear: it is in raft, and will never serve |
 //! | ADD, ASSIGN, REMOVE while another change goes on | code 5, `a configuration change is already in progress` | refused |
 //! | any of them sent to another than the leader | code 10250, `not leader` | refused |
 //! | no answer in time, a connection that breaks | | unclear |
@@ -22,6 +23,9 @@ use harness_lab::capability::{CapabilityError, ChangeError};
 const JOIN_WARNING: &str = "join cluster: ";
 /// What raft says of an address that another id has.
 const ADDRESS_IN_USE: &str = "address already in use";
+
+/// What raft says of an id that is added twice.
+const ID_IN_USE: &str = "ID already in use";
 
 /// An error of an operation.
 pub fn op_error(kind: &str, message: impl Into<String>) -> OpError {
@@ -109,11 +113,20 @@ pub fn is_passing(error: &ChangeError) -> bool {
     }
 }
 
-/// What a joiner's log says of an ADD that was refused and will be for as long as the cluster is as it is.
-pub fn lasting_refusal(log: &str) -> Option<&str> {
+/// What a joiner's log says of an ADD that is refused and will be for as long as the cluster is as it is: why the join ends.
+pub fn lasting_refusal(log: &str) -> Option<ChangeError> {
     log.lines()
         .rev()
-        .find(|line| line.contains(JOIN_WARNING) && line.contains(ADDRESS_IN_USE))
+        .filter(|line| line.contains(JOIN_WARNING))
+        .find_map(|line| {
+            if line.contains(ADDRESS_IN_USE) {
+                Some(refused("address-in-use", line))
+            } else if line.contains(ID_IN_USE) {
+                Some(unclear("already-added", line))
+            } else {
+                None
+            }
+        })
 }
 
 #[cfg(test)]
@@ -214,7 +227,9 @@ mod tests {
     fn a_joiner_that_will_never_be_let_in_is_told_from_one_that_waits() {
         let line = "2026/11/22 07:36:24 10.0.0.5:8001: WARN: join cluster: server address already in use (1)";
         let log = format!("DEBUG: attempt 1: server 10.0.0.1:9001: connected\n{line}\n");
-        assert_eq!(lasting_refusal(&log), Some(line));
+        assert_eq!(lasting_refusal(&log), Some(refused("address-in-use", line)));
+        let line = "WARN: join cluster: server ID already in use (1)";
+        assert_eq!(lasting_refusal(line), Some(unclear("already-added", line)));
         for log in [
             "",
             "WARN: join cluster: a configuration change is already in progress (5)",
