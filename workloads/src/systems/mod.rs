@@ -20,6 +20,7 @@ use thiserror::Error;
 use crate::{client::Clients, workload::Kind};
 
 pub mod dqlite;
+pub mod raft_disk;
 
 /// Why a system could not be made ready. Says nothing about its consistency: exit 255, with its logs.
 #[derive(Debug, Error)]

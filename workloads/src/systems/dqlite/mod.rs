@@ -20,13 +20,19 @@ use harness_lab::{
     capability::{CapabilityError, Leader, LogFiles, Start},
 };
 
-use super::{Handles, System, SystemError};
+use self::origin::Origin;
+use super::{Handles, System, SystemError, Timing, raft_disk};
 use crate::{client::Clients, workload::Kind};
 
 pub mod http;
+mod membership;
+pub mod origin;
+mod outcome;
 pub mod paths;
 mod process;
+mod roles;
 pub mod session;
+mod sources;
 mod sql;
 mod statements;
 
@@ -36,6 +42,13 @@ pub const FORM_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How many voters go-dqlite keeps.
 pub const VOTER_TARGET: usize = 3;
+/// How often each node of go-dqlite looks at the cluster: it rewrites its `cluster.yaml`, and the one that leads
+/// mends the roles. `dqlite-demo` keeps go-dqlite's default in 1.11.5, 2.0.0 and 3.0.4.
+pub const ROLES_PERIOD: Duration = Duration::from_secs(30);
+/// How long go-dqlite waits for one server while it looks for the leader: one that vanished without a word delays a look by as much.
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+/// After this long without a disturbance every node has looked at the cluster once.
+pub const SETTLE: Duration = ROLES_PERIOD.saturating_add(ATTEMPT_TIMEOUT);
 /// Lines of the log that go into an error message.
 const LAST_WORDS_LINES: usize = 5;
 
@@ -51,20 +64,23 @@ pub struct Options {
 pub struct Dqlite {
     options: Options,
     nodes: Arc<[Node]>,
+    disk: Arc<raft_disk::Reader>,
 }
 
 impl Dqlite {
-    /// dqlite on these nodes; the first one bootstraps the cluster.
+    /// dqlite on these nodes, which are all of the lab; who is in the cluster is told to [`System::form`].
     #[must_use]
     pub fn new(nodes: &[Node], options: Options) -> Self {
         Self {
             options,
             nodes: nodes.into(),
+            disk: Arc::default(),
         }
     }
 
+    /// Program and arguments, but for whom to join: see [`origin::Origin`].
     fn arguments(&self, node: &Node) -> Vec<String> {
-        let mut arguments: Vec<String> = [
+        [
             paths::PROGRAM,
             "--api",
             &paths::api_address(node),
@@ -75,11 +91,7 @@ impl Dqlite {
             "--verbose",
         ]
         .map(str::to_owned)
-        .to_vec();
-        if let Some(first) = self.nodes.first().filter(|first| first.name != node.name) {
-            arguments.extend(["--join".to_owned(), paths::db_address(first)]);
-        }
-        arguments
+        .to_vec()
     }
 
     fn environment(&self) -> Vec<(String, String)> {
@@ -107,8 +119,13 @@ impl Dqlite {
     }
 
     /// Starts a node and waits until its HTTP interface takes a write.
-    async fn start_and_wait(&self, node: &Node, until: Instant) -> Result<(), SystemError> {
-        self.start(node).await?;
+    async fn start_and_wait(
+        &self,
+        node: &Node,
+        origin: &Origin,
+        until: Instant,
+    ) -> Result<(), SystemError> {
+        self.start_as(node, origin).await?;
         let mut last = String::from("nothing was tried");
         while Instant::now() < until {
             match http::put(node, "harness-formed", "1", POLL_INTERVAL * 40).await {
@@ -148,10 +165,17 @@ impl System for Dqlite {
             kill: Some(this.clone()),
             pause: Some(this.clone()),
             leader: Some(this.clone()),
-            log_files: Some(this),
-            membership: None,
-            sources: None,
+            log_files: Some(this.clone()),
+            membership: Some(this.clone()),
+            sources: Some(this),
         }
+    }
+
+    fn timing(&self) -> Option<Timing> {
+        Some(Timing {
+            settle: SETTLE,
+            max_voters: Some(VOTER_TARGET),
+        })
     }
 
     async fn versions(&self, node: &Node) -> Result<BTreeMap<String, String>, SystemError> {
@@ -199,8 +223,10 @@ impl System for Dqlite {
 
     async fn form(&self, nodes: &[Node]) -> Result<(), SystemError> {
         let until = Instant::now() + FORM_TIMEOUT;
+        let mut origin = Origin::Bootstrap;
         for node in nodes {
-            self.start_and_wait(node, until).await?;
+            self.start_and_wait(node, &origin, until).await?;
+            origin = Origin::Join(vec![paths::db_address(&nodes[0])]);
         }
         let wanted = VOTER_TARGET.min(nodes.len());
         let mut last = String::from("nobody was asked");

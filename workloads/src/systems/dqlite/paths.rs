@@ -4,11 +4,16 @@
 //! process apart from a later one with the same number by its start time (field 22 of `/proc/PID/stat`).
 //!
 //! What the scripts print, a word first, is read by `process`:
-//! `running PID`, `absent`, `gone PID`, `alive PID`, `stopped PID`, `state PID S`.
+//! `running PID`, `absent`, `gone PID`, `alive PID`, `stopped PID`, `state PID S`, `origin WORDS`.
+//!
+//! The file `origin` says how the node came, or is to come, into a cluster: `bootstrap`, or `join ADDRESS,…`. go-dqlite
+//! bootstraps whenever it finds no data and is given nobody to join: so what has no such file stands by, and is never started.
 
 use std::path::PathBuf;
 
 use harness_lab::Node;
+
+use super::origin::Origin;
 
 /// The folder of everything that we put on a node for this system.
 pub const BASE: &str = "/srv/harness/dqlite";
@@ -18,6 +23,9 @@ pub const DB_PORT: u16 = 9001;
 pub const API_PORT: u16 = 8001;
 /// The program, found through `PATH`.
 pub const PROGRAM: &str = "dqlite-demo";
+
+/// The database of `dqlite-demo`.
+pub const DATABASE: &str = "demo";
 
 /// How long a graceful stop is waited for. go-dqlite's handover gives up after a minute without a leader.
 pub const STOP_WAIT_S: u32 = 75;
@@ -48,6 +56,12 @@ pub fn exit_file() -> PathBuf {
 #[must_use]
 pub fn exits_file() -> PathBuf {
     format!("{BASE}/exits.jsonl").into()
+}
+
+/// How the node came into its cluster: see [`Origin`].
+#[must_use]
+pub fn origin_file() -> PathBuf {
+    format!("{BASE}/origin").into()
 }
 
 /// The folder that holds raft's files and go-dqlite's YAML; `dqlite-demo` puts the address beneath `--dir`.
@@ -169,19 +183,32 @@ fi
 if alive; then echo "running $pid $state"; exit 0; fi
 if [ -s "$base/exit.json" ]; then cat "$base/exit.json" >>"$base/exits.jsonl"; echo >>"$base/exits.jsonl"; rm -f "$base/exit.json"; fi
 echo absent
+{READ_ORIGIN}
+echo "origin $origin"
 "#,
         turns = STOP_WAIT_S * 50
     )
 }
 
-/// Starts the program with nothing but a shell, for the ledger: there is no agent then to supervise it.
+/// Sets `$origin` to what the file of that name says, or to nothing.
+const READ_ORIGIN: &str = r#"origin=
+[ -e "$base/origin" ] && read -r origin <"$base/origin""#;
+
+/// Starts the program with nothing but a shell, for the ledger: there is no agent then to supervise it. What stands by is
+/// left alone.
 #[must_use]
 pub fn start_script(arguments: &[String]) -> String {
     let words: Vec<String> = arguments.iter().map(|word| quote(word)).collect();
     format!(
         r#"{before}
 if alive; then exit 0; fi
-setsid sh -c 'read -r line <"/proc/$$/stat"; line=${{line##*) }}; set -- $line; shift 19; echo "$$ $1" >{BASE}/pid; exec {command}' </dev/null >>{BASE}/dqlite.log 2>&1 &
+set -- {command}
+case "$origin" in
+  {bootstrap}) ;;
+  {join}\ *) set -- "$@" {flag} "${{origin#{join} }}" ;;
+  *) echo "stands by"; exit 0 ;;
+esac
+setsid sh -c 'read -r line <"/proc/$$/stat"; line=${{line##*) }}; start=$(set -- $line; shift 19; echo "$1"); echo "$$ $start" >{BASE}/pid; exec "$@"' sh "$@" </dev/null >>{BASE}/dqlite.log 2>&1 &
 n=0
 pid=
 while [ $n -lt 250 ]; do
@@ -192,7 +219,48 @@ done
 exit 1
 "#,
         before = before_start_script(),
-        command = words.join(" ").replace('\'', r"'\''"),
+        command = words.join(" "),
+        bootstrap = Origin::BOOTSTRAP,
+        join = Origin::JOIN,
+        flag = Origin::JOIN_FLAG,
+    )
+}
+
+/// Ends what runs, at once, and removes its data: the node stands by. How its processes ended, and what they logged, stays.
+#[must_use]
+pub fn clear_script() -> String {
+    format!(
+        "said=$({kill})\necho \"$said\"\ncase \"$said\" in alive*) exit 0 ;; esac\n\
+         rm -rf {BASE}/data {BASE}/origin {BASE}/stopping\n",
+        kill = kill_script()
+    )
+}
+
+/// SIGTERM, and once the process is gone the node stands by: nothing starts it again, its data stay.
+#[must_use]
+pub fn retire_script(wait_s: u32) -> String {
+    format!(
+        "said=$({stop})\necho \"$said\"\ncase \"$said\" in *alive*) exit 0 ;; esac\n\
+         rm -f {BASE}/origin {BASE}/stopping\n",
+        stop = stop_script(wait_s)
+    )
+}
+
+/// What is on the node of an earlier life, after what [`probe_script`] prints: `identity ID` of go-dqlite's `info.yaml`,
+/// `joining` if a join was not completed, and `log BYTES`.
+#[must_use]
+pub fn look_script(node: &Node) -> String {
+    format!(
+        r#"{probe}
+cd {folder} 2>/dev/null && {{
+  [ -e info.yaml ] && echo "identity $(sed -n 's/^ID: *//p' info.yaml)"
+  [ -e join ] && echo joining
+}}
+echo "log $(stat -c %s {log} 2>/dev/null || echo 0)"
+"#,
+        probe = probe_script(),
+        folder = quote(&data_folder(node).display().to_string()),
+        log = log_file().display(),
     )
 }
 

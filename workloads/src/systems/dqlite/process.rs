@@ -13,7 +13,7 @@ use harness_lab::{
 };
 use serde::Deserialize;
 
-use super::{Dqlite, paths};
+use super::{Dqlite, origin::Origin, paths};
 
 /// Time for a script that does not wait for anything.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -71,6 +71,14 @@ fn parse(text: &str) -> Option<Said> {
     })
 }
 
+/// What a start script said of how the node came into its cluster.
+fn origin_in(text: &str) -> Option<Origin> {
+    text.lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("origin "))
+        .and_then(Origin::decode)
+}
+
 fn exits_in(text: &str) -> Vec<ExitFile> {
     text.lines()
         .filter_map(|line| serde_json::from_str(line.trim()).ok())
@@ -107,6 +115,31 @@ fn nonsense(what: &str, node: &Node, text: &str) -> CapabilityError {
 }
 
 impl Dqlite {
+    /// Starts a node that is to come into its cluster this way.
+    pub(super) async fn start_as(
+        &self,
+        node: &Node,
+        origin: &Origin,
+    ) -> Result<Seen, CapabilityError> {
+        let text = format!("{}\n", origin.encode());
+        node.transport
+            .write_file(&paths::origin_file(), 0o644, text.as_bytes())
+            .await?;
+        self.start(node).await
+    }
+
+    /// Runs a script that ends the process at once and removes something, and says what was seen.
+    pub(super) async fn end_and_clear(&self, node: &Node) -> Result<Seen, CapabilityError> {
+        self.end(node, "SIGKILL", paths::clear_script(), paths::KILL_WAIT_S)
+            .await
+    }
+
+    /// Stops it within `wait_s` seconds, and lets nothing start it again.
+    pub(super) async fn retire(&self, node: &Node, wait_s: u32) -> Result<Seen, CapabilityError> {
+        self.end(node, "SIGTERM", paths::retire_script(wait_s), wait_s)
+            .await
+    }
+
     /// Whether it runs, by process id.
     pub(super) async fn running(&self, node: &Node) -> Result<Option<u32>, CapabilityError> {
         let text = script(
@@ -237,10 +270,19 @@ impl Start for Dqlite {
             Some(Said::Absent) => {}
             _ => return Err(nonsense("prepare the start of dqlite-demo", node, &text)),
         }
+        let Some(origin) = origin_in(&text) else {
+            return Ok(Seen {
+                pid: None,
+                detail: "it stands by: it is in no cluster, so there is nothing to start"
+                    .to_owned(),
+            });
+        };
+        let mut argv = self.arguments(node);
+        argv.extend(origin.arguments());
         let pid = node
             .transport
             .spawn(Daemon {
-                argv: self.arguments(node),
+                argv,
                 env: self.environment(),
                 pid_file: paths::pid_file(),
                 log_file: paths::log_file(),
@@ -335,6 +377,16 @@ mod tests {
         assert_eq!(exits[1].words(), "exited with code 2");
     }
 
+    #[test]
+    fn where_a_node_comes_from_is_read_from_the_last_line_that_says_so() {
+        assert_eq!(origin_in("absent\norigin \n"), None);
+        assert_eq!(origin_in("absent\n"), None);
+        assert_eq!(
+            origin_in("absent\norigin join 10.0.0.1:9001\n"),
+            Some(Origin::Join(vec!["10.0.0.1:9001".to_owned()]))
+        );
+    }
+
     /// The scripts are run by a real shell against a real process.
     mod on_a_real_process {
         use super::*;
@@ -353,6 +405,17 @@ mod tests {
         fn pause_resume_kill_and_wipe_are_seen() {
             let base = std::env::temp_dir().join(format!("harness-paths-{}", std::process::id()));
             std::fs::create_dir_all(&base).unwrap();
+            // What stands by is not started.
+            let nothing = run(&paths::start_script(&["sleep".into(), "300".into()]), &base);
+            assert_eq!(nothing.lines().last(), Some("stands by"), "{nothing}");
+            assert_eq!(
+                parse(&run(&paths::probe_script(), &base)),
+                Some(Said::Absent)
+            );
+            std::fs::write(base.join("origin"), "bootstrap\n").unwrap();
+            let said = run(&paths::before_start_script(), &base);
+            assert_eq!(parse(&said), Some(Said::Absent));
+            assert_eq!(origin_in(&said), Some(Origin::Bootstrap));
             let start = paths::start_script(&["sleep".into(), "300".into()]);
             let mut shell = Command::new("/bin/sh")
                 .args([
@@ -383,6 +446,9 @@ mod tests {
                 parse(&run(&paths::kill_script(), &base)),
                 Some(Said::Absent)
             );
+            run(&paths::clear_script(), &base);
+            assert!(!base.join("origin").exists() && !base.join("data").exists());
+            assert!(base.join("dqlite.log").exists());
             run(&paths::wipe_script(), &base);
             assert_eq!(std::fs::read_dir(&base).unwrap().count(), 0);
             std::fs::remove_dir_all(&base).unwrap();
