@@ -21,6 +21,7 @@ use crate::{client::Clients, workload::Kind};
 
 pub mod dqlite;
 pub mod http;
+pub mod lxd;
 pub mod scripts;
 pub mod supervised;
 

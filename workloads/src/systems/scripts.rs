@@ -180,6 +180,15 @@ pub fn wipe(base: &str, release: &str) -> String {
     )
 }
 
+/// Runs `release` unless the process runs: `alive PID` or `absent`.
+#[must_use]
+pub fn release(base: &str, release: &str) -> String {
+    format!(
+        "{find}\nif alive; then echo \"alive $pid\"; exit 0; fi\n{release}\necho absent\n",
+        find = find(base)
+    )
+}
+
 /// Quotes a word for a POSIX shell.
 #[must_use]
 pub fn quote(word: &str) -> String {

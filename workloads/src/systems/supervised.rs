@@ -323,17 +323,28 @@ impl Supervised {
 
     /// Ends what runs, at once, runs the shell command `release`, and removes all that we put on the node.
     pub(super) async fn wipe(&self, node: &Node, release: &str) -> Result<(), CapabilityError> {
+        self.remove(node, scripts::wipe(self.base, release)).await
+    }
+
+    /// Runs the shell command `release`, which removes data, if nothing runs.
+    pub(super) async fn release(&self, node: &Node, release: &str) -> Result<(), CapabilityError> {
+        self.remove(node, scripts::release(self.base, release))
+            .await
+    }
+
+    async fn remove(&self, node: &Node, text: String) -> Result<(), CapabilityError> {
         let what = format!("wipe {}", self.program);
         let timeout = Duration::from_secs(u64::from(scripts::KILL_WAIT_S) * 2);
-        let text = script(node, &what, scripts::wipe(self.base, release), timeout).await?;
-        if text.contains("alive") {
-            return Err(CapabilityError::NotSeen {
-                what: format!("the end of {} before its data is wiped", self.program),
+        let text = script(node, &what, text, timeout).await?;
+        match parse(&text) {
+            Some(Said::Absent | Said::Gone(_)) => Ok(()),
+            Some(Said::Alive(pid)) => Err(CapabilityError::NotSeen {
+                what: format!("the end of process {pid} before its data is wiped"),
                 node: node.name.to_string(),
                 waited_ms: u64::from(scripts::KILL_WAIT_S) * 1000,
-            });
+            }),
+            _ => Err(nonsense(&what, node, &text)),
         }
-        Ok(())
     }
 
     /// The last lines of its log, for error messages.
