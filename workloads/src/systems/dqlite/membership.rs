@@ -30,10 +30,11 @@ use harness_lab::{
 };
 
 use super::{
+    super::{http as http_client, supervised},
     Dqlite, http,
     http::HttpError,
     origin::Origin,
-    outcome, paths, process,
+    outcome, paths,
     roles::listed,
     session::{self, FromNode},
 };
@@ -88,7 +89,7 @@ fn left(deadline: Deadline) -> Duration {
 
 impl Dqlite {
     async fn past(&self, node: &Node) -> Result<Past, CapabilityError> {
-        let text = process::script(
+        let text = supervised::script(
             node,
             "look for an earlier life of dqlite-demo",
             paths::look_script(node),
@@ -102,7 +103,7 @@ impl Dqlite {
     async fn watch(&self, member: &Node, log_from: u64) -> Result<(), ChangeError> {
         let log = member
             .transport
-            .read_file(&paths::log_file(), log_from, LOG_LIMIT_BYTES)
+            .read_file(&paths::PROCESS.log_file(), log_from, LOG_LIMIT_BYTES)
             .await
             .unwrap_or_default();
         if let Some(error) = outcome::lasting_refusal(&String::from_utf8_lossy(&log)) {
@@ -110,7 +111,7 @@ impl Dqlite {
         }
         match self.is_running(member).await {
             Ok(false) => {
-                let words = self.last_words(member).await;
+                let words = paths::PROCESS.last_words(member).await;
                 let message = format!("its process ended while it joined; {words}");
                 Err(outcome::unclear("ended", message))
             }
@@ -340,9 +341,9 @@ impl Membership for Dqlite {
             Err(HttpError::Answer(text)) if text.contains("no available dqlite leader") => {
                 not_told(text)
             }
-            Err(HttpError::Answer(_) | HttpError::Connect(_)) => {
-                self.serves_by_socket(node, deadline).await
-            }
+            Err(
+                HttpError::Answer(_) | HttpError::Unanswered(http_client::HttpError::Connect(_)),
+            ) => self.serves_by_socket(node, deadline).await,
             Err(error) => not_told(outcome::with_sources(&error)),
         }
     }

@@ -33,7 +33,7 @@ mod process;
 mod roles;
 pub mod session;
 mod sources;
-mod sql;
+pub(super) mod sql;
 mod statements;
 
 /// How long a cluster may take to form and its roles to settle.
@@ -49,8 +49,6 @@ pub const ROLES_PERIOD: Duration = Duration::from_secs(30);
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 /// After this long without a disturbance every node has looked at the cluster once.
 pub const SETTLE: Duration = ROLES_PERIOD.saturating_add(ATTEMPT_TIMEOUT);
-/// Lines of the log that go into an error message.
-const LAST_WORDS_LINES: usize = 5;
 
 /// What can be chosen about it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -106,18 +104,6 @@ impl Dqlite {
             .collect()
     }
 
-    /// The last lines of its log, for error messages.
-    async fn last_words(&self, node: &Node) -> String {
-        let tail = format!(
-            "tail -n {LAST_WORDS_LINES} {} 2>/dev/null",
-            paths::log_file().display()
-        );
-        match node.transport.exec(Exec::shell(tail)).await {
-            Ok(output) => format!("its log ends with {:?}", output.stdout_text().trim()),
-            Err(error) => format!("its log could not be read: {error}"),
-        }
-    }
-
     /// Starts a node and waits until its HTTP interface takes a write.
     async fn start_and_wait(
         &self,
@@ -133,7 +119,10 @@ impl Dqlite {
                 Err(error) => last = error.to_string(),
             }
             if !self.is_running(node).await? {
-                last = format!("its process has ended; {}", self.last_words(node).await);
+                last = format!(
+                    "its process has ended; {}",
+                    paths::PROCESS.last_words(node).await
+                );
                 break;
             }
             tokio::time::sleep(POLL_INTERVAL).await;
@@ -208,17 +197,7 @@ impl System for Dqlite {
     }
 
     async fn wipe(&self, node: &Node) -> Result<(), SystemError> {
-        let timeout = Duration::from_secs(u64::from(paths::KILL_WAIT_S) * 2);
-        let text = process::script(node, "wipe dqlite-demo", paths::wipe_script(), timeout).await?;
-        if text.contains("alive") {
-            return Err(CapabilityError::NotSeen {
-                what: "the end of dqlite-demo before its data is wiped".to_owned(),
-                node: node.name.to_string(),
-                waited_ms: u64::from(paths::KILL_WAIT_S) * 1000,
-            }
-            .into());
-        }
-        Ok(())
+        Ok(paths::PROCESS.wipe(node, ":").await?)
     }
 
     async fn form(&self, nodes: &[Node]) -> Result<(), SystemError> {
@@ -250,13 +229,17 @@ impl System for Dqlite {
     }
 
     async fn prepare(&self, nodes: &[Node], workload: &Kind) -> Result<(), SystemError> {
-        sql::prepare(nodes, workload)
+        sql::prepare(&sql::OverTcp, nodes, workload)
             .await
             .map_err(|detail| SystemError::NotPrepared { detail })
     }
 
     fn clients(&self, nodes: &[Node], workload: &Kind) -> Arc<dyn Clients> {
-        Arc::new(sql::SqlClients::new(nodes, workload.clone()))
+        Arc::new(sql::SqlClients::new(
+            Arc::new(sql::OverTcp),
+            nodes,
+            workload.clone(),
+        ))
     }
 
     fn probes(&self, nodes: &[Node]) -> Arc<dyn Clients> {
@@ -264,22 +247,11 @@ impl System for Dqlite {
     }
 
     async fn exits(&self, node: &Node) -> Result<Vec<ProcessExit>, SystemError> {
-        Ok(self.read_exits(node).await?)
+        Ok(paths::PROCESS.read_exits(node).await?)
     }
 
     async fn core_dumps(&self, node: &Node) -> Result<Vec<PathBuf>, SystemError> {
-        // The supervisor starts the program in `/`; a relative `core_pattern` puts dumps there.
-        let found = process::script(
-            node,
-            "look for core dumps",
-            format!(
-                "find / {} /var/crash /var/lib/systemd/coredump -xdev -maxdepth 1 -type f \\( -name core -o -name 'core.*' -o -name '*.core' \\) 2>/dev/null || true",
-                paths::BASE
-            ),
-            Duration::from_secs(20),
-        )
-        .await?;
-        Ok(found.lines().map(PathBuf::from).collect())
+        Ok(paths::PROCESS.core_dumps(node).await?)
     }
 }
 
@@ -304,6 +276,6 @@ impl Leader for Dqlite {
 
 impl LogFiles for Dqlite {
     fn log_files(&self, _node: &Node) -> Vec<PathBuf> {
-        vec![paths::log_file()]
+        vec![paths::PROCESS.log_file()]
     }
 }

@@ -11,7 +11,7 @@ use dqlite_wire::raft::{
 use harness_core::view::UnreadKind;
 use harness_lab::{Exec, Node, TransportError};
 
-use crate::systems::dqlite::paths::quote;
+use crate::systems::scripts::quote;
 
 /// What is asked for first of an open segment, in bytes: an unused one is told by its first word.
 const FIRST_BYTES: usize = 16 * 1024;
