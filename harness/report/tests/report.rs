@@ -343,6 +343,7 @@ fn an_empty_run_is_unknown_and_still_a_report() -> Result<(), RenderError> {
         plan: Plan::default(),
         faults: Vec::new(),
         history: harness_core::history::History::default(),
+        views: Vec::new(),
         verdict: VerdictFile {
             format_version: 1,
             verdict: Verdict::Unknown,

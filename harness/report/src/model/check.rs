@@ -3,7 +3,12 @@
 use harness_core::verdict::{CheckResult, Severity, Verdict};
 use serde_json::Value;
 
-use super::{ReportInput, fault::Faults, witness};
+use super::{
+    ReportInput,
+    fault::Faults,
+    membership::invariants::{self, Invariant},
+    witness,
+};
 use crate::{
     number,
     text::{self, Anchors},
@@ -42,6 +47,8 @@ pub struct Check {
     pub anchor: String,
     /// Its name.
     pub name: String,
+    /// The invariant of the membership checker that it judges, if it does.
+    pub invariant: Option<&'static Invariant>,
     /// What it says.
     pub verdict: Verdict,
     /// One line.
@@ -97,6 +104,7 @@ pub(super) fn checks(
             let name = text::clip(&result.checker, 60);
             Check {
                 anchor: anchors.claim(&format!("checker-{}", text::slug(&name))),
+                invariant: invariants::named(&name),
                 name,
                 verdict: result.verdict,
                 summary: text::clip(&result.summary, 300),

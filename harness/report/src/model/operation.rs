@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use harness_core::history::{Operation, Outcome};
 
-use super::{ReportInput, check::Check, near, tally::latency_ns};
+use super::{ReportInput, check::Check, membership::standing::Change, near, tally::latency_ns};
 use crate::{number, text};
 
 /// Rows of the list of operations, at most.
 pub const LISTED_LIMIT: usize = 400;
+/// Joins and removes that are listed beside those of witnesses.
+pub const CHANGES_LISTED: usize = 200;
 /// Slowest operations that are listed.
 const SLOWEST: usize = 5;
 /// `info` operations that are listed beside those of witnesses.
@@ -61,7 +63,7 @@ pub fn label(operation: &Operation, limit_chars: usize) -> String {
 }
 
 /// The operations that are listed, by index.
-pub(super) fn listed(input: &ReportInput<'_>, checks: &[Check]) -> Vec<Listed> {
+pub(super) fn listed(input: &ReportInput<'_>, checks: &[Check], changes: &[Change]) -> Vec<Listed> {
     let operations = &input.history.operations;
     let mut places: BTreeMap<usize, &'static str> = BTreeMap::new();
     let mut add = |place: Option<usize>, reason| {
@@ -83,6 +85,9 @@ pub(super) fn listed(input: &ReportInput<'_>, checks: &[Check]) -> Vec<Listed> {
                 "beside a witness",
             );
         }
+    }
+    for change in changes.iter().take(CHANGES_LISTED) {
+        add(Some(change.place), "a join or a remove");
     }
     let mut slowest: Vec<(u64, usize)> = operations
         .iter()

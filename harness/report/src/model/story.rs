@@ -6,6 +6,8 @@
 //!   really exercised;
 //! - nothing is said here that a table further down does not show.
 
+use std::collections::BTreeSet;
+
 use harness_core::{
     history::Outcome,
     verdict::{Severity, Verdict},
@@ -15,6 +17,7 @@ use super::{
     ReportInput,
     check::Check,
     fault::{Faults, State},
+    membership::{Membership, told},
     node::Node,
     series::Series,
     tally::Tally,
@@ -43,10 +46,12 @@ pub struct Sentence {
     pub anchor: String,
     /// What the link says: `witness 1`.
     pub link: String,
+    /// Further proofs of the same: anchors, and what their links say.
+    pub more: Vec<(String, String)>,
 }
 
 impl Sentence {
-    fn new(verdict: Verdict, lead: impl Into<String>, text: impl Into<String>) -> Self {
+    pub(super) fn new(verdict: Verdict, lead: impl Into<String>, text: impl Into<String>) -> Self {
         Self {
             verdict,
             lead: full_stop(lead.into()),
@@ -55,10 +60,11 @@ impl Sentence {
             explanation: None,
             anchor: String::new(),
             link: String::new(),
+            more: Vec::new(),
         }
     }
 
-    fn proof(mut self, anchor: &str, link: impl Into<String>) -> Self {
+    pub(super) fn proof(mut self, anchor: &str, link: impl Into<String>) -> Self {
         anchor.clone_into(&mut self.anchor);
         self.link = link.into();
         self
@@ -71,6 +77,7 @@ pub(super) struct Scene<'a> {
     pub tally: &'a Tally,
     pub faults: &'a Faults,
     pub checks: &'a [Check],
+    pub membership: Option<&'a Membership>,
     pub series: &'a Series,
     pub nodes: &'a [Node],
 }
@@ -89,7 +96,7 @@ fn full_stop(text: String) -> String {
     }
 }
 
-fn capital(text: &str) -> String {
+pub(super) fn capital(text: &str) -> String {
     let mut letters = text.chars();
     match letters.next() {
         Some(first) => first.to_uppercase().chain(letters).collect(),
@@ -113,7 +120,8 @@ pub(super) fn tell(scene: &Scene<'_>) -> Told {
     }
 }
 
-/// The first witness of each checker before the second of any.
+/// The first witness of each checker before the second of any; what membership invariants found about one member is told
+/// once, where the first of it stands.
 fn invalid(scene: &Scene<'_>) -> Vec<Sentence> {
     let checks: Vec<_> = scene
         .checks
@@ -122,9 +130,23 @@ fn invalid(scene: &Scene<'_>) -> Vec<Sentence> {
         .collect();
     let rounds = checks.iter().map(|check| check.witnesses.len()).max();
     let mut sentences: Vec<Sentence> = Vec::new();
+    let mut told_of = BTreeSet::new();
     for round in 0..rounds.unwrap_or_default().max(1) {
         for check in &checks {
             if let Some(witness) = check.witnesses.get(round) {
+                if let (Some(membership), Some(_)) = (scene.membership, check.invariant)
+                    && let Some(member) = membership.subject(witness)
+                {
+                    if told_of.insert(member) {
+                        sentences.extend(told::about(
+                            membership,
+                            scene.checks,
+                            scene.faults,
+                            member,
+                        ));
+                    }
+                    continue;
+                }
                 let link = format!("witness {}, {}", witness.number, check.name);
                 let mut sentence = Sentence::new(
                     Verdict::Invalid,
@@ -169,8 +191,11 @@ fn unknown(scene: &Scene<'_>) -> Vec<Sentence> {
                 .proof("checkers", "checkers"),
         );
     }
+    for (reason, checks) in told::unjudged(scene.checks) {
+        sentences.extend(unjudged(&reason, &checks, scene.input.folder));
+    }
     for check in scene.checks {
-        if check.verdict == Verdict::Unknown {
+        if check.verdict == Verdict::Unknown && check.invariant.is_none() {
             let text = format!(
                 "{} {}",
                 full_stop(capital(check.reason())),
@@ -188,6 +213,28 @@ fn unknown(scene: &Scene<'_>) -> Vec<Sentence> {
     }
     sentences.extend(faults_without_effect(scene.faults));
     sentences
+}
+
+/// One sentence for all invariants that lack the same.
+fn unjudged(reason: &str, checks: &[&Check], folder: &str) -> Option<Sentence> {
+    let first = checks.first()?;
+    let names: Vec<&str> = checks.iter().map(|check| check.name.as_str()).collect();
+    let lead = match checks {
+        [one] => format!("{} could not be judged", one.name),
+        several => format!("{} invariants could not be judged", several.len()),
+    };
+    let list = if checks.len() > 1 {
+        format!(" They are {}.", names.join(", "))
+    } else {
+        String::new()
+    };
+    let text = format!(
+        "{}{list} {}",
+        full_stop(capital(reason)),
+        how_to_know(first, folder)
+    );
+    let link = format!("checker {}", first.name);
+    Some(Sentence::new(Verdict::Unknown, lead, text).proof(&first.anchor, link))
 }
 
 fn faults_without_effect(faults: &Faults) -> Option<Sentence> {
@@ -232,6 +279,13 @@ fn how_to_know(check: &Check, folder: &str) -> String {
     } else if about(&["without an ok", "no ok"]) {
         "Repeat the run for longer, or with fewer faults, so that each kind ends ok at least once."
             .to_owned()
+    } else if about(&["in common", "no sample of the views", "samples that show"]) {
+        "Repeat the run with a shorter sampling interval, and with more time between disturbances."
+            .to_owned()
+    } else if about(&["never quiet", "still under way at the end"]) {
+        "Repeat the run with more time at its end, so that the sources can settle.".to_owned()
+    } else if about(&["could not be read", "was not read"]) {
+        "Repeat the run once that source can be read; what it said is under Final state.".to_owned()
     } else if about(&[
         "not judged yet",
         "not implemented",
@@ -281,7 +335,11 @@ fn exercised(scene: &Scene<'_>) -> Sentence {
 }
 
 fn valid(scene: &Scene<'_>) -> Vec<Sentence> {
-    let mut sentences = vec![exercised(scene), held(scene.faults), judged(scene)];
+    let changed = scene
+        .membership
+        .and_then(|membership| told::exercised(membership, scene.checks));
+    let mut sentences: Vec<Sentence> = changed.into_iter().collect();
+    sentences.extend([exercised(scene), held(scene.faults), judged(scene)]);
     sentences.extend(gap(scene));
     sentences.extend(worth_a_look(scene));
     sentences
@@ -323,15 +381,40 @@ fn judged(scene: &Scene<'_>) -> Sentence {
         scene
             .checks
             .iter()
-            .filter(|check| check.verdict == wanted)
+            .filter(|check| check.verdict == wanted && check.invariant.is_none())
             .map(|check| check.name.as_str())
             .collect::<Vec<_>>()
     };
-    let valid = named(Verdict::Valid);
-    let idle = named(Verdict::NotApplicable);
-    let lead = format!(
+    let invariants = |wanted: Verdict| {
+        let of = |check: &&Check| check.verdict == wanted && check.invariant.is_some();
+        scene.checks.iter().filter(of).count() as u64
+    };
+    let mut valid: Vec<String> = named(Verdict::Valid)
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let held = invariants(Verdict::Valid);
+    let mut lead = format!(
         "{} found nothing wrong",
         number::counted(valid.len() as u64, "checker")
+    );
+    if held > 0 {
+        lead = format!("{} of membership held", number::counted(held, "invariant"));
+        if !valid.is_empty() {
+            let others = number::counted(valid.len() as u64, "other checker");
+            lead.push_str(&format!(", and {others} found nothing wrong"));
+        }
+    }
+    let mut idle: Vec<String> = named(Verdict::NotApplicable)
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let unasked = invariants(Verdict::NotApplicable);
+    if unasked > 0 {
+        idle.push(number::counted(unasked, "invariant"));
+    }
+    valid.extend(
+        (valid.is_empty() && held > 0).then(|| "The table says what each of them says".to_owned()),
     );
     let mut text = full_stop(capital(&valid.join(", ")));
     if !idle.is_empty() {

@@ -1,0 +1,493 @@
+//! The final state: what the last reading of each place says of each member.
+//!
+//! Laws:
+//! - what a row is held against is what operations say of its member; if they do not say, what most places say (in, if it is
+//!   half and half);
+//! - only places of live nodes, that is of running nodes that are certainly members, are held against it;
+//! - a cell that differs says so in words; an unread one says why; a stopped node says that.
+
+use std::collections::BTreeMap;
+
+use harness_core::view::{Member, MemberState, Source};
+
+use super::{
+    places::{Place, Said, SaidFrom, Seen},
+    roster::{Id, Roster},
+    standing::Standing,
+};
+use crate::number;
+
+/// Rows, at most.
+pub const ROW_LIMIT: usize = 60;
+/// Columns, at most.
+pub const COLUMN_LIMIT: usize = 144;
+/// Characters of a fingerprint that are shown.
+const PRINT_CHARS: usize = 8;
+
+/// What a node is at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    /// It runs and is a member: what it says counts.
+    Live,
+    /// It is a member and does not run.
+    Stopped,
+    /// It is no member, or nobody knows: shown, held against nothing.
+    Outside,
+}
+
+/// A place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// The node's name.
+    pub node: String,
+    /// What the node is.
+    pub state: NodeState,
+}
+
+/// Columns of one source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// `truststore (local)`.
+    pub name: String,
+    /// Its columns.
+    pub columns: Vec<Column>,
+}
+
+/// What a cell is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The place lists the member.
+    In,
+    /// It does not.
+    Out,
+    /// It could not be read.
+    Unread,
+    /// The node does not run.
+    Stopped,
+}
+
+/// What one place says of one member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// What it is.
+    pub kind: Kind,
+    /// What differs, in a word or two; empty if nothing does.
+    pub differs: String,
+    /// What stands there, in full: `raft of n2 at 119.20 s: voter, raft id 2`.
+    pub help: String,
+    /// Whether it is the first cell of a source.
+    pub first: bool,
+    /// Whether it is held against the row.
+    pub counts: bool,
+    /// Why it could not be read, in a word.
+    pub why: &'static str,
+}
+
+/// One member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its name.
+    pub name: String,
+    /// Its lane's anchor, if it has one.
+    pub lane: Option<String>,
+    /// What operations say of it.
+    pub standing: String,
+    /// Its role, as most places give it.
+    pub role: String,
+    /// Its raft id, likewise.
+    pub raft_id: String,
+    /// The beginning of its certificate's fingerprint, likewise.
+    pub print: String,
+    /// By column.
+    pub cells: Vec<Cell>,
+}
+
+impl Row {
+    /// Whether some cell differs.
+    #[must_use]
+    pub fn differs(&self) -> bool {
+        self.cells.iter().any(|cell| !cell.differs.is_empty())
+    }
+}
+
+/// The whole table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Matrix {
+    /// Columns.
+    pub groups: Vec<Group>,
+    /// Rows.
+    pub rows: Vec<Row>,
+    /// Whether some row has a role, a raft id, a fingerprint.
+    pub has: [bool; 3],
+    /// Places that could not be read, and why.
+    pub unread: Vec<String>,
+    /// Members that are stopped.
+    pub stopped: Vec<String>,
+    /// Rows and columns that are not shown.
+    pub left_out: (usize, usize),
+    /// When the last reading ended.
+    pub until: String,
+}
+
+impl Matrix {
+    /// What the table shows, in a sentence.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let odd: Vec<&str> = self
+            .rows
+            .iter()
+            .filter(|row| row.differs())
+            .map(|row| row.name.as_str())
+            .collect();
+        let mut words = if odd.is_empty() {
+            "Every place that was read says the same of every member.".to_owned()
+        } else {
+            format!("Places do not say the same of {}.", odd.join(", "))
+        };
+        if !self.unread.is_empty() {
+            let count = number::counted(self.unread.len() as u64, "place");
+            words.push_str(&format!(" {count} could not be read."));
+        }
+        if !self.stopped.is_empty() {
+            words.push_str(&format!(" Not running: {}.", self.stopped.join(", ")));
+        }
+        words
+    }
+}
+
+/// A place that is shown, and its last reading.
+struct Last<'a> {
+    place: &'a Place,
+    node: Id,
+    reading: &'a SaidFrom,
+    state: NodeState,
+}
+
+pub(super) fn matrix(
+    seen: &Seen,
+    roster: &Roster,
+    standings: &[Standing],
+    certain: &[Vec<(u64, bool)>],
+    lanes: &BTreeMap<Id, String>,
+) -> Matrix {
+    let counts = |node: Id| certain[node].last().is_some_and(|(_, member)| *member);
+    let last: Vec<Last<'_>> = seen
+        .places
+        .iter()
+        .zip(seen.last())
+        .filter_map(|(place, reading)| {
+            let (node, reading) = (place.node?, reading?);
+            let state = match (counts(node), &reading.said) {
+                (true, Said::Stopped) => NodeState::Stopped,
+                (true, _) => NodeState::Live,
+                (false, _) => NodeState::Outside,
+            };
+            // A node that is no member and knows of nobody but itself has nothing to say.
+            let speaks = reading
+                .said
+                .members()
+                .is_some_and(|members| members.iter().any(|entry| entry.id != node));
+            (state != NodeState::Outside || speaks).then_some(Last {
+                place,
+                node,
+                reading,
+                state,
+            })
+        })
+        .collect();
+    let columns_left_out = last.len().saturating_sub(COLUMN_LIMIT);
+    let last = &last[..last.len().min(COLUMN_LIMIT)];
+    let shown: Vec<Id> = (0..roster.people.len())
+        .filter(|id| {
+            counts(*id)
+                || last
+                    .iter()
+                    .any(|last| last.reading.said.lists(*id) == Some(true))
+                || matches!(standings[*id], Standing::Removed(_) | Standing::Doubt(_))
+        })
+        .collect();
+    let rows: Vec<Row> = shown
+        .iter()
+        .take(ROW_LIMIT)
+        .map(|id| row(*id, last, roster, &standings[*id], lanes.get(id).cloned()))
+        .collect();
+    let mut stopped: Vec<String> = last
+        .iter()
+        .filter(|last| last.state == NodeState::Stopped)
+        .map(|last| roster.people[last.node].name.clone())
+        .collect();
+    stopped.dedup();
+    stopped.sort_unstable();
+    stopped.dedup();
+    Matrix {
+        groups: groups(last, roster),
+        has: [
+            rows.iter().any(|row| !row.role.is_empty()),
+            rows.iter().any(|row| !row.raft_id.is_empty()),
+            rows.iter().any(|row| !row.print.is_empty()),
+        ],
+        unread: unread(last, roster),
+        stopped,
+        left_out: (shown.len() - rows.len(), columns_left_out),
+        rows,
+        until: number::instant(seen.until_ns),
+    }
+}
+
+fn place_name(place: &Place) -> String {
+    match &place.label {
+        Some(label) => format!("{} ({label})", place.source),
+        None => place.source.to_string(),
+    }
+}
+
+fn groups(last: &[Last<'_>], roster: &Roster) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for last in last {
+        let name = place_name(last.place);
+        if groups.last().is_none_or(|group| group.name != name) {
+            groups.push(Group {
+                name,
+                columns: Vec::new(),
+            });
+        }
+        if let Some(group) = groups.last_mut() {
+            group.columns.push(Column {
+                node: roster.people[last.node].name.clone(),
+                state: last.state,
+            });
+        }
+    }
+    groups
+}
+
+fn unread(last: &[Last<'_>], roster: &Roster) -> Vec<String> {
+    last.iter()
+        .filter(|last| last.state == NodeState::Live)
+        .filter_map(|last| match &last.reading.said {
+            Said::Unread { kind, message } => Some(format!(
+                "{} of {}, since {}: {kind}: {message}",
+                place_name(last.place),
+                roster.people[last.node].name,
+                number::instant(last.reading.start_ns)
+            )),
+            _ => None,
+        })
+        .collect()
+}
+
+/// What most say; the first of those that as many say.
+fn most<T: Ord + Clone>(said: impl Iterator<Item = T>) -> Option<T> {
+    let mut counts: BTreeMap<T, usize> = BTreeMap::new();
+    for one in said {
+        *counts.entry(one).or_default() += 1;
+    }
+    let best = counts.iter().map(|(_, count)| *count).max()?;
+    counts
+        .into_iter()
+        .find(|(_, count)| *count == best)
+        .map(|(one, _)| one)
+}
+
+/// What a row is held against.
+struct Expected {
+    inside: bool,
+    member: Member,
+}
+
+fn short_print(print: &str) -> String {
+    print.chars().take(PRINT_CHARS).collect()
+}
+
+fn row(
+    id: Id,
+    last: &[Last<'_>],
+    roster: &Roster,
+    standing: &Standing,
+    lane: Option<String>,
+) -> Row {
+    let live = || last.iter().filter(|last| last.state == NodeState::Live);
+    let inside = match standing {
+        Standing::Member => true,
+        Standing::Removed(_) | Standing::Never | Standing::Foreign => false,
+        Standing::Doubt(_) | Standing::Unknown => {
+            let said: Vec<bool> = live()
+                .filter_map(|last| last.reading.said.lists(id))
+                .collect();
+            said.iter().filter(|said| **said).count() * 2 >= said.len()
+        }
+    };
+    let entries = || live().flat_map(|last| last.reading.said.entries(id));
+    let member = Member {
+        name: None,
+        address: None,
+        fingerprint: most(entries().filter_map(|entry| entry.fingerprint.clone())),
+        raft_id: most(entries().filter_map(|entry| entry.raft_id)),
+        role: most(entries().filter_map(|entry| entry.role)),
+        state: None,
+    };
+    let expected = Expected { inside, member };
+    let mut before: Option<String> = None;
+    let cells = last
+        .iter()
+        .map(|last| {
+            let name = place_name(last.place);
+            let first = before.as_ref() != Some(&name);
+            before = Some(name);
+            cell(id, last, roster, &expected, first)
+        })
+        .collect();
+    let member = &expected.member;
+    Row {
+        name: roster.people[id].name.clone(),
+        lane,
+        standing: standing.words(),
+        role: member
+            .role
+            .map_or_else(String::new, |role| role.as_str().to_owned()),
+        raft_id: member.raft_id.map_or_else(String::new, |id| id.to_string()),
+        print: member
+            .fingerprint
+            .as_deref()
+            .map(short_print)
+            .unwrap_or_default(),
+        cells,
+    }
+}
+
+fn cell(id: Id, last: &Last<'_>, roster: &Roster, expected: &Expected, first: bool) -> Cell {
+    let counts = last.state == NodeState::Live;
+    let entries: Vec<&Member> = last.reading.said.entries(id).collect();
+    let (kind, why, what) = match (&last.reading.said, entries.is_empty()) {
+        (Said::Stopped, _) => (Kind::Stopped, "", "the node does not run".to_owned()),
+        (Said::Unread { kind, message }, _) => {
+            (Kind::Unread, *kind, format!("unread, {kind}: {message}"))
+        }
+        (Said::Members(_), true) => (Kind::Out, "", "not listed".to_owned()),
+        (Said::Members(_), false) => {
+            let told: Vec<String> = entries.iter().map(|entry| tell(entry)).collect();
+            (Kind::In, "", told.join("; and again "))
+        }
+    };
+    let differs = match kind {
+        _ if !counts => String::new(),
+        Kind::In => odd(&entries, last.place.source, expected),
+        Kind::Out if expected.inside => "absent".to_owned(),
+        _ => String::new(),
+    };
+    Cell {
+        kind,
+        differs,
+        help: format!(
+            "{}, {} of {}: {what}, since {}",
+            roster.people[id].name,
+            place_name(last.place),
+            roster.people[last.node].name,
+            number::instant(last.reading.start_ns)
+        ),
+        first,
+        counts,
+        why,
+    }
+}
+
+/// What is odd about how a place lists a member; empty if nothing is.
+fn odd(entries: &[&Member], source: Source, expected: &Expected) -> String {
+    let mut odd: Vec<String> = Vec::new();
+    if !expected.inside {
+        odd.push("in".to_owned());
+    }
+    if entries.len() > 1 {
+        odd.push(format!("{} times", entries.len()));
+    }
+    for entry in entries {
+        if entry.state == Some(MemberState::Pending) {
+            odd.push("pending".to_owned());
+        }
+        let usual = &expected.member;
+        if entry.role.is_some() && entry.role != usual.role {
+            odd.extend(entry.role.map(|role| role.as_str().to_owned()));
+        }
+        // A database numbers its own rows; only raft's numbers are held against each other.
+        if entry.raft_id.is_some() && entry.raft_id != usual.raft_id && source != Source::Database {
+            odd.extend(entry.raft_id.map(|id| format!("id {id}")));
+        }
+        if entry.fingerprint.is_some() && entry.fingerprint != usual.fingerprint {
+            odd.extend(entry.fingerprint.as_deref().map(short_print));
+        }
+    }
+    odd.dedup();
+    odd.join(", ")
+}
+
+fn tell(entry: &Member) -> String {
+    let mut told = Vec::new();
+    match entry.state {
+        Some(MemberState::Pending) => told.push("pending".to_owned()),
+        Some(MemberState::Evacuated) => told.push("evacuated".to_owned()),
+        Some(MemberState::Active) | None => {}
+    }
+    told.extend(entry.role.map(|role| role.as_str().to_owned()));
+    told.extend(entry.raft_id.map(|id| format!("raft id {id}")));
+    told.extend(entry.address.clone());
+    told.extend(
+        entry
+            .fingerprint
+            .as_deref()
+            .map(|print| format!("certificate {}", short_print(print))),
+    );
+    if told.is_empty() {
+        "listed".to_owned()
+    } else {
+        told.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use harness_core::view::Role;
+
+    use super::*;
+
+    #[test]
+    fn what_most_say_is_the_first_of_equals() {
+        assert_eq!(most([3, 1, 3, 1].into_iter()), Some(1));
+        assert_eq!(most([3, 1, 3].into_iter()), Some(3));
+        assert_eq!(most(std::iter::empty::<u8>()), None);
+    }
+
+    #[test]
+    fn an_entry_is_odd_where_it_is_not_as_expected() {
+        let usual = Member {
+            role: Some(Role::Voter),
+            raft_id: Some(2),
+            fingerprint: Some("9f2c11223344".to_owned()),
+            ..Member::default()
+        };
+        let expected = |inside| Expected {
+            inside,
+            member: usual.clone(),
+        };
+        let odd_with = |change: &dyn Fn(&mut Member)| {
+            let mut entry = usual.clone();
+            change(&mut entry);
+            odd(&[&entry], Source::Raft, &expected(true))
+        };
+        assert_eq!(odd_with(&|_| {}), "");
+        assert_eq!(odd_with(&|entry| entry.role = Some(Role::Spare)), "spare");
+        assert_eq!(odd_with(&|entry| entry.raft_id = Some(7)), "id 7");
+        assert_eq!(
+            odd_with(&|entry| entry.state = Some(MemberState::Pending)),
+            "pending"
+        );
+        assert_eq!(
+            odd_with(&|entry| entry.fingerprint = Some("aa00bb11cc22".to_owned())),
+            "aa00bb11"
+        );
+        assert_eq!(odd(&[&usual], Source::Raft, &expected(false)), "in");
+        assert_eq!(
+            odd(&[&usual, &usual], Source::Raft, &expected(true)),
+            "2 times"
+        );
+    }
+}
