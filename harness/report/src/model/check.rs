@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{
     ReportInput,
     fault::Faults,
-    membership::invariants::{self, Invariant},
+    membership::invariants::{self, Group, Invariant},
     witness,
 };
 use crate::{
@@ -70,6 +70,13 @@ pub struct Check {
 }
 
 impl Check {
+    /// Whether there is more to say of it than its row in the table does.
+    #[must_use]
+    pub fn has_body(&self) -> bool {
+        self.invariant.is_none()
+            || !(self.notes.is_empty() && self.witnesses.is_empty() && self.figures.is_empty())
+    }
+
     /// The reason of a verdict that is not valid: its first error, else its line.
     #[must_use]
     pub fn reason(&self) -> &str {
@@ -78,6 +85,66 @@ impl Check {
             .find(|note| note.severity == Severity::Error)
             .map_or(&self.summary, |note| &note.text)
     }
+}
+
+/// Checks that stand together in the table.
+#[derive(Clone, Debug)]
+pub struct Block<'a> {
+    /// The group of membership invariants; None for all other checkers.
+    pub group: Option<Group>,
+    /// Those that have a row, the worst first.
+    pub rows: Vec<&'a Check>,
+    /// Invariants that are not applicable: folded.
+    pub folded: Vec<&'a Check>,
+}
+
+impl Block<'_> {
+    /// Its verdicts in numbers: `✗ 1 invalid · ✓ 4 valid`.
+    #[must_use]
+    pub fn counts(&self) -> String {
+        [
+            Verdict::Invalid,
+            Verdict::Unknown,
+            Verdict::Valid,
+            Verdict::NotApplicable,
+        ]
+        .into_iter()
+        .filter_map(|verdict| {
+            let all = self.rows.iter().chain(&self.folded);
+            let count = all.filter(|check| check.verdict == verdict).count();
+            let word = verdict.as_str().replace('-', " ");
+            (count > 0).then(|| format!("{} {count} {word}", verdict.glyph()))
+        })
+        .collect::<Vec<_>>()
+        .join(" · ")
+    }
+}
+
+/// The table's blocks, the one with the worst in it first; twenty-seven invariants do not drown the others.
+#[must_use]
+pub fn blocks(checks: &[Check]) -> Vec<Block<'_>> {
+    let mut blocks: Vec<Block<'_>> = [None]
+        .into_iter()
+        .chain(Group::ALL.map(Some))
+        .filter_map(|group| {
+            let (folded, rows): (Vec<&Check>, Vec<&Check>) = checks
+                .iter()
+                .filter(|check| check.invariant.map(|invariant| invariant.group) == group)
+                .partition(|check| group.is_some() && check.verdict == Verdict::NotApplicable);
+            (!rows.is_empty() || !folded.is_empty()).then_some(Block {
+                group,
+                rows,
+                folded,
+            })
+        })
+        .collect();
+    blocks.sort_by_key(|block| {
+        block
+            .rows
+            .first()
+            .map_or(u8::MAX, |check| rank(check.verdict))
+    });
+    blocks
 }
 
 /// Where a verdict stands in a list whose head is looked at.

@@ -153,6 +153,15 @@ impl Model {
         self.checks.iter().flat_map(|check| &check.witnesses)
     }
 
+    /// Whether a witness is about one member, and so has its place in that member's lane.
+    #[must_use]
+    pub fn is_about_a_member(&self, witness: &witness::WitnessView) -> bool {
+        self.membership.as_ref().is_some_and(|membership| {
+            let mut lanes = membership.lanes.iter();
+            lanes.any(|lane| lane.witnesses.contains(&witness.number))
+        })
+    }
+
     /// Checks with that verdict.
     pub fn with_verdict(&self, verdict: Verdict) -> impl Iterator<Item = &check::Check> {
         self.checks

@@ -22,7 +22,10 @@ use super::{
     series::Series,
     tally::Tally,
 };
-use crate::number;
+use crate::{
+    number,
+    text::{capital, full_stop},
+};
 
 /// Sentences, at most.
 pub const LIMIT: usize = 5;
@@ -86,22 +89,6 @@ pub(super) struct Scene<'a> {
 pub(super) struct Told {
     pub sentences: Vec<Sentence>,
     pub left_out: usize,
-}
-
-fn full_stop(text: String) -> String {
-    if text.ends_with(['.', '!', '?', '…']) {
-        text
-    } else {
-        text + "."
-    }
-}
-
-pub(super) fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    match letters.next() {
-        Some(first) => first.to_uppercase().chain(letters).collect(),
-        None => String::new(),
-    }
 }
 
 pub(super) fn tell(scene: &Scene<'_>) -> Told {

@@ -152,6 +152,8 @@ pub struct Panel {
     pub height_px: u32,
     /// What it says to those who do not see it; None if its parts speak for themselves.
     pub words: Option<String>,
+    /// Whether there are links in it, which one who does not see it must reach.
+    pub links: bool,
     /// Drawn first.
     pub behind: String,
     /// Plotters' paths.
@@ -167,7 +169,8 @@ impl Panel {
         let height = self.height_px;
         let mut svg = match &self.words {
             Some(words) => format!(
-                "<svg class=\"panel\" height=\"{height}\" role=\"img\" aria-label=\"{}\">",
+                "<svg class=\"panel\" height=\"{height}\" role=\"{}\" aria-label=\"{}\">",
+                if self.links { "group" } else { "img" },
                 escape(words)
             ),
             None => format!("<svg class=\"panel\" height=\"{height}\" role=\"group\">"),

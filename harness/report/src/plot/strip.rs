@@ -161,7 +161,12 @@ pub(super) fn witnesses(model: &Model) -> Row {
     let mut free_px = 0.0;
     for witness in model.witnesses() {
         let span = (witness.start_ns, witness.end_ns.max(witness.start_ns));
-        let mut item = layer::rect(&model.axis, "witness", span, ("4", "14"), "");
+        let class = if model.is_about_a_member(witness) {
+            "witness state"
+        } else {
+            "witness"
+        };
+        let mut item = layer::rect(&model.axis, class, span, ("4", "14"), "");
         item.push_str(&layer::line(
             &model.axis,
             "witness",
@@ -242,7 +247,8 @@ fn row(
     svg: Result<String, PlotError>,
 ) -> Row {
     Row {
-        id,
+        id: id.to_owned(),
+        class: "strip",
         title,
         caption: caption.to_owned(),
         gutter,

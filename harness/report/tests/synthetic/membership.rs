@@ -185,11 +185,11 @@ impl World {
     fn probes(&mut self, canary: usize) {
         let end = self.until_ns;
         for number in 0..self.lives.len() {
-            if during(&self.lives[number].runs, end - 3 * S) {
+            if during(&self.lives[number].runs, end - 6 * S) {
                 // The process' number says on which node it is.
                 let process = 100_000 + (number as u64) + self.next_process / 5 * 5;
                 self.next_process += 5;
-                for (at, kind) in [(3_000, EventType::Invoke), (2_960, EventType::Ok)] {
+                for (at, kind) in [(6_000, EventType::Invoke), (5_960, EventType::Ok)] {
                     self.load.push(
                         end - at * MS,
                         process,
@@ -204,10 +204,12 @@ impl World {
                 }
             }
         }
-        for (f, at) in [("canary-join", 2_600), ("canary-remove", 1_400)] {
-            let from = end - at * MS;
+        let (joins, leaves) = (end - 5_000 * MS, end - 2_500 * MS);
+        self.lives[canary].joins(joins, &[(joins + 700 * MS, Role::Spare)]);
+        self.lives[canary].leaves(leaves);
+        for (f, from) in [("canary-join", joins), ("canary-remove", leaves)] {
             let value = json!({"member": name(canary)});
-            self.operation((from, from + 900 * MS), f, value, EventType::Ok, None);
+            self.operation((from, from + 1_050 * MS), f, value, EventType::Ok, None);
         }
     }
 
@@ -356,8 +358,8 @@ impl World {
             span("form", -5_100 * MS as i64, 0),
             span("load", 0, end - tail),
             span("heal", end - tail, end - tail + S as i64 / 2),
-            span("settle", end - tail + S as i64 / 2, end - 3_500 * MS as i64),
-            span("recover", end - 3_500 * MS as i64, end),
+            span("settle", end - tail + S as i64 / 2, end - 6_500 * MS as i64),
+            span("recover", end - 6_500 * MS as i64, end),
             span("check", end, end + S as i64),
         ];
         meta.config = json!({"lab": {"provider": "lxc", "nodes": self.lives.len()}, "run": {"workload": "membership"}});
@@ -460,7 +462,7 @@ pub fn killed_joiner() -> Run {
     );
     let value = json!({"member": "n4", "token": "81cd"});
     world.operation(
-        (114_200 * MS, 114_900 * MS),
+        (113_700 * MS, 114_000 * MS),
         "retry-join",
         value,
         EventType::Fail,
@@ -471,7 +473,7 @@ pub fn killed_joiner() -> Run {
     );
     let value = json!({"member": "n4", "force": true});
     world.operation(
-        (115_000 * MS, 115_300 * MS),
+        (114_400 * MS, 114_700 * MS),
         "retry-remove",
         value,
         EventType::Fail,

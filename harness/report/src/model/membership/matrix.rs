@@ -13,9 +13,12 @@ use harness_core::view::{Member, MemberState, Source};
 use super::{
     places::{Place, Said, SaidFrom, Seen},
     roster::{Id, Roster},
-    standing::Standing,
+    standing::{Change, Standing},
 };
 use crate::number;
+
+/// A place that was not read for so long before the end counts as unread.
+pub const STALE_NS: u64 = 30 * number::NS_PER_S;
 
 /// Rows, at most.
 pub const ROW_LIMIT: usize = 60;
@@ -92,12 +95,10 @@ pub struct Row {
     pub lane: Option<String>,
     /// What operations say of it.
     pub standing: String,
-    /// Its role, as most places give it.
-    pub role: String,
-    /// Its raft id, likewise.
-    pub raft_id: String,
-    /// The beginning of its certificate's fingerprint, likewise.
-    pub print: String,
+    /// Its role, raft id and the beginning of its certificate's fingerprint, as most places give them.
+    pub known: Vec<String>,
+    /// How long before the last reading its last join or remove ended, if it may still be settling.
+    pub fresh: Option<String>,
     /// By column.
     pub cells: Vec<Cell>,
 }
@@ -117,8 +118,6 @@ pub struct Matrix {
     pub groups: Vec<Group>,
     /// Rows.
     pub rows: Vec<Row>,
-    /// Whether some row has a role, a raft id, a fingerprint.
-    pub has: [bool; 3],
     /// Places that could not be read, and why.
     pub unread: Vec<String>,
     /// Members that are stopped.
@@ -133,20 +132,29 @@ impl Matrix {
     /// What the table shows, in a sentence.
     #[must_use]
     pub fn words(&self) -> String {
-        let odd: Vec<&str> = self
-            .rows
-            .iter()
-            .filter(|row| row.differs())
-            .map(|row| row.name.as_str())
-            .collect();
-        let mut words = if odd.is_empty() {
+        let odd_of = |fresh: bool| {
+            let rows = self.rows.iter().filter(|row| row.differs());
+            rows.filter(move |row| row.fresh.is_some() == fresh)
+        };
+        let odd: Vec<&str> = odd_of(false).map(|row| row.name.as_str()).collect();
+        let mut words = if odd.is_empty() && odd_of(true).next().is_some() {
+            "Every place that was read says the same of every member that had time to settle."
+                .to_owned()
+        } else if odd.is_empty() {
             "Every place that was read says the same of every member.".to_owned()
         } else {
             format!("Places do not say the same of {}.", odd.join(", "))
         };
+        for row in odd_of(true) {
+            words.push_str(&format!(
+                " They differ about {}, but its last join or remove ended only {} before the last reading.",
+                row.name,
+                row.fresh.as_deref().unwrap_or_default()
+            ));
+        }
         if !self.unread.is_empty() {
             let count = number::counted(self.unread.len() as u64, "place");
-            words.push_str(&format!(" {count} could not be read."));
+            words.push_str(&format!(" {count} could not be read at the end."));
         }
         if !self.stopped.is_empty() {
             words.push_str(&format!(" Not running: {}.", self.stopped.join(", ")));
@@ -159,23 +167,38 @@ impl Matrix {
 struct Last<'a> {
     place: &'a Place,
     node: Id,
+    /// When it was last read.
+    read_ns: u64,
     reading: &'a SaidFrom,
     state: NodeState,
 }
 
-pub(super) fn matrix(
-    seen: &Seen,
-    roster: &Roster,
-    standings: &[Standing],
-    certain: &[Vec<(u64, bool)>],
-    lanes: &BTreeMap<Id, String>,
-) -> Matrix {
+/// What the table is made from, besides the readings.
+pub(super) struct Context<'a> {
+    pub roster: &'a Roster,
+    pub standings: &'a [Standing],
+    pub certain: &'a [Vec<(u64, bool)>],
+    pub changes: &'a [Change],
+    pub lanes: &'a BTreeMap<Id, String>,
+    /// How long sources may differ after a join or a remove.
+    pub settle_ns: u64,
+}
+
+pub(super) fn matrix(seen: &Seen, context: &Context<'_>) -> Matrix {
+    let Context {
+        roster,
+        standings,
+        certain,
+        lanes,
+        ..
+    } = *context;
     let counts = |node: Id| certain[node].last().is_some_and(|(_, member)| *member);
     let last: Vec<Last<'_>> = seen
         .places
         .iter()
         .zip(seen.last())
-        .filter_map(|(place, reading)| {
+        .zip(&seen.read_ns)
+        .filter_map(|((place, reading), read_ns)| {
             let (node, reading) = (place.node?, reading?);
             let state = match (counts(node), &reading.said) {
                 (true, Said::Stopped) => NodeState::Stopped,
@@ -187,9 +210,12 @@ pub(super) fn matrix(
                 .said
                 .members()
                 .is_some_and(|members| members.iter().any(|entry| entry.id != node));
-            (state != NodeState::Outside || speaks).then_some(Last {
+            let since_ns = certain[node].last().map_or(0, |(at_ns, _)| *at_ns);
+            let outside = speaks && *read_ns > since_ns;
+            (state != NodeState::Outside || outside).then_some(Last {
                 place,
                 node,
+                read_ns: *read_ns,
                 reading,
                 state,
             })
@@ -209,7 +235,11 @@ pub(super) fn matrix(
     let rows: Vec<Row> = shown
         .iter()
         .take(ROW_LIMIT)
-        .map(|id| row(*id, last, roster, &standings[*id], lanes.get(id).cloned()))
+        .map(|id| {
+            let mut row = row(*id, last, roster, &standings[*id], lanes.get(id).cloned());
+            row.fresh = fresh(*id, seen, context);
+            row
+        })
         .collect();
     let mut stopped: Vec<String> = last
         .iter()
@@ -221,12 +251,7 @@ pub(super) fn matrix(
     stopped.dedup();
     Matrix {
         groups: groups(last, roster),
-        has: [
-            rows.iter().any(|row| !row.role.is_empty()),
-            rows.iter().any(|row| !row.raft_id.is_empty()),
-            rows.iter().any(|row| !row.print.is_empty()),
-        ],
-        unread: unread(last, roster),
+        unread: unread(last, roster, seen.until_ns),
         stopped,
         left_out: (shown.len() - rows.len(), columns_left_out),
         rows,
@@ -261,7 +286,7 @@ fn groups(last: &[Last<'_>], roster: &Roster) -> Vec<Group> {
     groups
 }
 
-fn unread(last: &[Last<'_>], roster: &Roster) -> Vec<String> {
+fn unread(last: &[Last<'_>], roster: &Roster, until_ns: u64) -> Vec<String> {
     last.iter()
         .filter(|last| last.state == NodeState::Live)
         .filter_map(|last| match &last.reading.said {
@@ -271,9 +296,23 @@ fn unread(last: &[Last<'_>], roster: &Roster) -> Vec<String> {
                 roster.people[last.node].name,
                 number::instant(last.reading.start_ns)
             )),
+            _ if until_ns.saturating_sub(last.read_ns) > STALE_NS => Some(format!(
+                "{} of {}: last read at {}",
+                place_name(last.place),
+                roster.people[last.node].name,
+                number::instant(last.read_ns)
+            )),
             _ => None,
         })
         .collect()
+}
+
+/// How long before the last reading the last join or remove of a member ended, if sources may still be settling.
+fn fresh(id: Id, seen: &Seen, context: &Context<'_>) -> Option<String> {
+    let ends = context.changes.iter().filter(|change| change.member == id);
+    let last_ns = ends.filter_map(|change| change.end_ns).max()?;
+    let since_ns = seen.until_ns.saturating_sub(last_ns);
+    (since_ns < context.settle_ns).then(|| number::duration(since_ns))
 }
 
 /// What most say; the first of those that as many say.
@@ -338,19 +377,20 @@ fn row(
         })
         .collect();
     let member = &expected.member;
+    let known = [
+        member.role.map(|role| role.as_str().to_owned()),
+        member.raft_id.map(|id| format!("raft id {id}")),
+        member.fingerprint.as_deref().map(short_print),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     Row {
         name: roster.people[id].name.clone(),
         lane,
         standing: standing.words(),
-        role: member
-            .role
-            .map_or_else(String::new, |role| role.as_str().to_owned()),
-        raft_id: member.raft_id.map_or_else(String::new, |id| id.to_string()),
-        print: member
-            .fingerprint
-            .as_deref()
-            .map(short_print)
-            .unwrap_or_default(),
+        known,
+        fresh: None,
         cells,
     }
 }

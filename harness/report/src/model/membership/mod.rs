@@ -19,7 +19,10 @@ use std::collections::{BTreeMap, HashMap};
 use harness_core::{history::Outcome, membership::ChangeKind};
 
 use super::{ReportInput, axis::Axis, check::Check, fault::Faults, witness::WitnessView};
-use crate::text::{self, Anchors};
+use crate::{
+    number,
+    text::{self, Anchors},
+};
 use lanes::{Lane, Stretch};
 use leader::Led;
 use matrix::Matrix;
@@ -27,6 +30,8 @@ use places::Seen;
 use roster::{Id, Roster};
 use standing::{Change, Standing};
 
+/// How long sources may differ if nothing is said, milliseconds: the checker's own default.
+pub const SETTLE_MS: u64 = 30_000;
 /// Lanes, at most.
 pub const LANE_LIMIT: usize = 40;
 
@@ -120,7 +125,17 @@ impl Membership {
             .collect();
         Some(Self {
             led: leader::led(&seen, &roster, until_ns),
-            matrix: matrix::matrix(&seen, &roster, &standings, &certain, &by_member),
+            matrix: matrix::matrix(
+                &seen,
+                &matrix::Context {
+                    roster: &roster,
+                    standings: &standings,
+                    certain: &certain,
+                    changes: &changes,
+                    lanes: &by_member,
+                    settle_ns: settle_ns(input),
+                },
+            ),
             readings: seen.count,
             lanes,
             lanes_left_out,
@@ -149,6 +164,15 @@ impl Membership {
             .filter(|(_, standing)| **standing == Standing::Member)
             .map(|(person, _)| person.name.as_str())
     }
+}
+
+/// How long sources may differ after a disturbance, as the checker was told.
+fn settle_ns(input: &ReportInput<'_>) -> u64 {
+    let told = input.meta.workload_options.get("settle_ms");
+    let settle_ms = told.and_then(serde_json::Value::as_u64);
+    settle_ms
+        .unwrap_or(SETTLE_MS)
+        .saturating_mul(number::NS_PER_MS)
 }
 
 /// When joins of each member ended ok.

@@ -101,6 +101,8 @@ pub struct Seen {
     pub places: Vec<Place>,
     /// What they said, by time.
     pub readings: Vec<SaidFrom>,
+    /// When each place was last read, by place.
+    pub read_ns: Vec<u64>,
     /// When the last reading ended.
     pub until_ns: u64,
     /// Number of readings, before equal ones were merged.
@@ -153,9 +155,11 @@ impl Seen {
                     node: roster.named(&view.node),
                 });
                 last.push(None);
+                seen.read_ns.push(0);
                 seen.places.len() - 1
             });
             seen.until_ns = seen.until_ns.max(view.end_ns);
+            seen.read_ns[place] = view.end_ns;
             let said = if stopped.contains(&(view.sample, &*view.node)) {
                 Said::Stopped
             } else {
@@ -229,6 +233,7 @@ impl Seen {
             .iter()
             .map(|from| self.places[*from].clone())
             .collect();
+        self.read_ns = order.iter().map(|from| self.read_ns[*from]).collect();
         for reading in &mut self.readings {
             reading.place = new[reading.place];
         }

@@ -197,7 +197,7 @@ fn whereabouts(lane: &Lane, at_ns: u64) -> Option<String> {
     let since = since_ns.map(|ns| format!(", since {}", number::instant(ns)));
     Some(format!(
         "{}{}.",
-        crate::model::story::capital(&words),
+        text::capital(&words),
         since.unwrap_or_default()
     ))
 }
