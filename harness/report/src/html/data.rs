@@ -35,12 +35,15 @@ struct Data<'a> {
     led: Vec<(u64, String)>,
 }
 
-/// One lane: its sources with the starts of their stretches, what holds from then on, and who says what (from 1; 0 is all).
+/// When a stretch begins, what holds from then on, and who says what (from 1; 0 is all).
+type Start = (u64, usize, usize);
+
+/// One lane: its sources with the starts of their stretches, and its roles.
 #[derive(Serialize)]
 struct LaneData<'a> {
     id: &'a str,
     until_us: u64,
-    sources: Vec<(&'static str, Vec<(u64, usize, usize)>)>,
+    sources: Vec<(&'static str, Vec<Start>)>,
     roles: Vec<(u64, u64, &'static str)>,
 }
 

@@ -18,14 +18,16 @@ use crate::{
     RenderError, glossary,
     model::{
         Model,
-        check::{self, Block},
+        block::{self, Block},
         fault::FaultRow,
         headline::SIMULATION,
         log::Line,
         membership::{
+            cell::{Cell, Kind},
             lanes::Lane,
-            matrix::{Cell, Kind, NodeState},
+            matrix::NodeState,
             told::{self, Convergence},
+            words,
         },
         witness::WitnessView,
     },
@@ -33,7 +35,6 @@ use crate::{
     plot::{
         escape,
         hatch::{self, Hatch},
-        lanes,
         panel::{self, Row},
         timeline,
     },
@@ -74,7 +75,7 @@ pub fn render(model: &Model) -> Result<String, RenderError> {
         data: data::encode(model)?,
         definitions: hatch::definitions(&hatches),
         rows: panel::rows(model, &hatches),
-        blocks: check::blocks(&model.checks),
+        blocks: block::blocks(&model.checks),
         convergence: told::convergence(&model.checks),
         hatches,
         simulation: SIMULATION,
@@ -138,7 +139,7 @@ impl Page<'_> {
 
     /// A lane in words: all of it, within reason.
     fn lane_words(&self, lane: &Lane) -> String {
-        lanes::words(lane, LANE_WORDS)
+        words::of(lane, LANE_WORDS)
     }
 
     /// What a cell shows, and what is read out instead of a sign.

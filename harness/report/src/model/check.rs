@@ -1,12 +1,12 @@
 //! What each checker found, in the order in which it is shown: the worst first.
 
-use harness_core::verdict::{CheckResult, Severity, Verdict};
+use harness_core::verdict::{CheckResult, Note, Severity, Verdict};
 use serde_json::Value;
 
 use super::{
     ReportInput,
     fault::Faults,
-    membership::invariants::{self, Group, Invariant},
+    membership::invariants::{self, Invariant},
     witness,
 };
 use crate::{
@@ -87,68 +87,8 @@ impl Check {
     }
 }
 
-/// Checks that stand together in the table.
-#[derive(Clone, Debug)]
-pub struct Block<'a> {
-    /// The group of membership invariants; None for all other checkers.
-    pub group: Option<Group>,
-    /// Those that have a row, the worst first.
-    pub rows: Vec<&'a Check>,
-    /// Invariants that are not applicable: folded.
-    pub folded: Vec<&'a Check>,
-}
-
-impl Block<'_> {
-    /// Its verdicts in numbers: `✗ 1 invalid · ✓ 4 valid`.
-    #[must_use]
-    pub fn counts(&self) -> String {
-        [
-            Verdict::Invalid,
-            Verdict::Unknown,
-            Verdict::Valid,
-            Verdict::NotApplicable,
-        ]
-        .into_iter()
-        .filter_map(|verdict| {
-            let all = self.rows.iter().chain(&self.folded);
-            let count = all.filter(|check| check.verdict == verdict).count();
-            let word = verdict.as_str().replace('-', " ");
-            (count > 0).then(|| format!("{} {count} {word}", verdict.glyph()))
-        })
-        .collect::<Vec<_>>()
-        .join(" · ")
-    }
-}
-
-/// The table's blocks, the one with the worst in it first; twenty-seven invariants do not drown the others.
-#[must_use]
-pub fn blocks(checks: &[Check]) -> Vec<Block<'_>> {
-    let mut blocks: Vec<Block<'_>> = [None]
-        .into_iter()
-        .chain(Group::ALL.map(Some))
-        .filter_map(|group| {
-            let (folded, rows): (Vec<&Check>, Vec<&Check>) = checks
-                .iter()
-                .filter(|check| check.invariant.map(|invariant| invariant.group) == group)
-                .partition(|check| group.is_some() && check.verdict == Verdict::NotApplicable);
-            (!rows.is_empty() || !folded.is_empty()).then_some(Block {
-                group,
-                rows,
-                folded,
-            })
-        })
-        .collect();
-    blocks.sort_by_key(|block| {
-        block
-            .rows
-            .first()
-            .map_or(u8::MAX, |check| rank(check.verdict))
-    });
-    blocks
-}
-
 /// Where a verdict stands in a list whose head is looked at.
-fn rank(verdict: Verdict) -> u8 {
+pub(super) fn rank(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::Invalid => 0,
         Verdict::Unknown => 1,
@@ -201,9 +141,15 @@ pub(super) fn checks(
 }
 
 fn notes(result: &CheckResult) -> Vec<NoteView> {
+    // A note that only says what a witness says is told there.
+    let told = |note: &&Note| {
+        let mut witnesses = result.witnesses.iter();
+        !witnesses.any(|witness| note.text == format!("{} {}", witness.title, witness.story))
+    };
     let mut notes: Vec<_> = result
         .notes
         .iter()
+        .filter(told)
         .map(|note| NoteView {
             kind: text::clip(&note.kind, 40),
             severity: note.severity,

@@ -6,7 +6,9 @@
 //! - anchors are unique in a report, and the same for the same run.
 
 pub mod axis;
+pub mod block;
 pub mod check;
+mod exercise;
 pub mod fault;
 pub mod headline;
 pub mod log;

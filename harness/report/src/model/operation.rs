@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use harness_core::history::{Operation, Outcome};
+use harness_core::{
+    history::{Operation, Outcome},
+    membership::{change, member_of},
+};
 
 use super::{ReportInput, check::Check, membership::standing::Change, near, tally::latency_ns};
 use crate::{number, text};
@@ -46,11 +49,15 @@ pub struct Listed {
 /// An operation in a few words: its kind, and its result or else its arguments.
 #[must_use]
 pub fn label(operation: &Operation, limit_chars: usize) -> String {
+    let member = member_of(operation).filter(|_| change(&operation.f).is_some());
     let shown = match operation.outcome {
         Outcome::Ok if !operation.output.is_null() => &operation.output,
         _ => &operation.input,
     };
-    let value = text::value(shown, limit_chars);
+    let value = match member {
+        Some(member) => text::clip(member, limit_chars),
+        None => text::value(shown, limit_chars),
+    };
     let f = text::clip(&operation.f, 24);
     let mut label = text::clip(&format!("{f} {value}"), limit_chars);
     if operation.outcome != Outcome::Ok {

@@ -14,21 +14,23 @@
 
 use plotters::prelude::PathElement;
 
-use super::backend::{Ink, Paint};
 use super::{
-    chart::{draw, failed, gutter_words, seconds, time_ticks},
+    backend::{Ink, Paint},
+    chart::{draw, failed, seconds, time_ticks},
     escape,
     hatch::Hatch,
     layer::{self, Panel},
     panel::Row,
+    strip,
 };
 use crate::{
     model::{
         Model,
         membership::{
             Membership,
-            lanes::{Held, Lane, RoleSaid, Stretch},
+            lanes::{Held, Lane, RoleSaid},
             standing::Change,
+            words,
         },
     },
     number, text,
@@ -42,8 +44,6 @@ const STRIPE_PX: u32 = 11;
 const ROLE_PX: u32 = 17;
 /// Room below a lane.
 const PAD_PX: u32 = 5;
-/// Height of the row of leaders.
-const LEADER_PX: u32 = 22;
 /// Characters of a name that fit left of a lane.
 const NAME_CHARS: usize = 11;
 /// Brackets in a lane, at most.
@@ -70,7 +70,7 @@ pub(super) fn rows(model: &Model, hatches: &[Hatch]) -> Vec<Row> {
         first.title = "Membership";
         first.caption = caption(membership);
     }
-    rows.extend(leader(model, membership));
+    rows.extend(strip::leader(model, membership));
     rows
 }
 
@@ -120,7 +120,7 @@ fn row(model: &Model, hatches: &[Hatch], lane: &Lane) -> Row {
     let layout = Layout::new(lane);
     let panel = Panel {
         height_px: layout.height_px,
-        words: Some(words(lane, TOLD_LIMIT)),
+        words: Some(words::of(lane, TOLD_LIMIT)),
         links: true,
         behind: behind(model, hatches, lane, &layout),
         above: [
@@ -383,135 +383,4 @@ fn proofs(model: &Model, lane: &Lane, layout: &Layout) -> String {
         right_px += words.chars().count() as f64 * 6.9 + 7.0;
     }
     svg
-}
-
-/// A lane in words, for those who do not see it and for paper.
-#[must_use]
-pub fn words(lane: &Lane, limit: usize) -> String {
-    let mut words = format!("{}.", lane.name);
-    for stripe in &lane.stripes {
-        words.push_str(&format!(
-            " {}: {}.",
-            text::capital(stripe.source.as_str()),
-            told(&stripe.stretches, limit, |held| held.words())
-        ));
-    }
-    if !lane.roles.is_empty() {
-        let roles = told(&lane.roles, limit, |role| role.words());
-        words.push_str(&format!(" Role: {roles}."));
-    }
-    for (_, change) in lane.changes.iter().take(limit) {
-        words.push_str(&format!(" Operation {}: {}.", change.index, change.words()));
-    }
-    if lane.changes.len() > limit {
-        let more = number::counted((lane.changes.len() - limit) as u64, "more operation");
-        words.push_str(&format!(" {more}."));
-    }
-    words
-}
-
-fn told<T: Copy>(
-    stretches: &[Stretch<T>],
-    limit: usize,
-    word: impl Fn(T) -> &'static str,
-) -> String {
-    let mut told: Vec<String> = stretches
-        .iter()
-        .take(limit)
-        .map(|stretch| {
-            let who = stretch.words.as_ref();
-            let who = who.map_or_else(String::new, |who| format!(" ({who})"));
-            format!(
-                "{}{who} from {}",
-                word(stretch.what),
-                number::instant(stretch.from_ns)
-            )
-        })
-        .collect();
-    if told.is_empty() {
-        told.push("never read".to_owned());
-    }
-    if stretches.len() > limit {
-        let more = number::counted((stretches.len() - limit) as u64, "more change");
-        told.push(more);
-    }
-    told.join("; ")
-}
-
-fn leader(model: &Model, membership: &Membership) -> Option<Row> {
-    membership.led.first()?;
-    let mut panel = Panel {
-        height_px: LEADER_PX,
-        ..Panel::default()
-    };
-    let mut said = Vec::new();
-    let mut free_px = 0.0_f64;
-    for (place, stretch) in membership.led.iter().enumerate() {
-        let class = match (stretch.what.leaders.len(), place % 2) {
-            (0, _) => "led none",
-            (1, 0) => "led even",
-            (1, _) => "led odd",
-            _ => "led several",
-        };
-        let span = (stretch.from_ns, stretch.to_ns);
-        let words = stretch.what.words();
-        panel.behind.push_str(&format!(
-            "<g><title>{}</title>{}</g>",
-            escape(&format!(
-                "{words}, from {}",
-                number::instant(stretch.from_ns)
-            )),
-            layer::rect(&model.axis, class, span, ("3", "16"), "")
-        ));
-        let at_px = model.axis.share(stretch.from_ns) * REFERENCE_PX;
-        let until_px = model.axis.share(stretch.to_ns) * REFERENCE_PX;
-        let width = words.chars().count() as f64 * 6.9 + 8.0;
-        if at_px >= free_px {
-            let brief = stretch.what.leaders.join("+");
-            let fits = at_px + width <= until_px.max(at_px + 1.0);
-            let full = if fits {
-                words.as_str()
-            } else if until_px - at_px > 24.0 {
-                &brief
-            } else {
-                ""
-            };
-            let class = if stretch.what.leaders.len() > 1 {
-                "row-label halo bad"
-            } else {
-                "row-label"
-            };
-            for (size, words) in [("full", full), ("brief", brief.as_str())] {
-                let class = format!("{class} {size}");
-                panel.above.push_str(&layer::label(
-                    &model.axis,
-                    &class,
-                    stretch.from_ns,
-                    15,
-                    5,
-                    words,
-                ));
-            }
-            free_px = if full.is_empty() {
-                at_px
-            } else {
-                at_px + full.chars().count() as f64 * 6.9
-            };
-        }
-        if said.len() < TOLD_LIMIT * 4 {
-            said.push(format!("{words} from {}", number::instant(stretch.from_ns)));
-        }
-    }
-    panel.words = Some(format!(
-        "Leader and term, as nodes say: {}.",
-        said.join("; ")
-    ));
-    Some(Row {
-        id: "panel-leader".to_owned(),
-        class: "strip",
-        title: "",
-        caption: String::new(),
-        gutter: gutter_words("leader", LEADER_PX),
-        svg: Ok(panel.svg()),
-    })
 }

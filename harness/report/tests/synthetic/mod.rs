@@ -15,6 +15,7 @@ use harness_report::{ReportInput, RunFile};
 use serde_json::{Value, json};
 
 pub mod membership;
+mod world;
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;

@@ -5,6 +5,7 @@
 //! - only live nodes are held against each other: running, and certainly members ([`standing`]);
 //! - nothing is judged here: that is the checker's; its proofs are linked from the lanes they are about.
 
+pub mod cell;
 pub mod invariants;
 pub mod lanes;
 pub mod leader;
@@ -12,7 +13,9 @@ pub mod matrix;
 pub mod places;
 pub mod roster;
 pub mod standing;
+pub mod sweep;
 pub mod told;
+pub mod words;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -91,7 +94,7 @@ impl Membership {
         let lanes_left_out = members.len().saturating_sub(LANE_LIMIT);
         members.truncate(LANE_LIMIT);
         let until_ns = seen.until_ns.min(axis.end_ns);
-        let mut stripes = lanes::stripes(&seen, &roster, &members, &certain, until_ns);
+        let mut stripes = sweep::stripes(&seen, &roster, &members, &certain, until_ns);
         let about = about(checks, &roster, &changes);
         let lanes: Vec<Lane> = members
             .iter()

@@ -1,12 +1,14 @@
 //! What each place said, as a function of time: successive readings that say the same are one.
 //!
-//! A **place** is a source, with its label, on a node. A reading holds from its start until the next one of its place.
+//! A **place** is a source, with its label, on a node. A reading holds from the start of its sample until that of the next
+//! reading of its place: what one sample reads is taken as read at once, so that places that were read one after the other do
+//! not seem to disagree in between.
 //! A node is **stopped** in a sample in which some source says that the system does not run there: then nothing that was
 //! read from its disk is what a live node says.
 
 use std::collections::{HashMap, HashSet};
 
-use harness_core::view::{Member, RaftPosition, Reading, Source, UnreadKind};
+use harness_core::view::{Member, RaftPosition, Reading, Source, UnreadKind, View};
 
 use super::roster::{Id, Roster};
 use crate::{model::ReportInput, text};
@@ -79,7 +81,7 @@ impl Said {
 pub struct SaidFrom {
     /// The place.
     pub place: usize,
-    /// When the first of them began.
+    /// When the sample of the first of them began.
     pub start_ns: u64,
     /// What they say.
     pub said: Said,
@@ -142,11 +144,18 @@ impl Seen {
             .iter()
             .filter(|view| !view.is_history())
             .collect();
-        views.sort_by_key(|view| (view.start_ns, view.end_ns));
+        let mut began: HashMap<u64, u64> = HashMap::new();
+        for view in &views {
+            let began_ns = began.entry(view.sample).or_insert(view.start_ns);
+            *began_ns = view.start_ns.min(*began_ns);
+        }
+        let start_of = |view: &View| began.get(&view.sample).copied().unwrap_or(view.start_ns);
+        views.sort_by_key(|view| (start_of(view), view.start_ns, view.end_ns));
         let mut numbers: HashMap<(Source, Option<&str>, &str), usize> = HashMap::new();
         // Of each place: its last stretch, and when the last reading in it began.
         let mut last: Vec<Option<(usize, u64)>> = Vec::new();
         for view in views {
+            let start_ns = start_of(view);
             let key = (view.source, view.label.as_deref(), &*view.node);
             let place = *numbers.entry(key).or_insert_with(|| {
                 seen.places.push(Place {
@@ -167,7 +176,7 @@ impl Seen {
             };
             if let (Said::Members(members), Some(node)) = (&said, seen.places[place].node) {
                 if let Some(raft) = &view.raft {
-                    seen.lead(view.start_ns, node, raft);
+                    seen.lead(start_ns, node, raft);
                 }
                 if view.source == Source::Raft {
                     for entry in members {
@@ -179,7 +188,7 @@ impl Seen {
             }
             let joins = seen.places[place].node.and_then(|node| joined.get(&node));
             let joined_since = |before_ns: u64| {
-                let since = |at_ns: &u64| before_ns < *at_ns && *at_ns <= view.start_ns;
+                let since = |at_ns: &u64| before_ns < *at_ns && *at_ns <= start_ns;
                 joins.is_some_and(|joins| joins.iter().any(since))
             };
             let number = match last[place] {
@@ -191,13 +200,13 @@ impl Seen {
                 _ => {
                     seen.readings.push(SaidFrom {
                         place,
-                        start_ns: view.start_ns,
+                        start_ns,
                         said,
                     });
                     seen.readings.len() - 1
                 }
             };
-            last[place] = Some((number, view.start_ns));
+            last[place] = Some((number, start_ns));
         }
         seen.arrange();
         seen

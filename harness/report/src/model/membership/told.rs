@@ -320,7 +320,7 @@ pub(in crate::model) fn exercised(membership: &Membership, checks: &[Check]) -> 
             row.p50, row.p99, row.max
         ));
     }
-    Some(Sentence::new(Verdict::Valid, lead, text).proof("membership", "membership"))
+    Some(Sentence::new(Verdict::Valid, lead, text).proof("membership", "final state"))
 }
 
 /// How soon sources agreed again.
