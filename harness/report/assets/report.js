@@ -96,7 +96,7 @@ function show(from, to) {
     } else {
       /* A label whose thing began further left stays in sight while that lasts. */
       const link = element.closest("a");
-      const lasts = link && all("rect[data-b]", link).some(rect => percent(+rect.dataset.b) > 6);
+      const lasts = b === null ? link && all("rect[data-b]", link).some(rect => percent(+rect.dataset.b) > 6) : percent(b) > 6;
       element.setAttribute("x", (x < 0 && lasts ? 0 : x) + "%");
     }
   }

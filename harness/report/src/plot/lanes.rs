@@ -327,12 +327,11 @@ fn roles(model: &Model, lane: &Lane, layout: &Layout) -> String {
             RoleSaid::Role(_) | RoleSaid::None => "role-label halo",
         };
         let y = layout.role_px + 14;
-        svg.push_str(&layer::label(
+        svg.push_str(&layer::lasting_label(
             &model.axis,
             class,
-            stretch.from_ns,
-            y,
-            3,
+            (stretch.from_ns, stretch.to_ns),
+            (y, 3),
             words,
         ));
         free_px = at_px + width;
@@ -373,7 +372,7 @@ fn proofs(model: &Model, lane: &Lane, layout: &Layout) -> String {
             escape(&witness.title),
             layer::label(
                 &model.axis,
-                "row-label halo bad end",
+                "row-label halo bad full end",
                 end_ns,
                 layout.role_px + 14,
                 -(right_px as i32),
@@ -381,6 +380,22 @@ fn proofs(model: &Model, lane: &Lane, layout: &Layout) -> String {
             )
         ));
         right_px += words.chars().count() as f64 * 6.9 + 7.0;
+    }
+    // Where there is no room for all of them, one stands for them.
+    if let Some(first) = witnesses.first() {
+        svg.push_str(&format!(
+            "<a href=\"#{}\" aria-label=\"the first of {}\">{}</a>",
+            escape(&first.anchor),
+            number::counted(witnesses.len() as u64, "proof"),
+            layer::label(
+                &model.axis,
+                "row-label halo bad brief end",
+                end_ns,
+                layout.role_px + 14,
+                -3,
+                &format!("✗ {}", number::counted(witnesses.len() as u64, "proof"))
+            )
+        ));
     }
     svg
 }

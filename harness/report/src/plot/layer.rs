@@ -67,6 +67,25 @@ pub fn label(axis: &Axis, class: &str, at_ns: u64, y: u32, dx: i32, text: &str) 
     )
 }
 
+/// Text that begins at a time, of something that lasts to another: it stays in sight while that is, however far the reader
+/// zooms in.
+#[must_use]
+pub fn lasting_label(
+    axis: &Axis,
+    class: &str,
+    (a_ns, b_ns): (u64, u64),
+    (y, dx): (u32, i32),
+    text: &str,
+) -> String {
+    format!(
+        "<text class=\"{class}\" data-a=\"{}\" data-b=\"{}\" x=\"{}\" y=\"{y}\" dx=\"{dx}\">{}</text>",
+        us(a_ns),
+        us(b_ns),
+        percent(axis, a_ns),
+        escape(text)
+    )
+}
+
 /// The hatch of a kind, as an attribute.
 #[must_use]
 pub fn fill_of(hatches: &[Hatch], kind: &str) -> String {

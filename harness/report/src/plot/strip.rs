@@ -288,12 +288,11 @@ pub(super) fn leader(model: &Model, membership: &Membership) -> Option<Row> {
             };
             for (size, words) in [("full", full), ("brief", brief.as_str())] {
                 let class = format!("{class} {size}");
-                panel.above.push_str(&layer::label(
+                panel.above.push_str(&layer::lasting_label(
                     &model.axis,
                     &class,
-                    stretch.from_ns,
-                    15,
-                    5,
+                    span,
+                    (15, 5),
                     words,
                 ));
             }

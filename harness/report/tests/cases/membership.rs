@@ -477,7 +477,7 @@ fn hostile_names_in_views_stay_text() -> Result<(), RenderError> {
 #[test]
 fn ten_minutes_of_twelve_nodes_stay_small() {
     let run = runs::long();
-    assert!(run.views.len() > 25_000, "{} views", run.views.len());
+    assert!(run.views.len() > 40_000, "{} views", run.views.len());
     let page = page(&run);
     assert!(page.len() < 5_000_000, "{} bytes", page.len());
     well_formed(&page);

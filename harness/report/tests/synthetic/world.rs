@@ -89,6 +89,8 @@ pub(super) struct World {
     pub next_process: u64,
     pub until_ns: u64,
     pub settle_ms: u64,
+    /// From one sample to the next.
+    pub interval_ns: u64,
     pub faults: Vec<FaultRecord>,
     /// Leader and term from a moment on.
     pub led: Vec<(u64, u64, u64)>,
@@ -114,6 +116,7 @@ impl World {
             next_process: 5_000,
             until_ns: seconds * S,
             settle_ms: 10_000,
+            interval_ns: S,
             faults: Vec::new(),
             led: vec![(0, 1, 2)],
         }
@@ -280,9 +283,9 @@ impl World {
             (Source::Raft, Some("socket")),
             (Source::Cache, Some("raft_nodes")),
         ];
-        for sample in 0..self.until_ns / S {
+        for sample in 0..self.until_ns / self.interval_ns {
             for (number, life) in self.lives.iter().enumerate() {
-                let start_ns = sample * S + 200 * MS + number as u64 * MS / 4;
+                let start_ns = sample * self.interval_ns + 200 * MS + number as u64 * MS / 4;
                 let stopped = during(&life.stopped, start_ns);
                 if !stopped && !during(&life.runs, start_ns) {
                     continue;

@@ -4,7 +4,7 @@
 //! stopped. One pass over all turns (a reading that says something new, a node that becomes a member or ceases to be one) draws
 //! every member's stripes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use harness_core::view::{MemberState, Role, Source};
 
@@ -34,6 +34,14 @@ enum Turn {
     Reading(usize),
     /// A node is certainly a member from now on, or not.
     Counts(Id, bool),
+}
+
+/// What may look different after turns at one moment.
+#[derive(Default)]
+struct Changed {
+    sources: BTreeSet<Source>,
+    /// Which nodes count: then everything may.
+    nodes: bool,
 }
 
 /// The state of the sweep over time.
@@ -102,13 +110,22 @@ pub(super) fn stripes(
     };
     let mut pens: Vec<Pen> = members.iter().map(|_| sweep.pen()).collect();
     let first_ns = seen.readings.first().map_or(0, |reading| reading.start_ns);
-    for (at_ns, turn) in turns.into_iter().take_while(|(at_ns, _)| *at_ns < until_ns) {
-        let changed = sweep.apply(at_ns, turn);
+    let mut turns = turns
+        .into_iter()
+        .take_while(|(at_ns, _)| *at_ns < until_ns)
+        .peekable();
+    while let Some((at_ns, turn)) = turns.next() {
+        // What happens at one moment is drawn once.
+        let mut changed = Changed::default();
+        sweep.apply(at_ns, turn, &mut changed);
+        while let Some((_, turn)) = turns.next_if(|(next_ns, _)| *next_ns == at_ns) {
+            sweep.apply(at_ns, turn, &mut changed);
+        }
         if at_ns < first_ns {
             continue;
         }
         for (member, pen) in members.iter().zip(&mut pens) {
-            sweep.draw(*member, pen, at_ns, changed);
+            sweep.draw(*member, pen, at_ns, &changed);
         }
     }
     members
@@ -126,17 +143,16 @@ impl Sweep<'_> {
         }
     }
 
-    /// The source that may look different now; None for all.
-    fn apply(&mut self, at_ns: u64, turn: Turn) -> Option<Source> {
+    fn apply(&mut self, at_ns: u64, turn: Turn, changed: &mut Changed) {
         match turn {
             Turn::Reading(number) => {
                 let place = self.seen.readings[number].place;
                 self.now[place] = Some(number);
-                Some(self.seen.places[place].source)
+                changed.sources.insert(self.seen.places[place].source);
             }
             Turn::Counts(node, counts) => {
                 self.counts[node] = counts.then_some(at_ns);
-                None
+                changed.nodes = true;
             }
         }
     }
@@ -150,14 +166,18 @@ impl Sweep<'_> {
         counts.then_some((node, &reading.said))
     }
 
-    fn draw(&self, member: Id, pen: &mut Pen, at_ns: u64, changed: Option<Source>) {
+    fn draw(&self, member: Id, pen: &mut Pen, at_ns: u64, changed: &Changed) {
+        let mut roles = changed.nodes;
         for (number, source) in self.sources.iter().enumerate() {
-            if changed.is_none_or(|changed| changed == *source) {
+            if changed.nodes || changed.sources.contains(source) {
                 let (held, words) = self.held(number, member);
                 put(&mut pen.stripes[number], at_ns, held, words);
+                roles |= *source != Source::Cache;
             }
         }
-        put(&mut pen.roles, at_ns, self.role(member), None);
+        if roles {
+            put(&mut pen.roles, at_ns, self.role(member), None);
+        }
     }
 
     fn held(&self, source: usize, member: Id) -> (Held, Option<String>) {
