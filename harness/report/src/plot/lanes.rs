@@ -174,6 +174,18 @@ fn behind(model: &Model, hatches: &[Hatch], lane: &Lane, layout: &Layout) -> Str
         let fault = &model.faults.rows[*place];
         svg.push_str(&layer::band(&model.axis, hatches, fault, (&top, &height)));
     }
+    for span in lane.stopped.iter().take(BRACKET_LIMIT) {
+        let label = layer::lasting_label(
+            &model.axis,
+            "role-label halo doubt",
+            *span,
+            (11, 2),
+            "stopped",
+        );
+        let down = layer::rect(&model.axis, "down", *span, (&top, &height), "");
+        svg.push_str(&down);
+        svg.push_str(&label);
+    }
     for tick in time_ticks(model) {
         svg.push_str(&layer::line(&model.axis, "grid", tick, "0", "100%"));
     }

@@ -306,6 +306,13 @@ fn the_final_state_marks_what_differs_and_says_why_something_is_unread() {
             .count()
     };
     assert_eq!((kinds(Kind::Unread), kinds(Kind::Stopped)), (1, 5));
+    let seconds = |ns: u64| ns / 1_000_000_000;
+    let stopped: Vec<(u64, u64)> = lane(&unread, "n2")
+        .stopped
+        .iter()
+        .map(|(from, to)| (seconds(*from), seconds(*to)))
+        .collect();
+    assert_eq!(stopped, [(80, 84), (90, 120)]);
     let page = page(&run);
     assert!(page.contains("<span class=\"heard\">unread</span><small>timeout</small>"));
     assert!(page.contains("n2<small>stopped</small>"));

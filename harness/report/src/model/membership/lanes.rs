@@ -103,6 +103,8 @@ pub struct Lane {
     pub stripes: Vec<Stripe>,
     /// Its roles; stretches without one are left out.
     pub roles: Vec<Stretch<RoleSaid>>,
+    /// When the system was looked for on its node and did not run.
+    pub stopped: Vec<(u64, u64)>,
     /// Its joins and removes, each with its row.
     pub changes: Vec<(usize, Change)>,
     /// Places in `Faults::rows` of faults on this node.

@@ -112,6 +112,15 @@ impl Membership {
                     name: person.name.clone(),
                     stripes,
                     roles,
+                    stopped: {
+                        let (from_ns, to_ns) =
+                            concerned(*id, &certain[*id], &standings[*id], &changes);
+                        let spans = seen.stopped(*id, until_ns).into_iter();
+                        spans
+                            .map(|(from, to)| (from.max(from_ns), to.min(to_ns)))
+                            .filter(|(from, to)| from < to)
+                            .collect()
+                    },
                     changes: lanes::levels(own.cloned().collect()),
                     faults: (0..faults.rows.len()).filter(struck).collect(),
                     witnesses: about
@@ -167,6 +176,32 @@ impl Membership {
             .filter(|(_, standing)| **standing == Standing::Member)
             .map(|(person, _)| person.name.as_str())
     }
+}
+
+/// From when to when it matters whether a node runs: one that stands ready, or was removed, may be stopped.
+fn concerned(
+    id: Id,
+    certain: &[(u64, bool)],
+    standing: &Standing,
+    changes: &[Change],
+) -> (u64, u64) {
+    let own = || changes.iter().filter(|change| change.member == id);
+    let first = certain.first().is_some_and(|(_, member)| *member);
+    let from_ns = match first {
+        true => 0,
+        false => own()
+            .map(|change| change.start_ns)
+            .min()
+            .unwrap_or(u64::MAX),
+    };
+    let to_ns = match standing {
+        Standing::Removed(index) => own()
+            .find(|change| change.index == *index)
+            .and_then(|change| change.end_ns)
+            .unwrap_or(u64::MAX),
+        _ => u64::MAX,
+    };
+    (from_ns, to_ns)
 }
 
 /// How long sources may differ after a disturbance, as the checker was told.

@@ -248,6 +248,37 @@ impl Seen {
         }
     }
 
+    /// When the system was looked for on a node and did not run, up to `until_ns`.
+    #[must_use]
+    pub fn stopped(&self, node: Id, until_ns: u64) -> Vec<(u64, u64)> {
+        // A stopped node is stopped in all of its places: one of them tells.
+        let Some(place) = self
+            .places
+            .iter()
+            .position(|place| place.node == Some(node))
+        else {
+            return Vec::new();
+        };
+        let mut spans: Vec<(u64, u64)> = Vec::new();
+        let mut since_ns = None;
+        let own = self
+            .readings
+            .iter()
+            .filter(|reading| reading.place == place);
+        for reading in own.take_while(|reading| reading.start_ns < until_ns) {
+            match (&reading.said, since_ns) {
+                (Said::Stopped, None) => since_ns = Some(reading.start_ns),
+                (Said::Stopped, Some(_)) | (_, None) => {}
+                (_, Some(from_ns)) => {
+                    spans.push((from_ns, reading.start_ns));
+                    since_ns = None;
+                }
+            }
+        }
+        spans.extend(since_ns.map(|from_ns| (from_ns, until_ns)));
+        spans
+    }
+
     /// The last reading of each place, by place.
     #[must_use]
     pub fn last(&self) -> Vec<Option<&SaidFrom>> {

@@ -18,6 +18,13 @@ pub fn of(lane: &Lane, limit: usize) -> String {
         let roles = told(&lane.roles, limit, |role| role.words());
         words.push_str(&format!(" Role: {roles}."));
     }
+    for (from_ns, to_ns) in lane.stopped.iter().take(limit) {
+        words.push_str(&format!(
+            " Its node was stopped from {} to {}.",
+            number::instant(*from_ns),
+            number::instant(*to_ns)
+        ));
+    }
     for (_, change) in lane.changes.iter().take(limit) {
         words.push_str(&format!(" Operation {}: {}.", change.index, change.words()));
     }
