@@ -123,6 +123,7 @@ fn report(
         plan: &Plan::default(),
         faults: &[],
         history: &history,
+        views: &[],
         verdict: &verdict,
         logs: &[],
         folder: "synthetic",

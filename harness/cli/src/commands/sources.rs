@@ -172,6 +172,7 @@ pub fn with_model<T>(
         plan: &run.plan,
         faults: &run.faults,
         history: &run.history,
+        views: &run.views,
         verdict,
         logs: &logs,
         folder: &folder,

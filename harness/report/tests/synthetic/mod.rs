@@ -9,9 +9,13 @@ use harness_core::{
     history::{self, History},
     meta::{Meta, NodeMeta, Phase, Plan, PlannedFault, ProcessExit},
     verdict::{CheckResult, Edge, LogText, Note, Severity, Verdict, VerdictFile, Witness},
+    view::View,
 };
 use harness_report::{ReportInput, RunFile};
 use serde_json::{Value, json};
+
+pub mod membership;
+mod world;
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -25,6 +29,7 @@ pub struct Run {
     pub plan: Plan,
     pub faults: Vec<FaultRecord>,
     pub history: History,
+    pub views: Vec<View>,
     pub verdict: VerdictFile,
     pub logs: Vec<(String, String, Vec<u8>)>,
 }
@@ -60,6 +65,7 @@ impl Run {
             plan: &self.plan,
             faults: &self.faults,
             history: &self.history,
+            views: &self.views,
             verdict: &self.verdict,
             logs: &logs,
             folder: "results/runs/latest",
@@ -421,6 +427,7 @@ pub fn valid() -> Run {
         plan: plan_of(&faults),
         faults,
         history,
+        views: Vec::new(),
         verdict: file(vec![
             linear,
             availability,
@@ -536,6 +543,7 @@ pub fn rich() -> Run {
         faults,
         verdict: file(rich_results(looked, &tags)),
         history,
+        views: Vec::new(),
         logs: rich_logs(),
     }
 }
@@ -810,6 +818,7 @@ pub fn unknown() -> Run {
         plan,
         faults,
         history,
+        views: Vec::new(),
         verdict: file(vec![
             slow,
             result(
