@@ -3,14 +3,16 @@
 //! The codes of the wire and their reasons are [`dqlite_wire::outcome::RULES`]; here they get the words of a history. What was
 //! never sent is proven not to have taken effect, as is every question that only reads.
 //!
-//! | asked | answered by real nodes of 1.11.1 and 1.18.1 | means |
-//! | --- | --- | --- |
-//! | REMOVE of an id that is not there | code 1, `server ID is not valid` | refused |
-//! | ADD of an address that another id has, in the log of the joiner | `server address already in use`, each second for ever | refused, once the joiner is gone |
-//! | ADD of an id that is there, in the log of a joiner that was killed between its ADD and the end of its join (seen, 80 ms after its start) | `server ID already in use`, each second for ever | unclear: it is in raft, and will never serve |
-//! | ADD, ASSIGN, REMOVE while another change goes on | code 5, `a configuration change is already in progress` | refused |
-//! | any of them sent to another than the leader | code 10250, `not leader` | refused |
-//! | no answer in time, a connection that breaks | | unclear |
+//! | asked | answer | means | |
+//! | --- | --- | --- | --- |
+//! | ADD of an address that another id has, in the log of the joiner | `server address already in use`, each second for ever | refused, once the joiner is gone | seen: bookworm, trixie, forky |
+//! | ADD of an id that is there, in the log of a joiner that was killed between its ADD and the end of its join | `server ID already in use`, each second for ever | unclear: it is in raft, and will never serve | seen: bookworm |
+//! | ASSIGN of the role that it has | code 1, `server role is not valid` | refused | seen: bookworm, trixie, forky |
+//! | anything, of a node where nobody listens | the connection is refused | refused | seen: bookworm, trixie, forky |
+//! | REMOVE of an id that is not there | code 1, `server ID is not valid` | refused | by the rules of the wire |
+//! | ADD, ASSIGN, REMOVE while another change goes on | code 5 | refused | by the rules of the wire |
+//! | any of them sent to another than the leader | code 10250 | refused | by the rules of the wire |
+//! | no answer in time, a connection that breaks | | unclear | |
 
 use dqlite_wire::{
     client::{ClientError, DiscoverError, LostCause, NotSentCause},

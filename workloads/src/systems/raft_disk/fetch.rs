@@ -142,7 +142,12 @@ pub(super) async fn folder(node: &Node, folder: &Path, kept: &mut Kept) -> Resul
                 }
                 let bytes = fetched.whole(node, folder, name, stamp.size_bytes).await?;
                 let range = SegmentRange::Closed { first, end };
-                let decoded = Segment::decode(name, range, &bytes, stamp.size_bytes);
+                let (file, size_bytes) = (name.clone(), stamp.size_bytes);
+                let (decoded, bytes) = blocking(move || {
+                    let decoded = Segment::decode(&file, range, &bytes, size_bytes);
+                    (decoded, bytes)
+                })
+                .await?;
                 if decoded.fault().is_none() {
                     kept.insert(name.clone(), (stamp.clone(), decoded));
                 } else {
@@ -172,13 +177,8 @@ pub(super) async fn folder(node: &Node, folder: &Path, kept: &mut Kept) -> Resul
             "its files changed while they were read".to_owned(),
         ));
     }
-    let files: Vec<File<'_>> = fetched
-        .files
-        .iter()
-        .map(|(name, bytes, size_bytes)| File::beginning(name, bytes, *size_bytes))
-        .collect();
     let decoded = kept.values().map(|(_, segment)| segment.clone()).collect();
-    let read = Folder::with_segments(&files, decoded);
+    let read = blocking(move || fetched.decode(decoded)).await?;
     // On a live node these can be of a moment that is over soon. What raft's auto-recovery would set aside counts too: the
     // rest of the folder tells of an older configuration than the one that the node acts by.
     let unfit = read.problems.iter().find(|problem| {
@@ -193,6 +193,13 @@ pub(super) async fn folder(node: &Node, folder: &Path, kept: &mut Kept) -> Resul
     }
 }
 
+/// Megabytes of checksums are not for the threads that everybody waits on.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Miss> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Miss::Final(UnreadKind::Error, error.to_string()))
+}
+
 /// What one try has fetched.
 #[derive(Default)]
 struct Fetched {
@@ -201,6 +208,15 @@ struct Fetched {
 }
 
 impl Fetched {
+    fn decode(&self, closed: Vec<Segment>) -> Folder {
+        let files: Vec<File<'_>> = self
+            .files
+            .iter()
+            .map(|(name, bytes, size_bytes)| File::beginning(name, bytes, *size_bytes))
+            .collect();
+        Folder::with_segments(&files, closed)
+    }
+
     fn add(&mut self, name: &str, bytes: Vec<u8>, size_bytes: u64) {
         self.files.push((name.to_owned(), bytes, size_bytes));
     }

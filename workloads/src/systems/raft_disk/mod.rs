@@ -52,10 +52,13 @@ pub async fn read(node: &Node, folder: &Path, deadline: Duration) -> Vec<PlaceRe
     Reader::default().read(node, folder, deadline).await
 }
 
+/// A node's name and a folder on it.
+type Key = (String, PathBuf);
+
 /// Reads folders again and again.
 #[derive(Default)]
 pub struct Reader {
-    kept: Mutex<HashMap<(String, PathBuf), Arc<Mutex<Kept>>>>,
+    kept: Mutex<HashMap<Key, Arc<Mutex<Kept>>>>,
 }
 
 impl Reader {
