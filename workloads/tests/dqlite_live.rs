@@ -321,15 +321,10 @@ async fn members_come_and_go_and_every_place_says_so() {
     assert_eq!(dqlite.takes_part(on.node(&dead), READ).await, Ok(false));
     let rest: Vec<&str> = rest.into_iter().filter(|name| *name != dead).collect();
     on.assert_agree(&rest).await;
-    // Nobody told it. It comes back, is not in, and is a client of the cluster like any other.
+    // Nobody told it. It comes back, and its own dqlite serves nobody.
     assert!(dqlite.start(on.node(&dead)).await.unwrap().pid.is_some());
-    let until = Instant::now() + CHANGE;
-    let mut part = dqlite.takes_part(on.node(&dead), READ).await;
-    while part != Ok(true) && Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        part = dqlite.takes_part(on.node(&dead), READ).await;
-    }
-    assert_eq!(part, Ok(true));
+    let part = dqlite.takes_part(on.node(&dead), READ).await;
+    assert_eq!(part, Ok(false));
     assert_eq!(on.list(rest[0]).await, names(&rest));
     assert_eq!(kind(on.join(rest[0], &dead).await), "refused not-wiped");
 

@@ -7,7 +7,10 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use harness_core::seed::Seed;
-use harness_workloads::workload::{Kind, NAMES, Reads};
+use harness_workloads::{
+    systems::lxd,
+    workload::{Kind, NAMES, Reads},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
@@ -96,7 +99,10 @@ pub struct RunOptions {
     #[arg(long, env = "HARNESS_SAMPLE_INTERVAL", value_name = "TIME")]
     #[serde(deserialize_with = "text_or_number")]
     pub sample_interval: Option<String>,
-    /// LXD's cluster.offline_threshold, more than 10s [default: LXD's own]
+    /// LXD's paths, programs, environment and additions to its preseeds, from a YAML file (fields in README) [default: Debian's]
+    #[arg(long, env = "HARNESS_LXD_OPTIONS", value_name = "FILE")]
+    pub lxd_options: Option<PathBuf>,
+    /// LXD's cluster.offline_threshold, more than 10s [default: 11s]
     #[arg(long, env = "HARNESS_OFFLINE_THRESHOLD", value_name = "TIME")]
     #[serde(deserialize_with = "text_or_number")]
     pub offline_threshold: Option<String>,
@@ -175,6 +181,7 @@ impl RunOptions {
             change_timeout,
             change_interval,
             sample_interval,
+            lxd_options,
             offline_threshold,
             max_voters,
             max_standby,
@@ -219,7 +226,7 @@ pub struct RunConfig {
     /// How often the sampler reads.
     pub sample_interval: Duration,
     /// LXD's own options.
-    pub lxd: LxdConfig,
+    pub lxd: lxd::Options,
     /// The inventory, if there is one.
     pub lab: Option<PathBuf>,
     /// Debian suite, if chosen.
@@ -234,17 +241,6 @@ pub struct RunConfig {
     pub check_memory_bytes: u64,
     /// The bug planted in the simulated system.
     pub plant: Option<String>,
-}
-
-/// Options of LXD's own; none for LXD's default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LxdConfig {
-    /// `cluster.offline_threshold`, in whole seconds.
-    pub offline_threshold: Option<Duration>,
-    /// `cluster.max_voters`.
-    pub max_voters: Option<usize>,
-    /// `cluster.max_standby`.
-    pub max_standby: Option<usize>,
 }
 
 /// How many clients.

@@ -20,7 +20,7 @@ use harness_run::{
 };
 use harness_workloads::{
     sim::{self, Sim},
-    systems::{System, dqlite},
+    systems::{System, dqlite, lxd},
 };
 use serde_json::{Value, json};
 
@@ -228,9 +228,7 @@ impl Session {
             "fault_on_ms": config.fault_on.as_millis(),
             "fault_off_ms": config.fault_off.as_millis(),
             "sample_interval_ms": config.sample_interval.as_millis(),
-            "offline_threshold_s": config.lxd.offline_threshold.map(|time| time.as_secs()),
-            "max_voters": config.lxd.max_voters,
-            "max_standby": config.lxd.max_standby,
+            "lxd": (config.system == "lxd").then_some(&config.lxd),
             "trace": config.trace,
             "plant": config.plant,
             "check_timeout_ms": config.check_timeout.as_millis(),
@@ -409,10 +407,12 @@ impl Session {
             return Ok(Arc::new(Sim::new(seed, plant)));
         }
         match self.config.system.as_str() {
-            // PLACEHOLDER until LXD as a system is merged: construct it here from `self.config.lxd`.
-            "lxd" => Err(Failure::usage(
-                "system: lxd needs the part of this harness that drives it, which is not in this build; use --system dqlite",
-            )),
+            "lxd" => {
+                let system = lxd::Lxd::new(nodes, self.config.lxd.clone());
+                Ok(Arc::new(
+                    system.map_err(|error| Failure::usage(error.to_string()))?,
+                ))
+            }
             _ => {
                 let options = dqlite::Options {
                     trace: self.config.trace,

@@ -1,24 +1,21 @@
 //! Options of the membership workload and of LXD.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use harness_run::sampler;
-use harness_workloads::workload::{
-    Kind,
-    membership::{self, Change},
+use harness_workloads::{
+    systems::lxd,
+    workload::{
+        Kind,
+        membership::{self, Change},
+    },
 };
 
-use super::{LxdConfig, RunOptions, positive};
+use super::{RunOptions, positive};
 use crate::failure::Failure;
 
 /// The shortest interval of the sampler: below it, reading would be the load.
 const SAMPLE_INTERVAL_MIN: Duration = Duration::from_millis(50);
-/// LXD takes a threshold that is longer than this.
-const OFFLINE_THRESHOLD_OVER: Duration = Duration::from_secs(10);
-/// LXD's fewest voters.
-const VOTERS_MIN: usize = 3;
-/// LXD's most members that stand by.
-const STANDBY_MAX: usize = 5;
 
 /// Refuses an option that has no meaning here.
 fn refuse(given: &[(&str, bool)], why: &str) -> Result<(), Failure> {
@@ -96,46 +93,42 @@ pub fn sample_interval(options: &RunOptions) -> Result<Duration, Failure> {
     Ok(interval)
 }
 
-/// LXD's own options.
-pub fn lxd(options: &RunOptions, system: &str) -> Result<LxdConfig, Failure> {
+/// LXD's own options: a file if one is named, then the flags, checked by LXD's part itself.
+pub fn lxd(options: &RunOptions, system: &str) -> Result<lxd::Options, Failure> {
     if system != "lxd" {
         let given = [
+            ("lxd-options", options.lxd_options.is_some()),
             ("offline-threshold", options.offline_threshold.is_some()),
             ("max-voters", options.max_voters.is_some()),
             ("max-standby", options.max_standby.is_some()),
         ];
         refuse(&given, &format!("only lxd has it, not {system}"))?;
     }
-    let offline_threshold = match &options.offline_threshold {
-        None => None,
-        Some(text) => {
-            let threshold = positive("offline-threshold", text)?;
-            if threshold <= OFFLINE_THRESHOLD_OVER || threshold.subsec_nanos() > 0 {
-                return Err(Failure::usage(format!(
-                    "offline-threshold: LXD takes whole seconds, more than {}, not {text}",
-                    OFFLINE_THRESHOLD_OVER.as_secs()
-                )));
-            }
-            Some(threshold)
-        }
+    let mut chosen = match &options.lxd_options {
+        Some(path) => from_file(path)?,
+        None => lxd::Options::default(),
     };
-    if let Some(voters) = options.max_voters
-        && (voters < VOTERS_MIN || voters.is_multiple_of(2))
-    {
-        return Err(Failure::usage(format!(
-            "max-voters: LXD takes an odd number, {VOTERS_MIN} at least, not {voters}"
-        )));
+    if let Some(text) = &options.offline_threshold {
+        let threshold = positive("offline-threshold", text)?;
+        if threshold.subsec_nanos() > 0 {
+            return Err(Failure::usage(format!(
+                "offline-threshold: LXD takes whole seconds, not {text}"
+            )));
+        }
+        chosen.offline_threshold_s = threshold.as_secs();
     }
-    if let Some(standby) = options.max_standby
-        && standby > STANDBY_MAX
-    {
-        return Err(Failure::usage(format!(
-            "max-standby: LXD takes 0 to {STANDBY_MAX}, not {standby}"
-        )));
-    }
-    Ok(LxdConfig {
-        offline_threshold,
-        max_voters: options.max_voters,
-        max_standby: options.max_standby,
-    })
+    chosen.max_voters = options.max_voters.unwrap_or(chosen.max_voters);
+    chosen.max_standby = options.max_standby.unwrap_or(chosen.max_standby);
+    chosen
+        .check()
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    Ok(chosen)
+}
+
+fn from_file(path: &Path) -> Result<lxd::Options, Failure> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        Failure::usage(format!("lxd-options: {}: {error}", path.display()))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    serde_yaml::from_str(&text).map_err(|error| wrong(&error))
 }

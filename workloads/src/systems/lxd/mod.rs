@@ -34,6 +34,7 @@ use harness_lab::{
 use super::{
     Handles, System, SystemError, Timing,
     dqlite::sql::{self, SqlClients},
+    raft_disk,
     supervised::Supervised,
 };
 use crate::{client::Clients, workload::Kind};
@@ -70,6 +71,7 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Lxd {
     options: Arc<Options>,
     nodes: Arc<[Node]>,
+    disk: Arc<raft_disk::Reader>,
 }
 
 impl Lxd {
@@ -82,6 +84,7 @@ impl Lxd {
         Ok(Self {
             options: Arc::new(options),
             nodes: nodes.into(),
+            disk: Arc::default(),
         })
     }
 

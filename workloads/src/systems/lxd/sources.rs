@@ -6,6 +6,7 @@
 //! | `truststore` (`global`) | `certificates` of type 2 in the same | `stopped` |
 //! | `truststore` (`local`) | `certificates` of type 2 in the daemon's own database | `sqlite3 -readonly` on its file |
 //! | `raft` (`socket`) | CLUSTER on the daemon's own dqlite socket: its own configuration, committed or not | `stopped` |
+//! | `raft` (`disk`, `log`) | the data folder of its global database: see [`raft_disk`] | read |
 //! | `cache` (`raft_nodes`) | that table of the daemon's own database | `sqlite3 -readonly` on its file |
 //! | `cache` (`list`) | what `lxc cluster list` shows | `stopped` |
 //!
@@ -24,6 +25,7 @@ use harness_lab::{
 use serde_json::Value;
 
 use super::{
+    super::raft_disk,
     Lxd, PROCESS,
     membership::{NO_ADDRESS, not_clustered},
     rest::{Database, RestError},
@@ -34,14 +36,16 @@ const DATABASE: Place = place(Source::Database, None, Cost::Low);
 const TRUSTED_GLOBAL: Place = place(Source::Truststore, Some("global"), Cost::Low);
 const TRUSTED_LOCAL: Place = place(Source::Truststore, Some("local"), Cost::Low);
 const RAFT: Place = place(Source::Raft, Some("socket"), Cost::Low);
+const DISK: Place = place(Source::Raft, Some(raft_disk::LABEL), Cost::High);
 const RAFT_NODES: Place = place(Source::Cache, Some("raft_nodes"), Cost::Low);
 const LIST: Place = place(Source::Cache, Some("list"), Cost::High);
 
-const PLACES: [Place; 6] = [
+const PLACES: [Place; 7] = [
     DATABASE,
     TRUSTED_GLOBAL,
     TRUSTED_LOCAL,
     RAFT,
+    DISK,
     RAFT_NODES,
     LIST,
 ];
@@ -74,6 +78,20 @@ fn unread(kind: UnreadKind, message: impl Into<String>) -> Unread {
 
 fn nonsense(what: &str, row: &impl std::fmt::Debug) -> Unread {
     unread(UnreadKind::Error, format!("{what} makes no sense: {row:?}"))
+}
+
+/// A configuration of a daemon that is in no cluster stands for nobody, and says nothing of a cluster's log.
+fn clustered(mut read: PlaceReading) -> PlaceReading {
+    if let Reading::Members(members) = &mut read.reading {
+        members.retain(|member| {
+            let address = member.address.as_deref();
+            address.is_some_and(|address| address.contains(':'))
+        });
+        if members.is_empty() {
+            read.raft = None;
+        }
+    }
+    read
 }
 
 /// A row of `nodes`; none if it stands for no cluster.
@@ -282,7 +300,7 @@ impl Lxd {
         let mut own = self.own_dqlite(node, deadline).await?;
         let servers = own.cluster(deadline).await?;
         let leader = own.leader(deadline).await?;
-        let members = servers
+        let members: Vec<Member> = servers
             .into_iter()
             .filter(|server| server.address.contains(':'))
             .map(|server| Member {
@@ -296,10 +314,12 @@ impl Lxd {
                 ..Member::default()
             })
             .collect();
-        let position = leader.map(|leader| RaftPosition {
-            leader: Some(leader.id),
-            ..RaftPosition::default()
-        });
+        let position = leader
+            .filter(|_| !members.is_empty())
+            .map(|leader| RaftPosition {
+                leader: Some(leader.id),
+                ..RaftPosition::default()
+            });
         Ok((members, position))
     }
 
@@ -349,6 +369,11 @@ impl Sources for Lxd {
     }
 
     async fn read(&self, node: &Node, place: &Place, deadline: Duration) -> Vec<PlaceReading> {
+        if *place == DISK {
+            let folder = self.options().raft_folder();
+            let read = self.disk.read(node, &folder, deadline).await;
+            return read.into_iter().map(clustered).collect();
+        }
         let read = tokio::time::timeout(deadline, self.read_place(node, place, deadline));
         let read = read.await.unwrap_or_else(|_| {
             let message = format!("no answer within {} ms", deadline.as_millis());
