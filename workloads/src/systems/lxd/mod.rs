@@ -16,7 +16,7 @@
 //! | --- | --- |
 //! | [`options`] | what can be chosen, and the preseeds |
 //! | [`rest`], [`commands`] | asking a daemon; running LXD's programs, recovery |
-//! | `socket` | dqlite inside a daemon |
+//! | `wire` | dqlite inside a daemon |
 //! | `process`, `form` | starting and stopping; forming a cluster |
 //! | `membership`, [`refusals`], [`token`] | joining and removing, and what errors prove |
 //! | `sources` | the places where membership is kept |
@@ -46,9 +46,9 @@ pub mod probes;
 mod process;
 pub mod refusals;
 pub mod rest;
-mod socket;
 mod sources;
 pub mod token;
+mod wire;
 
 pub use form::FORM_TIMEOUT;
 pub use options::{OptionError, Options};
@@ -97,10 +97,13 @@ impl Lxd {
         SocketAddr::new(node.address, self.options.port).to_string()
     }
 
-    async fn servers_of_leader(&self, nodes: &[Node]) -> Option<Vec<dqlite_wire::Server>> {
-        let first = nodes.first()?;
-        let mut leader = self.leading_dqlite(first, nodes, ASK_TIMEOUT).await.ok()?;
-        leader.connection.cluster(ASK_TIMEOUT).await.ok()
+    /// The servers of raft as the leader has them, or why they could not be learnt.
+    async fn servers_of_leader(&self, nodes: &[Node]) -> Result<Vec<dqlite_wire::Server>, String> {
+        let first = nodes.first().ok_or("there is no node")?;
+        let found = self.leading_dqlite(first, nodes, ASK_TIMEOUT).await;
+        let mut leader = found.map_err(|error| error.to_string())?;
+        let servers = leader.connection.cluster(ASK_TIMEOUT).await;
+        servers.map_err(|error| error.to_string())
     }
 }
 
@@ -205,7 +208,7 @@ impl Leader for Lxd {
     }
 
     async fn voters(&self, nodes: &[Node]) -> Option<Vec<Node>> {
-        let servers = self.servers_of_leader(nodes).await?;
+        let servers = self.servers_of_leader(nodes).await.ok()?;
         let voters = servers
             .iter()
             .filter(|server| server.role == Some(dqlite_wire::Role::Voter));
