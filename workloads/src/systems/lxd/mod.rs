@@ -6,9 +6,10 @@
 //! - a token can be had for any name, also for one that is taken. The join with it fails with "already has a member with
 //!   name", and leaves the joiner's certificate in the truststore, under that name (see [`refusals`]);
 //! - trixie's wants `server_name` in a joiner's preseed, bookworm's takes it from the token; both take it there;
-//! - a member that is removed resets itself and could join again without being wiped; one that was removed by force
-//!   while it ran is not told, and one of trixie still read the cluster's tables afterwards; started anew it never
-//!   listens on its socket, and repeats `Invalid client certificate` in its log;
+//! - a member that is removed resets itself and could join again without being wiped;
+//! - one that is removed by force while it runs is not told: it goes on to read and to write the cluster's database, on
+//!   connections that it has (37 s later still), though it is in none of the others' sources. Started anew it never
+//!   gets ready, and the others log `Invalid client certificate`;
 //! - without a leader `lxc cluster list` and whatever else needs the global database waits, and the local one answers;
 //! - stopping (`lxd shutdown`) takes a second, in which a voter's role goes to a stand-by.
 //!

@@ -57,10 +57,12 @@ fn as_io(error: TransportError) -> io::Error {
 /// What the status line of an answer to the upgrade says; an error unless it is 101.
 fn upgraded(head: &str) -> io::Result<()> {
     let line = head.lines().next().unwrap_or_default();
-    if line.split_whitespace().nth(1) == Some("101") {
-        return Ok(());
+    let said = format!("LXD answered the upgrade with {line:?}");
+    match line.split_whitespace().nth(1) {
+        Some("101") => Ok(()),
+        Some("403") => Err(io::Error::new(io::ErrorKind::PermissionDenied, said)),
+        _ => Err(other(said)),
     }
-    Err(other(format!("LXD answered the upgrade with {line:?}")))
 }
 
 impl Lxd {
@@ -131,6 +133,29 @@ impl Lxd {
         }
         upgraded(&String::from_utf8_lossy(&head))?;
         Ok(Box::new(stream))
+    }
+
+    /// Whether at least one of the other nodes refuses this node's certificate, and none lets it in.
+    pub(super) async fn is_forbidden(&self, node: &Node, timeout: Duration) -> bool {
+        let mut asked = JoinSet::new();
+        for other in self.nodes.iter().filter(|other| other.name != node.name) {
+            let (this, node) = (self.clone(), node.clone());
+            let address = SocketAddr::new(other.address, self.options().port);
+            asked.spawn(tokio::time::timeout(timeout, async move {
+                this.dqlite(&node, address, timeout).await.map(drop)
+            }));
+        }
+        let mut forbidden = false;
+        while let Some(answer) = asked.join_next().await {
+            match answer {
+                Ok(Ok(Ok(()))) => return false,
+                Ok(Ok(Err(error))) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    forbidden = true;
+                }
+                _ => {}
+            }
+        }
+        forbidden
     }
 
     /// A connection to the node's own dqlite.
