@@ -236,9 +236,13 @@ async fn name_taken(lxd: &Lxd, nodes: &[Node]) {
     let why = disagreement(lxd, nodes, &[n1, n2, n3]).await;
     let why = why.expect("the joiner's certificate stays in the truststore");
     assert!(why.contains("Truststore"), "{why}");
-    let spoilt = "DELETE FROM certificates WHERE id = (SELECT max(id) FROM certificates)";
-    let mend = format!("lxd sql global \"{spoilt}\"");
-    shell(n1, &format!("LXD_DIR=/srv/harness/lxd/data {mend}")).await;
+    // By LXD's own means: taken out of the table by SQL alone, it stays in each local database.
+    let global = harness_workloads::systems::lxd::rest::Database::Global;
+    let newest = "SELECT fingerprint FROM certificates ORDER BY id DESC LIMIT 1";
+    let rows = lxd.sql(n1, global, newest, READ).await.unwrap();
+    let spoilt = rows[0][0].as_str().unwrap();
+    let command = format!("LXD_DIR=/srv/harness/lxd/data lxc config trust remove {spoilt}");
+    shell(n1, &command).await;
     agree(
         lxd,
         nodes,
@@ -406,6 +410,22 @@ async fn stops_and_kills(lxd: &Lxd, nodes: &[Node]) {
     agree(lxd, nodes, &members, "n2 was frozen and thawed").await;
 }
 
+/// Out by force while it runs: LXD does not tell it, and it takes part on the connections that it has. Not once started anew.
+async fn removed_alive(lxd: &Lxd, nodes: &[Node]) {
+    let [n1, n2, n3, n4] = nodes else { panic!() };
+    lxd.stand_by(n4).await.unwrap();
+    join(lxd, n1, n4).await;
+    agree(lxd, nodes, &[n1, n2, n3, n4], "the third join of n4").await;
+    lxd.remove(n1, n4, true, CHANGE).await.unwrap();
+    agree(lxd, nodes, &[n1, n2, n3], "the forced removal of a live n4").await;
+    assert!(lxd.takes_part(n4, READ).await.unwrap());
+    lxd.handles().kill.unwrap().kill(n4).await.unwrap();
+    lxd.handles().start.unwrap().start(n4).await.unwrap();
+    let begun = Instant::now();
+    assert!(!lxd.takes_part(n4, READ * 3).await.unwrap());
+    eprintln!("started anew it is out: {:?}", begun.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn real_lxd_forms_joins_removes_and_every_place_tells_it() {
     let fixture = fixture().await;
@@ -463,6 +483,7 @@ async fn real_lxd_forms_joins_removes_and_every_place_tells_it() {
     eprintln!("removed by force: {:?}", begun.elapsed());
     agree(&lxd, nodes, &[n1, n2, n3], "the forced removal of n4").await;
     assert!(!lxd.takes_part(n4, READ).await.unwrap());
+    removed_alive(&lxd, nodes).await;
 
     for node in &fixture.lab.nodes {
         lxd.wipe(node).await.unwrap();

@@ -57,21 +57,21 @@ fn what_makes_no_sense_is_refused_with_its_field() {
                 o.system = Some("lxd".into());
                 o.max_voters = Some(4);
             }),
-            "max-voters",
+            "lxd.max_voters",
         ),
         (
             with(|o| {
                 o.system = Some("lxd".into());
                 o.offline_threshold = Some("10s".into());
             }),
-            "offline-threshold",
+            "lxd.offline_threshold_s",
         ),
         (
             with(|o| {
                 o.system = Some("lxd".into());
                 o.max_standby = Some(6);
             }),
-            "max-standby",
+            "lxd.max_standby",
         ),
         (
             with(|o| {

@@ -12,7 +12,7 @@ use super::{Lxd, commands, rest::Database};
 use crate::systems::SystemError;
 
 /// How long a cluster may take to form and its roles to settle, from the start of the daemons.
-pub const FORM_TIMEOUT: Duration = Duration::from_secs(150);
+pub const FORM_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long one command of it may take.
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often something is looked at again while waiting.
@@ -128,10 +128,7 @@ impl Lxd {
         if !pending.is_empty() {
             return Ok(Some(format!("{} members are pending", pending.len())));
         }
-        let servers = self
-            .servers_of_leader(nodes)
-            .await
-            .ok_or("the leader did not list the servers of raft")?;
+        let servers = self.servers_of_leader(nodes).await?;
         let count = |role| {
             let of_role = servers.iter().filter(|server| server.role == Some(role));
             of_role.count()

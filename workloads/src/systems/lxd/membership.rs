@@ -167,19 +167,29 @@ impl Membership for Lxd {
     }
 
     /// Whether its daemon still reads, through the leader, a table of members that names others. A daemon that does not
-    /// run, does not listen, or says itself that it cannot read takes no part.
+    /// run takes no part, nor one that says itself that it cannot read, nor one that gives no answer while members refuse
+    /// its certificate: a removed one that was started anew accepts requests, waits for the database and hangs up, for ever.
     async fn takes_part(&self, node: &Node, deadline: Duration) -> Result<bool, ChangeError> {
+        let half = deadline / 2;
         let query = "SELECT name, address FROM nodes";
-        match self.sql(node, Database::Global, query, deadline).await {
-            Ok(rows) => Ok(rows.iter().any(|row| {
-                let is = |column: usize, text: &str| {
-                    row.get(column).and_then(Value::as_str) == Some(text)
-                };
-                !is(0, node.name.as_str()) && !is(1, NO_ADDRESS)
-            })),
-            Err(RestError::Answer { .. }) => Ok(false),
-            Err(error) if error.nobody_listens() => Ok(false),
-            Err(error) => Err(of_read(&error)),
+        let error = match self.sql(node, Database::Global, query, half).await {
+            Ok(rows) => return Ok(rows.iter().any(|row| names_another(row, node))),
+            Err(RestError::Answer { .. }) => return Ok(false),
+            Err(error) => error,
+        };
+        let running = super::PROCESS.running_by_files(node).await;
+        if error.nobody_listens() && matches!(running, Ok(None)) {
+            return Ok(false);
         }
+        if self.is_forbidden(node, half).await {
+            return Ok(false);
+        }
+        Err(ChangeError::Unclear(op_error(error.word(), error.told())))
     }
+}
+
+/// Whether a row of members is of somebody else than this node, and of a cluster.
+fn names_another(row: &[Value], node: &Node) -> bool {
+    let is = |column: usize, text: &str| row.get(column).and_then(Value::as_str) == Some(text);
+    !is(0, node.name.as_str()) && !is(1, NO_ADDRESS)
 }

@@ -5,7 +5,7 @@
 //! | `database` | `nodes` of the global database, through that node's daemon (answered by the leader) | `stopped` |
 //! | `truststore` (`global`) | `certificates` of type 2 in the same | `stopped` |
 //! | `truststore` (`local`) | `certificates` of type 2 in the daemon's own database | `sqlite3 -readonly` on its file |
-//! | `raft` (`socket`) | CLUSTER on the daemon's own dqlite socket: its own configuration, committed or not | `stopped` |
+//! | `raft` (`socket`) | CLUSTER asked of that daemon (see `wire`): its own configuration, committed or not | `stopped` |
 //! | `raft` (`disk`, `log`) | the data folder of its global database: see [`raft_disk`] | read |
 //! | `cache` (`raft_nodes`) | that table of the daemon's own database | `sqlite3 -readonly` on its file |
 //! | `cache` (`list`) | what `lxc cluster list` shows | `stopped` |
@@ -22,6 +22,7 @@ use harness_lab::{
     Node,
     capability::{Cost, Place, PlaceReading, Sources},
 };
+use hyper::Method;
 use serde_json::Value;
 
 use super::{
@@ -29,7 +30,7 @@ use super::{
     Lxd, PROCESS,
     membership::{NO_ADDRESS, not_clustered},
     rest::{Database, RestError},
-    socket,
+    wire,
 };
 
 const DATABASE: Place = place(Source::Database, None, Cost::Low);
@@ -186,6 +187,13 @@ fn listed(entry: &Value) -> Result<Option<Member>, Unread> {
     }))
 }
 
+fn with_cause(error: &ClientError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
 fn all<R>(
     rows: &[R],
     one: impl Fn(&R) -> Result<Option<Member>, Unread>,
@@ -274,9 +282,7 @@ impl Lxd {
     ) -> Result<(Vec<Member>, Option<RaftPosition>), Unread> {
         match self.ask_raft(node, deadline).await {
             Ok(answer) => Ok(answer),
-            Err(error) if socket::nobody_listens(&error) => {
-                Err(self.why_nobody_listens(node).await)
-            }
+            Err(error) if wire::not_served(&error) => self.no_raft(node, &error, deadline).await,
             Err(error) => {
                 let kind = match &error {
                     ClientError::Lost(LostCause::Timeout)
@@ -284,11 +290,23 @@ impl Lxd {
                     ClientError::Rejected { .. } => UnreadKind::Refused,
                     _ => UnreadKind::Error,
                 };
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                let message =
-                    cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
-                Err(unread(kind, message))
+                Err(unread(kind, with_cause(&error)))
             }
+        }
+    }
+
+    /// The daemon speaks no dqlite to us: because it does not run, or is in no cluster, or should and does not.
+    async fn no_raft(
+        &self,
+        node: &Node,
+        error: &ClientError,
+        deadline: Duration,
+    ) -> Result<(Vec<Member>, Option<RaftPosition>), Unread> {
+        let asked = self.rest(node, &Method::GET, "/1.0/cluster", None, deadline);
+        match asked.await {
+            Ok(cluster) if cluster["enabled"] == false => Ok((Vec::new(), None)),
+            Ok(_) => Err(unread(UnreadKind::Refused, with_cause(error))),
+            Err(error) => Err(self.why(node, error).await),
         }
     }
 
