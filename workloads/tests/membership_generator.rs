@@ -87,10 +87,6 @@ enum Known {
     InDoubt,
 }
 
-#[expect(
-    clippy::too_many_lines,
-    reason = "one law after the other, over one pass of the events"
-)]
 fn check(parameters: &Parameters, nodes: usize, events: &[Event]) -> Result<(), TestCaseError> {
     let all = names(nodes);
     let cast = parameters.cast(&all).expect("these nodes fit");

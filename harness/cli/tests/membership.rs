@@ -27,7 +27,7 @@ fn run(folder: &Folder, more: &[&str]) -> std::process::Output {
 }
 
 fn lines(folder: &Folder, file: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(folder.latest().join(file)).unwrap();
+    let text = std::fs::read_to_string(folder.latest().join(file)).expect("a file of the run");
     text.lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .collect()
@@ -36,10 +36,10 @@ fn lines(folder: &Folder, file: &str) -> Vec<Value> {
 fn by_verdict(verdict: &Value, wanted: &str) -> BTreeSet<String> {
     verdict["results"]
         .as_array()
-        .unwrap()
+        .expect("results")
         .iter()
         .filter(|result| result["verdict"] == wanted)
-        .map(|result| result["checker"].as_str().unwrap().to_owned())
+        .map(|result| result["checker"].as_str().expect("a name").to_owned())
         .collect()
 }
 
