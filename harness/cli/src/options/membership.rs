@@ -1,6 +1,6 @@
 //! Options of the membership workload and of LXD.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use harness_run::sampler;
 use harness_workloads::workload::{
@@ -8,7 +8,7 @@ use harness_workloads::workload::{
     membership::{self, Change},
 };
 
-use super::{LxdConfig, RunOptions, positive};
+use super::{LxdConfig, RunConfig, RunOptions, positive};
 use crate::failure::Failure;
 
 /// The shortest interval of the sampler: below it, reading would be the load.
@@ -138,4 +138,24 @@ pub fn lxd(options: &RunOptions, system: &str) -> Result<LxdConfig, Failure> {
         max_voters: options.max_voters,
         max_standby: options.max_standby,
     })
+}
+
+impl RunConfig {
+    /// Refuses a membership workload that these nodes, or so few clients, cannot do.
+    pub fn check_nodes(&self, names: &[String]) -> Result<(), Failure> {
+        let Some(parameters) = self.workload.membership() else {
+            return Ok(());
+        };
+        let names: Vec<Arc<str>> = names.iter().map(|name| name.as_str().into()).collect();
+        parameters.cast(&names).map_err(Failure::usage)?;
+        let clients = self.concurrency.clients(names.len());
+        let needed = parameters.clients_needed();
+        if clients < needed {
+            return Err(Failure::usage(format!(
+                "concurrency: {clients} clients are too few; the membership workload needs {needed} here: {} to join, and one each to remove, to list and for data",
+                parameters.parallel_join
+            )));
+        }
+        Ok(())
+    }
 }
