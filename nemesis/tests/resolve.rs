@@ -232,6 +232,71 @@ fn a_leader_out_of_the_lab_is_an_unknown_one() {
     assert_eq!(resolved.label, "kill leader: n3 (leader unknown, took n3)");
 }
 
+/// Targets are chosen among members; a cut puts the others on a side as well.
+#[test]
+fn members_come_first() {
+    let nodes = names(5);
+    // Order n3 n1 n5 n2 n4; n1, n2 and n4 are members.
+    let members: &[usize] = &[0, 1, 3];
+    for (kind, target, voters, label) in [
+        (Kind::Kill, "one", None, "kill one: n1"),
+        (Kind::Kill, "all", None, "kill all: n1 n2 n4"),
+        (
+            Kind::Pause,
+            "nodes:majority",
+            None,
+            "pause nodes:majority: n1 n2",
+        ),
+        (
+            Kind::Kill,
+            "minority",
+            None,
+            "kill minority: n1 (voters unknown, all members counted as voters)",
+        ),
+        (Kind::Kill, "n5", None, "kill n5: n5"),
+        (
+            Kind::Partition,
+            "one",
+            None,
+            "partition one: n1 | n2 n3 n4 n5",
+        ),
+        (
+            Kind::Partition,
+            "halves",
+            None,
+            "partition halves: n1 n2 | n3 n4 n5",
+        ),
+        (
+            Kind::Partition,
+            "majority",
+            Some(&[0_usize, 3][..]),
+            "partition majority: n1 n4 | n2 n3 n5",
+        ),
+    ] {
+        let facts = Facts {
+            nodes: &nodes,
+            leader: None,
+            voters,
+            members: Some(members),
+        };
+        let target = parse_target(kind, target).expect("a target");
+        let resolved = resolve(kind, &target, &[2, 0, 4, 1, 3], &facts).unwrap();
+        assert_eq!(resolved.label, label);
+    }
+    let nobody = Facts {
+        nodes: &nodes,
+        leader: None,
+        voters: None,
+        members: Some(&[]),
+    };
+    let target = parse_target(Kind::Kill, "one").expect("a target");
+    let resolved = resolve(Kind::Kill, &target, &[2, 0, 4, 1, 3], &nobody).unwrap();
+    assert_eq!(
+        resolved.label,
+        "kill one: n3 (no member is known, all nodes counted as members)"
+    );
+}
+
 /// Labs of up to 15 nodes, in any order, of which any may vote and lead.
 fn labs() -> impl Strategy<Value = (Vec<u32>, Vec<usize>, Option<usize>)> {
     (3_usize..=15).prop_flat_map(|count| {

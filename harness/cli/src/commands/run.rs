@@ -62,7 +62,7 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
         cancel: Cancel::new(),
     };
     // Refused before anything is touched, and before anybody is asked for a password.
-    session.check_workload()?;
+    session.config.check_nodes(&session.node_names())?;
     let plan = session.plan(seed, &session.node_names())?;
     if session.args.dry_run {
         return Ok(session.dry_run(seed, &plan));
@@ -130,25 +130,6 @@ impl Session {
                 .map(|number| format!("n{number}"))
                 .collect(),
         }
-    }
-
-    /// Refuses a membership workload that these nodes, or so few clients, cannot do.
-    fn check_workload(&self) -> Result<(), Failure> {
-        let Some(parameters) = self.config.workload.membership() else {
-            return Ok(());
-        };
-        let names = self.node_names();
-        let names: Vec<Arc<str>> = names.iter().map(|name| name.as_str().into()).collect();
-        parameters.cast(&names).map_err(Failure::usage)?;
-        let clients = self.config.concurrency.clients(names.len());
-        let needed = parameters.clients_needed();
-        if clients < needed {
-            return Err(Failure::usage(format!(
-                "concurrency: {clients} clients are too few; the membership workload needs {needed} here: {} to join, and one each to remove, to list and for data",
-                parameters.parallel_join
-            )));
-        }
-        Ok(())
     }
 
     fn plan(&self, seed: Seed, names: &[String]) -> Result<Plan, Failure> {

@@ -1,6 +1,6 @@
 //! Options of the membership workload and of LXD.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use harness_run::sampler;
 use harness_workloads::{
@@ -11,7 +11,7 @@ use harness_workloads::{
     },
 };
 
-use super::{RunOptions, positive};
+use super::{RunConfig, RunOptions, positive};
 use crate::failure::Failure;
 
 /// The shortest interval of the sampler: below it, reading would be the load.
@@ -131,4 +131,24 @@ fn from_file(path: &Path) -> Result<lxd::Options, Failure> {
     };
     let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
     serde_yaml::from_str(&text).map_err(|error| wrong(&error))
+}
+
+impl RunConfig {
+    /// Refuses a membership workload that these nodes, or so few clients, cannot do.
+    pub fn check_nodes(&self, names: &[String]) -> Result<(), Failure> {
+        let Some(parameters) = self.workload.membership() else {
+            return Ok(());
+        };
+        let names: Vec<Arc<str>> = names.iter().map(|name| name.as_str().into()).collect();
+        parameters.cast(&names).map_err(Failure::usage)?;
+        let clients = self.concurrency.clients(names.len());
+        let needed = parameters.clients_needed();
+        if clients < needed {
+            return Err(Failure::usage(format!(
+                "concurrency: {clients} clients are too few; the membership workload needs {needed} here: {} to join, and one each to remove, to list and for data",
+                parameters.parallel_join
+            )));
+        }
+        Ok(())
+    }
 }

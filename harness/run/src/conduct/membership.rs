@@ -127,7 +127,8 @@ impl Changing {
     /// Makes these ready to join, all at once.
     pub(super) async fn stand_by(&self, nodes: &[Node]) -> Result<(), ConductError> {
         let mut readying = JoinSet::new();
-        for node in nodes.iter().cloned() {
+        for node in nodes {
+            let node = node.clone();
             let membership = Arc::clone(&self.membership);
             readying.spawn(async move { membership.stand_by(&node).await });
         }

@@ -10,7 +10,7 @@
 //!
 //! Judging is not here: [`crate::check`] does it from the folder alone, for a run that has just ended as for a stored one.
 //!
-//! Here are the phases and their order; what is done in them: [`mod@form`], [`mod@load`], [`mod@finish`], [`mod@membership`].
+//! Here are the phases and their order; what is done in them: `form`, `load`, `finish`, `membership`.
 
 use std::{
     path::PathBuf,

@@ -270,10 +270,7 @@ impl Changes {
                 Standing::Out(Past::JoinFailed)
             }
             (ChangeKind::Remove, EventType::Ok) => Standing::Out(Past::Removed),
-            (ChangeKind::Join, EventType::Fail) => match before {
-                Standing::Out(Past::Never) => Standing::Out(Past::JoinFailed),
-                other => other,
-            },
+            (ChangeKind::Join, EventType::Fail) => Standing::Out(Past::JoinFailed),
             (ChangeKind::Remove, EventType::Fail) => before,
             (_, EventType::Info | EventType::Invoke) => {
                 // In doubt for another reason than before: worth new tries.

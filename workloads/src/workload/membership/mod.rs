@@ -4,7 +4,7 @@
 //! `initial` nodes form the cluster; all others stand by, ready to join. What the load then does:
 //! - [`changes`] joins nodes that stand by, removes members, and deals with what failed, as an operator would;
 //! - one thread asks for the product's own list of members now and then;
-//! - the other threads do the operations of [`set`](super::set): rows that must survive all of this.
+//! - the other threads do the operations of [`set`]: rows that must survive all of this.
 //!
 //! Once all is healed and settled, [`probes`] tries the canary, every member in doubt and every removed node.
 //! [`roster`] says who is in and who is in doubt, from recorded events.
