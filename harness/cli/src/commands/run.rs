@@ -109,17 +109,10 @@ fn fresh_seed() -> Seed {
 
 impl Session {
     fn node_names(&self) -> Vec<String> {
-        match &self.spec {
-            None => Vec::new(),
-            Some(LabSpec::Ssh(machines)) => machines
-                .nodes
-                .iter()
-                .map(|node| node.name.to_string())
-                .collect(),
-            Some(LabSpec::Lxc(containers)) => (1..=containers.nodes)
-                .map(|number| format!("n{number}"))
-                .collect(),
-        }
+        self.spec
+            .as_ref()
+            .map(LabSpec::node_names)
+            .unwrap_or_default()
     }
 
     fn plan(&self, seed: Seed, names: &[String]) -> Result<Plan, Failure> {
@@ -414,10 +407,9 @@ impl Session {
             nemesis,
             provider: record
                 .map_or_else(String::new, |record| record.spec.kind().name().to_owned()),
-            suite: match record.map(|record| &record.spec) {
-                Some(LabSpec::Lxc(containers)) => containers.image.suite().to_string(),
-                _ => String::new(),
-            },
+            suite: record
+                .and_then(|record| record.spec.recipe())
+                .map_or_else(String::new, |recipe| recipe.suite().to_string()),
             image_hash: image,
             seed: seed.0,
             time_limit_s: self.config.time_limit.as_secs_f64(),
