@@ -227,8 +227,9 @@ async fn image(
 pub async fn down(state: &State, lock: &RunLock) -> Result<Vec<String>, LabError> {
     let mut removed = Vec::new();
     if let Some(mut record) = state.read_lab()? {
-        record.phase = LabPhase::GoingDown;
+        let phase = std::mem::replace(&mut record.phase, LabPhase::GoingDown);
         state.write_lab(lock, &record)?;
+        record.phase = phase;
         let options = UpOptions::default();
         removed = provider(state, &record.spec, &options)
             .down(&record)

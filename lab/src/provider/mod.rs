@@ -493,7 +493,7 @@ pub trait Provider: Send + Sync {
     /// Makes what the record names and does not exist yet; fills in what is only known then.
     async fn up(&self, lab: &mut LabRecord, progress: &ProgressFn) -> Result<(), LabError>;
 
-    /// Removes what the record names, and says what that was.
+    /// Removes what the record names, and says what that was. Its phase is the one that it was found in.
     async fn down(&self, lab: &LabRecord) -> Result<Vec<String>, LabError>;
 
     /// How the nodes are, in the record's order.

@@ -30,6 +30,8 @@ pub(super) fn network(spec: &LxdSpec, lab: &str) -> BTreeMap<String, String> {
         ("ipv4.nat", "false"),
         ("ipv4.dhcp", "false"),
         ("ipv4.routing", "false"),
+        // Its rules against routing also refuse what nodes send each other where the kernel filters bridged traffic.
+        ("ipv4.firewall", "false"),
         ("ipv6.address", "none"),
         ("dns.mode", "none"),
         // Without this line its name server would ask the machine's for whatever a node asks.

@@ -17,10 +17,14 @@ mod config;
 mod import;
 mod node;
 mod server;
+mod settle;
 mod spec;
 mod stream;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -34,8 +38,8 @@ pub use self::{
     stream::{DEFAULT_SERVER_PORT, Https, Remote, SOCKETS},
 };
 use super::{
-    LabError, LabProgress, LabRecord, LabSpec, NodeRecord, NodeStatus, ProgressFn, Provider,
-    ProviderKind, blocking, bridge, identity,
+    LabError, LabPhase, LabProgress, LabRecord, LabSpec, NodeRecord, NodeStatus, ProgressFn,
+    Provider, ProviderKind, blocking, bridge, identity,
 };
 use crate::{
     access::KnownBy,
@@ -44,6 +48,11 @@ use crate::{
     state::{self, State},
     subnet::Subnet,
 };
+
+/// How long nothing of a lab may come to light until it is gone, if whoever made it may have been killed.
+const SETTLE: Duration = Duration::from_secs(2);
+/// Pause between two looks in that time.
+const SETTLE_POLL: Duration = Duration::from_millis(200);
 
 /// The provider of instances of LXD and Incus.
 #[derive(Clone, Debug)]
@@ -96,6 +105,22 @@ impl LxdProvider {
             }
             client.delete(&path).await?;
         }
+        match Self::network_make(client, spec, lab, server).await {
+            Ok(()) => Ok(true),
+            // A harness that was killed may have told the server already.
+            Err(error) => match client.find::<Network>(&path).await? {
+                Some(network) if is_ours(&network, lab) && network.status == "Created" => Ok(true),
+                _ => Err(error.into()),
+            },
+        }
+    }
+
+    async fn network_make(
+        client: &Client,
+        spec: &LxdSpec,
+        lab: &str,
+        server: &server::Server,
+    ) -> Result<(), ServerError> {
         // A cluster wants to hear of it for each member first.
         for member in server::members(client, server).await? {
             let path = format!("/1.0/networks?target={}", member.server_name);
@@ -109,7 +134,7 @@ impl LxdProvider {
             "config": config::network(spec, lab),
         });
         client.post("/1.0/networks", &value).await?;
-        Ok(true)
+        Ok(())
     }
 
     async fn profile_up(
@@ -180,7 +205,7 @@ impl LxdProvider {
             fingerprint,
             authorized: blocking(move || keys::ensure(&state)).await?,
             hosts: identity::hosts_file(&lab.nodes),
-            existing: node::list(&client).await?,
+            existing: node::list_quiet(&client, spec).await?,
             client,
         });
         let mut starting = JoinSet::new();
@@ -246,6 +271,7 @@ impl Provider for LxdProvider {
             let (subnet, network) = (spec.subnet, spec.network.clone());
             blocking(move || blackhole(subnet, &network)).await?;
         }
+        settle::quiet(&client, &spec.instance_name("")).await?;
         let managed = Self::network_up(&client, &spec, &lab.id, &server).await?;
         Self::profile_up(&client, &spec, &lab.id, managed).await?;
         let fingerprint = self.image_up(&client, &spec, progress).await?;
@@ -258,29 +284,18 @@ impl Provider for LxdProvider {
     async fn down(&self, lab: &LabRecord) -> Result<Vec<String>, LabError> {
         let spec = spec_of(lab)?;
         let client = Client::new(spec.remote.clone(), &spec.project);
-        let mut ending = JoinSet::new();
-        for listed in node::list(&client).await? {
-            if listed.is_of(&lab.id) {
-                let client = client.clone();
-                ending.spawn(async move {
-                    node::remove(&client, &listed).await?;
-                    Ok(format!("instance {}", listed.name))
-                });
+        let mut removed = remove_all(&client, &spec, &lab.id).await?;
+        if lab.phase != LabPhase::Up {
+            // Who brought it up or took it down may have been killed: what the server is still at comes to light soon.
+            let mut found = Instant::now();
+            while found.elapsed() < SETTLE {
+                tokio::time::sleep(SETTLE_POLL).await;
+                let more = remove_all(&client, &spec, &lab.id).await?;
+                if !more.is_empty() {
+                    found = Instant::now();
+                    removed.extend(more);
+                }
             }
-        }
-        let mut removed = all(ending).await?;
-        removed.sort();
-        let path = format!("/1.0/profiles/{}", spec.network);
-        let profile: Option<Marked> = client.find(&path).await?;
-        if profile.is_some_and(|found| found.config.get(LAB_KEY) == Some(&lab.id)) {
-            client.delete(&path).await?;
-            removed.push(format!("profile {}", spec.network));
-        }
-        let path = format!("/1.0/networks/{}", spec.network);
-        let network: Option<Network> = client.find(&path).await?;
-        if network.is_some_and(|found| is_ours(&found, &lab.id)) {
-            client.delete(&path).await?;
-            removed.push(format!("network {}", spec.network));
         }
         if spec.remote.is_local() {
             let subnet = spec.subnet;
@@ -306,6 +321,36 @@ impl Provider for LxdProvider {
         statuses.sort_by_key(|(ordinal, _)| *ordinal);
         Ok(statuses.into_iter().map(|(_, status)| status).collect())
     }
+}
+
+/// Removes all that carries the lab's mark, and says what that was.
+async fn remove_all(client: &Client, spec: &LxdSpec, lab: &str) -> Result<Vec<String>, LabError> {
+    let mut ending = JoinSet::new();
+    for listed in node::list_quiet(client, spec).await? {
+        if listed.is_of(lab) {
+            let client = client.clone();
+            ending.spawn(async move {
+                node::remove(&client, &listed).await?;
+                Ok(format!("instance {}", listed.name))
+            });
+        }
+    }
+    let mut removed = all(ending).await?;
+    removed.sort();
+    let path = format!("/1.0/profiles/{}", spec.network);
+    let profile: Option<Marked> = client.find(&path).await?;
+    let is_ours_too = |found: Marked| found.config.get(LAB_KEY).is_some_and(|its| its == lab);
+    if profile.is_some_and(is_ours_too) {
+        client.delete(&path).await?;
+        removed.push(format!("profile {}", spec.network));
+    }
+    let path = format!("/1.0/networks/{}", spec.network);
+    let network: Option<Network> = client.find(&path).await?;
+    if network.is_some_and(|found| is_ours(&found, lab)) {
+        client.delete(&path).await?;
+        removed.push(format!("network {}", spec.network));
+    }
+    Ok(removed)
 }
 
 fn blackhole(subnet: Subnet, network: &str) -> Result<(), LabError> {

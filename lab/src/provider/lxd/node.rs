@@ -17,6 +17,7 @@ use super::{
     LabError, LabProgress, LxdSpec, NodeRecord, ProgressFn, ServerError, blocking,
     client::{Client, state_change},
     config::{HOST_KEY_KEY, LAB_KEY, NodeConfig, PREPARED_KEY},
+    settle,
     spec::Instance,
 };
 use crate::{
@@ -70,6 +71,15 @@ impl Listed {
 /// All instances of the server's project.
 pub(super) async fn list(client: &Client) -> Result<Vec<Listed>, ServerError> {
     client.get("/1.0/instances?recursion=1").await
+}
+
+/// All of them, once the server is at nothing that concerns the lab's.
+pub(super) async fn list_quiet(
+    client: &Client,
+    spec: &LxdSpec,
+) -> Result<Vec<Listed>, ServerError> {
+    settle::quiet(client, &spec.instance_name("")).await?;
+    list(client).await
 }
 
 /// What all nodes of an `up` share.
