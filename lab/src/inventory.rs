@@ -170,7 +170,7 @@ pub fn parse(file: &Path, text: &str) -> Result<LabSpec, InventoryError> {
     let reader = Reader { file, text };
     match reader.yaml::<Head>()?.provider {
         Some(Provider::Lxc) => reader.lxc().map(LabSpec::Lxc),
-        Some(Provider::Lxd) => reader.lxd().map(LabSpec::Lxd),
+        Some(Provider::Lxd) => reader.lxd().map(Box::new).map(LabSpec::Lxd),
         Some(Provider::Ssh) => reader.ssh().map(LabSpec::Ssh),
         None => Err(reader.error(
             Some(1),

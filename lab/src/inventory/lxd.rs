@@ -249,7 +249,7 @@ mod tests {
 
     fn read(text: &str) -> Result<LxdSpec, String> {
         match parse(Path::new("/etc/lab.yaml"), text) {
-            Ok(LabSpec::Lxd(spec)) => Ok(spec),
+            Ok(LabSpec::Lxd(spec)) => Ok(*spec),
             Ok(other) => Err(format!("{other:?}")),
             Err(error) => Err(error.to_string()),
         }
@@ -299,7 +299,7 @@ mod tests {
     fn a_virtual_machine_is_made_from_an_image_of_the_server() {
         let spec =
             read("{provider: lxd, instance: virtual-machine, image: debian/12/cloud}").unwrap();
-        let lab = LabSpec::Lxd(spec);
+        let lab = LabSpec::Lxd(Box::new(spec));
         assert_eq!(lab.recipe(), None);
         assert!(
             lab.summary()

@@ -312,7 +312,7 @@ pub enum LabSpec {
     /// Containers that we make.
     Lxc(LxcSpec),
     /// Instances that a server of LXD or Incus makes.
-    Lxd(LxdSpec),
+    Lxd(Box<LxdSpec>),
     /// Machines that exist.
     Ssh(SshSpec),
 }

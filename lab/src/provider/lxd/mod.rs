@@ -249,7 +249,7 @@ fn is_ours(network: &Network, lab: &str) -> bool {
 
 fn spec_of(lab: &LabRecord) -> Result<LxdSpec, LabError> {
     match &lab.spec {
-        LabSpec::Lxd(spec) => Ok(spec.clone()),
+        LabSpec::Lxd(spec) => Ok((**spec).clone()),
         _ => Err(LabError::Spec("other nodes as instances of LXD".into())),
     }
 }
@@ -299,7 +299,7 @@ impl Provider for LxdProvider {
         }
         if spec.remote.is_local() {
             let subnet = spec.subnet;
-            removed.extend(blocking(move || Ok(bridge::remove_blackhole(subnet)?)).await?);
+            removed.extend(blocking(move || bridge::remove_blackhole(subnet)).await?);
         }
         state::remove_file(&identity::known_hosts_path(&self.state))?;
         Ok(removed)
