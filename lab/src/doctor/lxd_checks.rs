@@ -45,17 +45,17 @@ fn server(spec: &LxdSpec) -> Vec<Check> {
 
 /// An error as a check: what it says of its mend goes where mends go.
 fn failed(name: &str, error: &ServerError) -> Check {
-    let mut said = error.to_string();
-    if let Some(source) = std::error::Error::source(error) {
-        said = format!("{said}: {source}");
-    }
-    let Some((before, rest)) = said.split_once(" (mend: ") else {
-        return Check::fail(name, said, "look at the server's own log");
+    let said = error.to_string();
+    let (detail, mend) = match said.split_once(" (mend: ") {
+        Some((detail, mend)) => (detail, mend.strip_suffix(')').unwrap_or(mend)),
+        None => (said.as_str(), "look at the server's own log"),
     };
-    match rest.rsplit_once(')') {
-        Some((mend, after)) => Check::fail(name, format!("{before}{after}"), mend),
-        None => Check::fail(name, before, rest),
-    }
+    let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+    Check::fail(
+        name,
+        format!("{detail}{}", source.unwrap_or_default()),
+        mend,
+    )
 }
 
 #[cfg(test)]
