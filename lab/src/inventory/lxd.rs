@@ -11,8 +11,8 @@
 //! project: default
 //! pool: default                 # a storage pool that exists
 //! network: harnesslxd           # the bridge and the profile that are made; instances are harnesslxd-n1 and so on
-//! network_config: {}            # further keys of that bridge, such as tunnels between the members of a cluster
-//! attach: ovn0                  # or a network that exists, on which `subnet` is free
+//! network_config: {}            # further keys of that bridge
+//! attach: ovn0                  # or a network that exists, on which `subnet` is free; one that spans machines, for nodes on several
 //! subnet: 10.85.0.0/24
 //! target: [m1, m2]              # members of a cluster, one node each in turn
 //! instance: container           # or virtual-machine, which needs
