@@ -201,3 +201,101 @@ impl NodeConfig<'_> {
         format!("#cloud-config\n{config}\n")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::lxd::{DEFAULT_SUBNET, Remote};
+
+    fn instance(spec: &LxdSpec, fingerprint: Option<&str>) -> Value {
+        let files = [NodeFile {
+            path: "/etc/harness-node",
+            mode: 0o644,
+            text: "marker\n".into(),
+        }];
+        let config = NodeConfig {
+            spec,
+            lab: "b8f0a4c2d1e39677",
+            node: "n1",
+            address: Ipv4Addr::new(10, 85, 0, 11),
+            host_key: "ssh-ed25519 AAAA",
+            files: &files,
+        };
+        config.instance(fingerprint)
+    }
+
+    fn spec() -> LxdSpec {
+        LxdSpec::new(Remote::Unix("/s".into()), DEFAULT_SUBNET.parse().unwrap())
+    }
+
+    #[test]
+    fn a_container_is_as_in_the_golden_text_and_not_prepared_yet() {
+        let instance = instance(&spec(), Some("0c3a"));
+        let golden = "\
+lxc.init.cmd = /usr/local/lib/harness/node-init
+lxc.uts.name = n1
+lxc.apparmor.profile = unconfined
+lxc.mount.auto = proc:rw sys:rw cgroup:rw:force
+lxc.mount.entry = tmpfs dev/shm tmpfs nosuid,nodev,create=dir 0 0
+lxc.cap.drop = 
+lxc.cap.drop = sys_time sys_module
+lxc.cgroup.devices.allow = a
+lxc.cgroup2.devices.allow = a
+lxc.net.0.ipv4.address = 10.85.0.11/24
+";
+        assert_eq!(instance["config"]["raw.lxc"], golden);
+        assert_eq!(instance["config"][LAB_KEY], "b8f0a4c2d1e39677");
+        assert_eq!(instance["name"], "harnesslxd-n1");
+        assert!(instance["config"].get(PREPARED_KEY).is_none());
+    }
+
+    #[test]
+    fn a_virtual_machine_finds_its_files_by_cloud_init() {
+        let mut spec = spec();
+        spec.instance = Instance::VirtualMachine;
+        spec.server_image = Some("debian/12/cloud".into());
+        let instance = instance(&spec, None);
+        assert!(instance["config"].get("raw.lxc").is_none());
+        assert_eq!(instance["config"][PREPARED_KEY], "true");
+        assert_eq!(instance["source"]["alias"], "debian/12/cloud");
+        let text = instance["config"]["cloud-init.user-data"].as_str().unwrap();
+        let yaml: Value =
+            serde_yaml::from_str(text.strip_prefix("#cloud-config\n").unwrap()).unwrap();
+        assert_eq!(yaml["hostname"], "n1");
+        assert_eq!(yaml["write_files"][0]["path"], "/etc/harness-node");
+        assert_eq!(yaml["write_files"][0]["permissions"], "0644");
+        let network = instance["config"]["cloud-init.network-config"]
+            .as_str()
+            .unwrap();
+        assert!(
+            network.contains(r#""addresses":["10.85.0.11/24"]"#),
+            "{network}"
+        );
+        // What a container needs to be privileged a virtual machine is refused for.
+        let profile = profile(&spec, "b8f0a4c2d1e39677", &[("core", "1".into())], true);
+        let keys: Vec<&String> = profile["config"].as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["boot.autostart", LAB_KEY]);
+    }
+
+    #[test]
+    fn what_is_asked_for_wins_but_not_over_whose_it_is() {
+        let mut spec = spec();
+        spec.network_config
+            .insert("bridge.mtu".into(), "1400".into());
+        spec.config
+            .insert("security.nesting".into(), "false".into());
+        let network = network(&spec, "b8f0a4c2d1e39677");
+        assert_eq!(network["bridge.mtu"], "1400");
+        assert_eq!(network["ipv4.nat"], "false");
+        let profile = profile(&spec, "b8f0a4c2d1e39677", &[], false);
+        assert_eq!(profile["config"]["security.nesting"], "false");
+        assert_eq!(profile["config"]["security.privileged"], "true");
+        assert_eq!(profile["devices"]["eth0"]["parent"], "harnesslxd");
+        for marked in [
+            &network[LAB_KEY],
+            profile["config"][LAB_KEY].as_str().unwrap(),
+        ] {
+            assert_eq!(marked, "b8f0a4c2d1e39677");
+        }
+    }
+}
