@@ -278,6 +278,7 @@ fn members_come_first() {
             leader: None,
             voters,
             members: Some(members),
+            subject: None,
         };
         let target = parse_target(kind, target).expect("a target");
         let resolved = resolve(kind, &target, &[2, 0, 4, 1, 3], &facts).unwrap();
@@ -288,6 +289,7 @@ fn members_come_first() {
         leader: None,
         voters: None,
         members: Some(&[]),
+        subject: None,
     };
     let target = parse_target(Kind::Kill, "one").expect("a target");
     let resolved = resolve(Kind::Kill, &target, &[2, 0, 4, 1, 3], &nobody).unwrap();

@@ -295,6 +295,9 @@ pub enum ImageCommand {
 /// `harness doctor`.
 #[derive(Args, Debug)]
 pub struct DoctorArgs {
+    /// The lab that is wanted; the one that is up if there is one, else the built-in one
+    #[arg(long, env = "HARNESS_LAB", value_name = "FILE")]
+    pub lab: Option<PathBuf>,
     /// As JSON
     #[arg(long)]
     pub json: bool,

@@ -121,14 +121,7 @@ impl Session {
                 .iter()
                 .map(|node| node.name.to_string())
                 .collect(),
-            Some(LabSpec::Ssh(machines)) => machines
-                .nodes
-                .iter()
-                .map(|node| node.name.to_string())
-                .collect(),
-            Some(LabSpec::Lxc(containers)) => (1..=containers.nodes)
-                .map(|number| format!("n{number}"))
-                .collect(),
+            Some(spec) => spec.node_names(),
         }
     }
 
@@ -433,10 +426,9 @@ impl Session {
             nemesis,
             provider: record
                 .map_or_else(String::new, |record| record.spec.kind().name().to_owned()),
-            suite: match record.map(|record| &record.spec) {
-                Some(LabSpec::Lxc(containers)) => containers.image.suite().to_string(),
-                _ => String::new(),
-            },
+            suite: record
+                .and_then(|record| record.spec.recipe())
+                .map_or_else(String::new, |recipe| recipe.suite().to_string()),
             image_hash: image,
             seed: seed.0,
             time_limit_s: self.config.time_limit.as_secs_f64(),
