@@ -1,4 +1,8 @@
 //! Clients of the membership workload on a made-up system: what is asked of whom, what is wiped, what is told.
+#![expect(
+    clippy::unwrap_used,
+    reason = "what goes wrong in a helper ends the test, as it should"
+)]
 
 use std::{
     sync::{Arc, Mutex},

@@ -1,4 +1,8 @@
 //! The sampler on readers that are made up: slow, dead, costly, and one that panics.
+#![expect(
+    clippy::unwrap_used,
+    reason = "what goes wrong in a helper ends the test, as it should"
+)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

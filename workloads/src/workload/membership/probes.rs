@@ -214,8 +214,8 @@ mod tests {
     #[test]
     fn each_member_is_tried_in_the_order_that_its_state_allows() {
         use EventType::{Fail, Info, Ok};
-        type Answer = (EventType, Value);
-        let table: [(&str, fn(&str, u32) -> Answer, &[&str]); 4] = [
+        type Answer = fn(&str, u32) -> (EventType, Value);
+        let table: [(&str, Answer, &[&str]); 4] = [
             (
                 "it can be removed and joined",
                 |_, _| (Ok, Value::Null),
