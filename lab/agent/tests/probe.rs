@@ -60,14 +60,19 @@ fn refused(request: ProbeRequest) -> Failure {
     }
     let mut output = child.stdout.take().unwrap();
     output.read_exact(&mut [0; MAGIC.len()]).unwrap();
+    let failure = end_of(&mut output);
+    drop(input);
+    child.wait().unwrap();
+    failure
+}
+
+fn end_of(output: &mut impl Read) -> Failure {
     let mut decoder = Decoder::new();
     let mut buffer = [0; 4096];
     loop {
         while let Some(frame) = decoder.next_frame().unwrap() {
             assert_ne!(frame.kind, Kind::Data, "it was armed");
             if frame.kind == Kind::End {
-                drop(input);
-                child.wait().unwrap();
                 match serde_json::from_slice(&frame.payload).unwrap() {
                     End::Failed(failure) => return failure,
                     other => panic!("{other:?}"),
