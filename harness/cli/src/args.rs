@@ -54,6 +54,10 @@ pub enum Command {
     Show(ShowArgs),
     /// Images and nodes
     Lab(LabArgs),
+    /// List the functions of the system's program on a node: the crash points
+    Points(PointsArgs),
+    /// Tell which functions of the system's program are entered on a node, in order
+    Trace(TraceArgs),
     /// Check whether this machine can do it: pass, warn or fail, with the mend
     Doctor(DoctorArgs),
     /// Measure the harness itself
@@ -290,6 +294,58 @@ pub enum ImageCommand {
         /// Its name, as list says it
         name: String,
     },
+}
+
+/// Which functions of which program.
+#[derive(Args, Debug)]
+pub struct PointChoice {
+    /// The system whose program is meant: dqlite or lxd
+    #[arg(
+        long,
+        env = "HARNESS_SYSTEM",
+        default_value = "dqlite",
+        value_name = "NAME"
+    )]
+    pub system: String,
+    /// Another program or library, by its path on the node
+    #[arg(long, value_name = "PATH")]
+    pub binary: Option<PathBuf>,
+    /// Only functions whose names match, such as 'cluster\.|revert'
+    #[arg(
+        long = "match",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "REGEX"
+    )]
+    pub pattern: String,
+    /// The node; the first one if not given
+    #[arg(long, value_name = "NODE")]
+    pub node: Option<String>,
+}
+
+/// `harness points`.
+#[derive(Args, Debug)]
+pub struct PointsArgs {
+    /// Which functions.
+    #[command(flatten)]
+    pub choice: PointChoice,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `harness trace`.
+#[derive(Args, Debug)]
+pub struct TraceArgs {
+    /// Which functions.
+    #[command(flatten)]
+    pub choice: PointChoice,
+    /// How long to watch; ctrl-c ends it earlier
+    #[arg(long = "for", value_name = "TIME", default_value = "10s")]
+    pub window: String,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `harness doctor`.

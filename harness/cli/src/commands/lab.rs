@@ -142,7 +142,7 @@ pub fn state() -> Result<State, Failure> {
 }
 
 /// Becomes root if the lab that is recorded needs it, or if what is recorded cannot be read.
-fn elevate_to_look() -> Result<(), Failure> {
+pub fn elevate_to_look() -> Result<(), Failure> {
     match State::look_from_environment().map(|state| state.read_lab()) {
         Ok(Ok(None)) => Ok(()),
         Ok(Ok(Some(record))) => elevate_for(&record.spec),

@@ -6,6 +6,7 @@ mod convert;
 mod doctor;
 mod lab;
 mod list;
+mod points;
 mod report;
 mod run;
 mod sources;
@@ -29,6 +30,8 @@ pub fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::List(args) => list::list(args),
         Command::Show(args) => list::show(args),
         Command::Lab(args) => lab::lab(args),
+        Command::Points(args) => points::points(args),
+        Command::Trace(args) => points::trace(args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::Bench(args) => bench::bench(args),
         Command::Generate(args) => convert::generate(args),
