@@ -12,19 +12,17 @@ mod explain;
 mod objects;
 mod problem;
 mod register;
+mod rows;
 mod search;
 mod spec;
+mod tally;
 mod text;
 mod zones;
-
-use std::collections::HashMap;
 
 use harness_core::{
     format::MISMATCH,
     history::Operation,
-    verdict::{
-        Budget, CheckInput, CheckResult, Checker, Severity, Verdict, WITNESS_LIMIT, Witness,
-    },
+    verdict::{Budget, CheckInput, CheckResult, Checker, Severity, Verdict, Witness},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -32,6 +30,7 @@ use serde_json::{Value, json};
 use crate::words;
 use problem::View;
 use search::{Ending, Figures};
+use tally::Tally;
 
 pub use objects::{Kind, Object, ObjectOp};
 pub use register::{Register, RegisterOp};
@@ -165,7 +164,24 @@ impl Checker for Linearizable {
             }
         };
         let mut tally = Tally::new(operations.len());
-        for (key, views) in problem::split(&operations, keyed) {
+        let keys = problem::split(&operations, keyed);
+        if let Some(unfit) = self.add_keys(keys, input, &mut tally, budget) {
+            return unfit;
+        }
+        tally.result(self.name(), &self.options.model)
+    }
+}
+
+impl Linearizable {
+    /// Judges keys one by one. What it returns is the end: an operation that the model cannot take.
+    fn add_keys(
+        &self,
+        keys: Vec<(Option<&Value>, Vec<View<'_>>)>,
+        input: &CheckInput<'_>,
+        tally: &mut Tally,
+        budget: &dyn Budget,
+    ) -> Option<CheckResult> {
+        for (key, views) in keys {
             match self.check_key(key, &views, input, budget) {
                 Ok(result) => tally.add(key, result),
                 Err((operation, error)) => {
@@ -180,15 +196,13 @@ impl Checker for Linearizable {
                     result
                         .notes
                         .push(words::note("model", Severity::Error, error.to_string()));
-                    return result;
+                    return Some(result);
                 }
             }
         }
-        tally.result(self.name(), &self.options.model)
+        None
     }
-}
 
-impl Linearizable {
     fn check_key(
         &self,
         key: Option<&Value>,
@@ -319,115 +333,5 @@ fn too_wide() -> Ending {
     Ending::Exhausted {
         limit: harness_core::verdict::Exhausted::Memory,
         placed: 0,
-    }
-}
-
-/// Results of all keys.
-struct Tally {
-    looked_at: usize,
-    keys: usize,
-    invalid: usize,
-    exhausted: Vec<String>,
-    figures: Figures,
-    witnesses: Vec<Witness>,
-    kinds: HashMap<String, usize>,
-}
-
-impl Tally {
-    fn new(looked_at: usize) -> Self {
-        Self {
-            looked_at,
-            keys: 0,
-            invalid: 0,
-            exhausted: Vec::new(),
-            figures: Figures::default(),
-            witnesses: Vec::new(),
-            kinds: HashMap::new(),
-        }
-    }
-
-    fn add(&mut self, key: Option<&Value>, result: KeyResult) {
-        self.keys += 1;
-        self.figures.steps += result.figures.steps;
-        self.figures.explored += result.figures.explored;
-        self.figures.by_zones += result.figures.by_zones;
-        self.figures.frontier_max = self.figures.frontier_max.max(result.figures.frontier_max);
-        self.figures.bytes_max = self.figures.bytes_max.max(result.figures.bytes_max);
-        if let Ending::Exhausted { limit, placed } = result.ending {
-            let of = key.map_or_else(String::new, |key| format!("key {}: ", words::show(key)));
-            self.exhausted.push(format!(
-                "{of}{limit} after {} of {} completions",
-                words::count(placed as u64),
-                words::count(result.completions as u64)
-            ));
-        }
-        if let Some(witness) = result.witness {
-            self.invalid += 1;
-            *self.kinds.entry(witness.kind.clone()).or_default() += 1;
-            if self.witnesses.len() < WITNESS_LIMIT {
-                self.witnesses.push(witness);
-            }
-        }
-    }
-
-    fn result(self, name: &str, model: &str) -> CheckResult {
-        let operations = words::plural(self.looked_at, "operation", "operations");
-        let keys = words::plural(self.keys, "key", "keys");
-        let (verdict, summary) = if self.invalid > 0 {
-            let mut kinds: Vec<_> = self
-                .kinds
-                .iter()
-                .map(|(kind, number)| format!("{number} {kind}"))
-                .collect();
-            kinds.sort();
-            let of = format!(
-                "{} of {keys} not linearizable ({})",
-                self.invalid,
-                kinds.join(", ")
-            );
-            (Verdict::Invalid, of)
-        } else if let Some(first) = self.exhausted.first() {
-            (
-                Verdict::Unknown,
-                format!(
-                    "not decided for {} of {keys}; {first}",
-                    self.exhausted.len()
-                ),
-            )
-        } else {
-            (
-                Verdict::Valid,
-                format!("{operations} on {keys} have a legal order ({model})"),
-            )
-        };
-        let mut result = CheckResult::new(name, verdict, summary);
-        result.notes = self
-            .exhausted
-            .iter()
-            .map(|text| words::note("exhausted", Severity::Error, text.clone()))
-            .chain(self.witnesses.iter().map(|witness| {
-                words::note(
-                    &witness.kind,
-                    Severity::Error,
-                    format!("{} {}", witness.title, witness.story),
-                )
-            }))
-            .collect();
-        result.witnesses = self.witnesses;
-        result.looked_at = self.looked_at as u64;
-        result.memory_bytes = Some(self.figures.bytes_max);
-        result.figures = [
-            ("model", json!(model)),
-            ("key_count", json!(self.keys)),
-            ("invalid_key_count", json!(self.invalid)),
-            ("undecided_key_count", json!(self.exhausted.len())),
-            ("configurations_explored", json!(self.figures.explored)),
-            ("frontier_max", json!(self.figures.frontier_max)),
-            ("keys_by_zones", json!(self.figures.by_zones)),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
-        words::finish(result)
     }
 }

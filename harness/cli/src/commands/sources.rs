@@ -1,8 +1,11 @@
 //! Stored runs and loose history files, judged and reported: what `run`, `check`, `report` and `show` share.
 
-use std::path::{Path, PathBuf};
+use std::{
+    num::NonZero,
+    path::{Path, PathBuf},
+};
 
-use harness_checkers::registry;
+use harness_checkers::registry::{self, Source};
 use harness_core::{
     exit::Exit,
     format::{self, Format},
@@ -13,7 +16,7 @@ use harness_report::{
     Model, ReportInput, RunFile, html, json::RunSummary, junit, summary, terminal as lines,
 };
 use harness_run::{
-    check::{Limits, judge},
+    check::{Limits, judge, judge_by, merge},
     files::Owner,
     load::LoadedRun,
     map::Mapped,
@@ -27,6 +30,8 @@ use crate::{
     terminal,
 };
 
+/// Threads that take a large file apart, at most.
+const READERS: usize = 4;
 /// Columns of results that do not go to a terminal.
 const PIPE_WIDTH: usize = 0;
 
@@ -103,6 +108,24 @@ pub fn judge_file(
     let name = path.display();
     let bytes = Mapped::open(path).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
     let format = format.unwrap_or_else(|| Format::detect(&bytes));
+    let release = |range| bytes.release(range);
+    let source = Source {
+        bytes: &bytes,
+        format,
+        threads: std::thread::available_parallelism()
+            .map_or(1, NonZero::get)
+            .min(READERS),
+        release: &release,
+    };
+    let straight = judge_by(checker, limits, |budget| {
+        registry::check_bytes(checker, options, &source, budget)
+    });
+    if let Some((result, remarks)) = straight {
+        for remark in remarks {
+            terminal::say(&format!("{name}: {remark}"));
+        }
+        return Ok(merge(vec![result]));
+    }
     let history = format::read(&bytes, format)
         .map_err(|error| Failure::usage(format!("{name}: {}", chain(&error))))?;
     for remark in &history.remarks {
