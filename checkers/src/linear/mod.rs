@@ -15,6 +15,7 @@ mod register;
 mod rows;
 mod search;
 mod spec;
+mod store;
 mod tally;
 mod text;
 mod zones;
@@ -35,6 +36,7 @@ use tally::Tally;
 pub use objects::{Kind, Object, ObjectOp};
 pub use register::{Register, RegisterOp};
 pub use spec::{Call, ModelError, Placement, SequentialSpec};
+pub use store::{Held, Store, StoreOp};
 pub use text::{Text, TextOp};
 
 /// The models by name.
@@ -79,6 +81,8 @@ pub struct Options {
     pub null_matches_any: bool,
     /// Decide registers whose writes all differ by zones, without a search. Off only to compare the two.
     pub zones: bool,
+    /// Judge keys one by one, which linearizability allows. Off only to compare, and only for `key-value`.
+    pub partition: bool,
     /// Error kinds by which a failed compare-and-set says that it saw another value: then it counts as a read.
     pub observing_failures: Vec<String>,
     /// Kinds of operations that are not the model's and are passed over.
@@ -95,6 +99,7 @@ impl Default for Options {
             keyed: Keyed::Auto,
             null_matches_any: false,
             zones: true,
+            partition: true,
             observing_failures: vec![MISMATCH.to_owned()],
             ignore: vec!["availability".to_owned()],
             stale_read_explanation: None,
@@ -163,6 +168,7 @@ impl Checker for Linearizable {
                 Kind::from_name(&self.options.model).is_none() && problem::looks_keyed(&operations)
             }
         };
+        let keyed = keyed && self.options.partition;
         let mut tally = Tally::new(operations.len());
         let keys = problem::split(&operations, keyed);
         if let Some(unfit) = self.add_keys(keys, input, &mut tally, budget) {
@@ -217,6 +223,10 @@ impl Linearizable {
             } else {
                 options.initial.clone()
             };
+            if !options.partition {
+                let store = Store::new(&initial, 0);
+                return self.search_key(store, &initial, key, views, input, budget);
+            }
             return self.search_key(Text::new(&initial), &initial, key, views, input, budget);
         }
         if let Some(kind) = Kind::from_name(&options.model) {

@@ -203,7 +203,10 @@ impl Linearizable {
     ) -> Option<(CheckResult, Vec<String>)> {
         let options = &self.options;
         let model = options.model.as_str();
-        if !options.zones || !matches!(model, "register" | "cas-register" | "key-value") {
+        if !options.zones
+            || !options.partition
+            || !matches!(model, "register" | "cas-register" | "key-value")
+        {
             return None;
         }
         let reading = Reading {

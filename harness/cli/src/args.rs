@@ -337,6 +337,24 @@ pub enum BenchCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Time and memory of reading and judging large histories, as a table
+    Checkers {
+        /// Only this row; may be given several times
+        #[arg(long, value_name = "NAME")]
+        row: Vec<String>,
+        /// Rows that take minutes to generate as well
+        #[arg(long)]
+        large: bool,
+        /// Keep the histories here, and take those that are here; a temporary folder if not given
+        #[arg(long, value_name = "DIR")]
+        folder: Option<PathBuf>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        /// Judge a row's histories in this process
+        #[arg(long, hide = true, value_name = "DIR")]
+        measure: Option<PathBuf>,
+    },
     /// Time and size of a report for a synthetic history
     Report {
         /// Operations
