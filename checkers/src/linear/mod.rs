@@ -7,6 +7,7 @@
 //! Values are `[key, value]`, or bare if there is one object ([`Keyed`]). Operations end by index, not by time: a
 //! completion that stands before an invocation in the history happened before it.
 
+mod aspects;
 mod configs;
 mod explain;
 mod objects;
@@ -79,7 +80,7 @@ pub struct Options {
     pub keyed: Keyed,
     /// A read of null says nothing (Knossos' convention), instead of: the value was null.
     pub null_matches_any: bool,
-    /// Decide registers whose writes all differ by zones, without a search. Off only to compare the two.
+    /// Decide registers, queues and sets whose values are unambiguous without a search. Off only to compare the two.
     pub zones: bool,
     /// Judge keys one by one, which linearizability allows. Off only to compare, and only for `key-value`.
     pub partition: bool,
@@ -232,7 +233,7 @@ impl Linearizable {
         if let Some(kind) = Kind::from_name(&options.model) {
             let object = Object::new(kind, &options.initial, options.null_matches_any);
             let initial = object.initial();
-            return self.search_key(object, &initial, key, views, input, budget);
+            return self.object_key(object, &initial, key, views, input, budget);
         }
         let register = Register::new(
             &options.initial,
@@ -259,6 +260,34 @@ impl Linearizable {
         } else {
             search::search(&problem, budget, &mut figures)
         };
+        Ok(self.key_result(&problem, (ending, figures), (key, views, initial), input))
+    }
+
+    /// Objects: queues and sets by what may not happen where that decides it, else by search.
+    fn object_key(
+        &self,
+        object: Object,
+        initial: &Value,
+        key: Option<&Value>,
+        views: &[View<'_>],
+        input: &CheckInput<'_>,
+        budget: &dyn Budget,
+    ) -> Result<KeyResult, (u64, ModelError)> {
+        if !self.options.zones {
+            return self.search_key(object, initial, key, views, input, budget);
+        }
+        let problem = problem::build(object, views)?;
+        if !aspects::applies(&problem) {
+            return self.search_key(problem.spec, initial, key, views, input, budget);
+        }
+        let figures = Figures {
+            by_zones: 1,
+            steps: problem.steps.len() as u64,
+            bytes_max: (problem.entries.len() * size_of::<search::Entry>()
+                + problem.steps.len() * 8) as u64,
+            ..Figures::default()
+        };
+        let ending = aspects::shortest(&problem).map_or(Ending::Linearizable, Ending::Stuck);
         Ok(self.key_result(&problem, (ending, figures), (key, views, initial), input))
     }
 

@@ -112,6 +112,15 @@ impl Object {
         }
     }
 
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether something is in it before the first operation.
+    pub(super) fn starts_with_elements(&self) -> bool {
+        self.initial.as_array().is_none_or(|all| !all.is_empty())
+    }
+
     fn op(&self, call: &Call<'_>) -> Result<Option<ObjectOp>, ModelError> {
         let ok = call.outcome == Outcome::Ok;
         let seen = |value: Value| Ok(ok.then_some(ObjectOp::Read(value)));

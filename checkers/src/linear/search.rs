@@ -88,6 +88,8 @@ pub(crate) struct Stuck {
     pub states: Vec<String>,
     /// The longest order found, as numbers of entries; empty if it was not recorded.
     pub order: Vec<u32>,
+    /// Why, as a sentence without its end, where it was decided without a search.
+    pub because: Option<String>,
 }
 
 /// Figures of a search.
@@ -601,6 +603,7 @@ impl<'a, S: SequentialSpec, const W: usize> Run<'a, S, W> {
             step,
             states,
             order: longest,
+            because: None,
         }
     }
 
