@@ -19,14 +19,20 @@ use thiserror::Error;
 use crate::{
     availability::{self, Availability},
     bank::{self, Bank},
+    causal_reverse::CausalReverse,
+    counter::Counter,
     crashes::Crashes,
     faults::Faults,
     linear::{self, Linearizable},
+    lock::Lock,
     logs::Logs,
+    long_fork::LongFork,
     membership::{self, Membership},
     set_full::{self, SetFull},
     stats::Stats,
+    total_queue::{self, TotalQueue},
     txn::{self, Transactional},
+    unique_ids::UniqueIds,
     words,
 };
 
@@ -58,13 +64,20 @@ pub fn names() -> Vec<&'static str> {
         "append",
         "availability",
         "bank",
+        "causal-reverse",
+        "counter",
         "crashes",
         "faults",
+        "fifo-queue",
         "linearizable",
+        "lock",
         "logs",
+        "long-fork",
         "membership",
         "set-full",
         "stats",
+        "total-queue",
+        "unique-ids",
     ]
 }
 
@@ -96,8 +109,14 @@ pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, Registry
         })
     }
     Ok(match name {
+        "causal-reverse" => return without(CausalReverse, options),
+        "counter" => return without(Counter, options),
         "crashes" => return without(Crashes, options),
         "faults" => return without(Faults, options),
+        "fifo-queue" => return without(Linearizable::fifo_queue(), options),
+        "lock" => return without(Lock, options),
+        "long-fork" => return without(LongFork, options),
+        "unique-ids" => return without(UniqueIds, options),
         "logs" => return without(Logs, options),
         "stats" => return without(Stats, options),
         membership::NAME => return without(Membership, options),
@@ -115,6 +134,9 @@ pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, Registry
         )?,
         "bank" => Box::new(Bank::new(parsed::<bank::Options>(name, options)?)),
         "linearizable" => Box::new(Linearizable::new(parsed::<linear::Options>(name, options)?)),
+        "total-queue" => Box::new(TotalQueue::new(parsed::<total_queue::Options>(
+            name, options,
+        )?)),
         "set-full" => Box::new(SetFull::new(parsed::<set_full::Options>(name, options)?)),
         other => {
             if let Some(invariant) = membership::Invariant::named(other) {

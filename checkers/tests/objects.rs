@@ -118,7 +118,7 @@ fn history(seed: u64, queue: bool) -> History {
 fn queues_and_sets_are_judged_as_by_the_search() {
     for (model, queue) in [("queue", true), ("set", false)] {
         let (mut valid, mut invalid) = (0, 0);
-        for seed in 0..4_000 {
+        for seed in 0..1_500 {
             let history = history(seed, queue);
             let result = |zones: bool| {
                 let options = json!({"model": model, "zones": zones});
@@ -156,7 +156,7 @@ fn queues_and_sets_are_judged_as_by_the_search() {
             }
         }
         assert!(
-            valid > 800 && invalid > 800,
+            valid > 300 && invalid > 300,
             "{model}: {valid} valid, {invalid} invalid"
         );
     }

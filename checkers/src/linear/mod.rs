@@ -41,11 +41,12 @@ pub use store::{Held, Store, StoreOp};
 pub use text::{Text, TextOp};
 
 /// The models by name.
-pub const MODELS: [&str; 11] = [
+pub const MODELS: [&str; 12] = [
     "register",
     "cas-register",
     "key-value",
     "mutex",
+    "owned-mutex",
     "counter",
     "set",
     "list",
@@ -109,16 +110,39 @@ impl Default for Options {
 }
 
 /// The checker.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Linearizable {
+    name: &'static str,
     options: Options,
+}
+
+impl Default for Linearizable {
+    fn default() -> Self {
+        Self::new(Options::default())
+    }
 }
 
 impl Linearizable {
     /// With these options.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self { options }
+        Self {
+            name: "linearizable",
+            options,
+        }
+    }
+
+    /// A checker of its own name for queues: first in, first out, nothing lost, nothing twice.
+    #[must_use]
+    pub fn fifo_queue() -> Self {
+        Self {
+            name: "fifo-queue",
+            options: Options {
+                model: "queue".to_owned(),
+                keyed: Keyed::No,
+                ..Options::default()
+            },
+        }
     }
 }
 
@@ -132,7 +156,7 @@ struct KeyResult {
 
 impl Checker for Linearizable {
     fn name(&self) -> &'static str {
-        "linearizable"
+        self.name
     }
 
     fn check(&self, input: &CheckInput<'_>, budget: &dyn Budget) -> CheckResult {
