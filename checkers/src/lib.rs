@@ -26,7 +26,7 @@
 //! | [`membership`] | the places where membership is kept agree, with each other and with joins and removes |
 //! | [`faults`] | every fault that was asked for took hold and was healed |
 //!
-//! [`registry`] finds them by name and runs them; [`generate`] makes histories to try them on.
+//! [`verify`] looks at witnesses again, independently. [`registry`] finds checkers by name and runs them; [`generate`] makes histories to try them on.
 
 pub mod availability;
 pub mod bank;
@@ -46,6 +46,7 @@ pub mod stats;
 pub mod total_queue;
 pub mod txn;
 pub mod unique_ids;
+pub mod verify;
 mod words;
 
 pub use registry::{RegistryError, checker, names, run_checkers};

@@ -5,13 +5,16 @@
 mod common;
 
 use common::judge;
-use harness_checkers::registry;
+use harness_checkers::{
+    registry,
+    verify::{Finding, verify},
+};
 use harness_core::{
     event::{Event, EventType, Process},
     history::{History, pair},
     meta::Meta,
     seed::Seed,
-    verdict::Verdict,
+    verdict::{CheckInput, Verdict},
 };
 use rand::Rng;
 use serde_json::{Value, json};
@@ -150,6 +153,21 @@ fn queues_and_sets_are_judged_as_by_the_search() {
                     .map(|witness| witness.culprits.clone()),
                 "{model} seed {seed}"
             );
+            let input = CheckInput {
+                history: &history,
+                faults: &[],
+                logs: &[],
+                views: &[],
+                meta: &Meta::default(),
+            };
+            for finding in verify(&json!({"model": model}), &input, &fast) {
+                assert_eq!(
+                    finding,
+                    Finding::Confirmed,
+                    "{model} seed {seed}: {:?}",
+                    fast.witnesses
+                );
+            }
             match fast.verdict {
                 Verdict::Valid => valid += 1,
                 _ => invalid += 1,

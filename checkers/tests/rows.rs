@@ -11,13 +11,14 @@ use common::judge;
 use harness_checkers::{
     generate::{self, Parameters, Plant, Workload},
     registry::{self, Source},
+    verify::{Finding, verify},
 };
 use harness_core::{
     event::{Event, EventType, Process},
     format::{self, Format},
     meta::Meta,
     seed::Seed,
-    verdict::{CheckResult, Unlimited, Verdict},
+    verdict::{CheckInput, CheckResult, Unlimited, Verdict},
 };
 use rand::Rng;
 use serde_json::{Value, json};
@@ -55,6 +56,17 @@ fn both(what: &str, bytes: &[u8], format: Format, options: &Value) -> (bool, Ver
     assert_eq!(fast.summary, slow.summary, "{what}");
     assert_eq!(fast.witnesses, slow.witnesses, "{what}");
     assert_eq!(fast.notes, slow.notes, "{what}");
+    let input = CheckInput {
+        history: &history,
+        faults: &[],
+        logs: &[],
+        views: &[],
+        meta: &Meta::default(),
+    };
+    for finding in verify(options, &input, &fast) {
+        let refuted = matches!(finding, Finding::Refuted(_));
+        assert!(!refuted, "{what}: {finding:?}: {:?}", fast.witnesses);
+    }
     (true, slow.verdict)
 }
 

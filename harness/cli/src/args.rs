@@ -117,6 +117,9 @@ pub struct CheckArgs {
     /// Memory that each checker's own structures may take, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 4096)]
     pub memory: u64,
+    /// Look at each witness again, slowly and from the history alone; one that proves nothing is a failure of the harness
+    #[arg(long)]
+    pub verify: bool,
     /// Do not write verdict.json and the report anew
     #[arg(long)]
     pub dry_run: bool,

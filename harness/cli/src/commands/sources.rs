@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use harness_checkers::registry::{self, Source};
+use harness_checkers::{
+    registry::{self, Source},
+    verify::{Finding, verify},
+};
 use harness_core::{
     exit::Exit,
     format::{self, Format},
@@ -97,14 +100,28 @@ pub fn judge_run(
     Ok(judge(&checkers, &run.input(&logs), limits))
 }
 
-/// Judges a loose history file.
+/// Looks at the witnesses of all results again; `options` are those of the checker, if they were given.
+pub fn verified(
+    options: &serde_json::Value,
+    input: &CheckInput<'_>,
+    verdict: &VerdictFile,
+) -> Vec<Finding> {
+    verdict
+        .results
+        .iter()
+        .flat_map(|result| verify(options, input, result))
+        .collect()
+}
+
+/// Judges a loose history file; with `again` its witnesses are looked at again, by [`verified`].
 pub fn judge_file(
     path: &Path,
     format: Option<Format>,
     checker: &str,
     options: &serde_json::Value,
     limits: Limits,
-) -> Result<VerdictFile, Failure> {
+    again: bool,
+) -> Result<(VerdictFile, Vec<Finding>), Failure> {
     let name = path.display();
     let bytes = Mapped::open(path).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
     let format = format.unwrap_or_else(|| Format::detect(&bytes));
@@ -117,14 +134,19 @@ pub fn judge_file(
             .min(READERS),
         release: &release,
     };
-    let straight = judge_by(checker, limits, |budget| {
-        registry::check_bytes(checker, options, &source, budget)
-    });
+    // The verifier needs the history whole.
+    let straight = (!again)
+        .then(|| {
+            judge_by(checker, limits, |budget| {
+                registry::check_bytes(checker, options, &source, budget)
+            })
+        })
+        .flatten();
     if let Some((result, remarks)) = straight {
         for remark in remarks {
             terminal::say(&format!("{name}: {remark}"));
         }
-        return Ok(merge(vec![result]));
+        return Ok((merge(vec![result]), Vec::new()));
     }
     let history = format::read(&bytes, format)
         .map_err(|error| Failure::usage(format!("{name}: {}", chain(&error))))?;
@@ -140,7 +162,13 @@ pub fn judge_file(
         views: &[],
         meta: &Meta::default(),
     };
-    Ok(judge(&[checker], &input, limits))
+    let verdict = judge(&[checker], &input, limits);
+    let found = if again {
+        verified(options, &input, &verdict)
+    } else {
+        Vec::new()
+    };
+    Ok((verdict, found))
 }
 
 /// A run's folder as people type it: relative if it lies below the current folder.

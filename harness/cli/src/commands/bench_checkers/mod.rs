@@ -193,8 +193,8 @@ pub fn measure(names: &[String], place: &Path) -> Result<Exit, Failure> {
     let verdicts = files
         .iter()
         .map(|(path, _)| {
-            sources::judge_file(path, None, row.checker, &options, limits)
-                .map(|verdict| verdict.verdict)
+            sources::judge_file(path, None, row.checker, &options, limits, false)
+                .map(|(verdict, _)| verdict.verdict)
         })
         .collect::<Result<Vec<Verdict>, Failure>>()?;
     let time_ms = began.elapsed().as_secs_f64() * 1e3;
