@@ -41,6 +41,7 @@ pub mod logs;
 pub mod long_fork;
 pub mod membership;
 pub mod registry;
+pub mod selftest;
 pub mod set_full;
 pub mod stats;
 pub mod total_queue;

@@ -58,6 +58,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Measure the harness itself
     Bench(BenchArgs),
+    /// Let every checker look for every planted bug, and at histories without one
+    Selftest(SelftestArgs),
     /// Write a synthetic history with known properties
     Generate(GenerateArgs),
     /// Convert histories between formats
@@ -309,6 +311,20 @@ pub struct DoctorArgs {
         default_value = "results"
     )]
     pub results: PathBuf,
+}
+
+/// `harness selftest`.
+#[derive(Args, Debug)]
+pub struct SelftestArgs {
+    /// Histories without a bug, of each kind
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub clean: u64,
+    /// Histories with a bug, of each bug
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub bugs: u64,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `harness bench`.

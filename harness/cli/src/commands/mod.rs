@@ -9,6 +9,7 @@ mod lab;
 mod list;
 mod report;
 mod run;
+mod selftest;
 mod sources;
 
 pub use lab::failure as lab_failure;
@@ -32,6 +33,7 @@ pub fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Lab(args) => lab::lab(args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::Bench(args) => bench::bench(args),
+        Command::Selftest(args) => selftest::selftest(&args),
         Command::Generate(args) => convert::generate(args),
         Command::Convert(args) => convert::convert(args),
         Command::Completions(args) => {
