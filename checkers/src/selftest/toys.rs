@@ -202,8 +202,8 @@ pub(super) struct Lock {
     pub owner: Option<usize>,
     /// Whether each process believes to have it, and has not begun to release it.
     pub has: Vec<bool>,
-    /// The first owner, once the bug struck: it keeps the lock for ever.
-    pub robbed: Option<usize>,
+    /// Both owners, once the bug struck: they keep the lock for ever.
+    pub robbed: Option<[usize; 2]>,
 }
 
 impl Toy for Lock {
@@ -211,7 +211,7 @@ impl Toy for Lock {
         if self.has.len() <= process {
             self.has.resize(process + 1, false);
         }
-        if self.robbed == Some(process) {
+        if self.robbed.is_some_and(|both| both.contains(&process)) {
             return None;
         }
         ask(
@@ -240,7 +240,7 @@ impl Toy for Lock {
         match self.owner {
             None => self.owner = Some(process),
             Some(owner) if self.has[owner] && self.switch.strikes(0, late) => {
-                self.robbed = Some(owner);
+                self.robbed = Some([owner, process]);
             }
             Some(_) => return Err("held"),
         }
