@@ -14,6 +14,7 @@ mod objects;
 mod problem;
 mod register;
 mod rows;
+mod run;
 mod search;
 mod spec;
 mod store;

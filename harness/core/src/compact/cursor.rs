@@ -23,6 +23,7 @@ impl Piece {
 const DIGITS_LIMIT: usize = 18;
 
 impl Cursor<'_> {
+    #[inline]
     pub fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
@@ -40,6 +41,20 @@ impl Cursor<'_> {
         next
     }
 
+    /// The same for bytes that are known beforehand: compared as words.
+    #[inline]
+    pub fn literal<const N: usize>(&mut self, text: &[u8; N]) -> bool {
+        let next = self
+            .bytes
+            .get(self.at..)
+            .and_then(|rest| rest.first_chunk::<N>())
+            == Some(text);
+        if next {
+            self.at += N;
+        }
+        next
+    }
+
     /// White space of JSON; with `commas` that of EDN.
     pub fn skip_space(&mut self, commas: bool) {
         while let Some(byte) = self.peek() {
@@ -52,16 +67,17 @@ impl Cursor<'_> {
     }
 
     /// A whole number; what follows it must not make it another kind of number.
+    #[inline]
     pub fn integer(&mut self) -> Option<i64> {
         let negative = self.peek()? == b'-';
         self.at += usize::from(negative);
         let start = self.at;
         let mut number = 0_i64;
-        while let Some(digit) = self
-            .peek()
-            .map(|byte| byte.wrapping_sub(b'0'))
-            .filter(|digit| *digit < 10)
-        {
+        for byte in self.bytes.get(start..)? {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                break;
+            }
             number = number.wrapping_mul(10).wrapping_add(i64::from(digit));
             self.at += 1;
         }
@@ -77,6 +93,7 @@ impl Cursor<'_> {
     }
 
     /// A text in quotes without escapes and control characters.
+    #[inline]
     pub fn quoted(&mut self) -> Option<Piece> {
         self.expect(b'"')?;
         let start = self.at;

@@ -1,4 +1,6 @@
-//! One event out of a line of JSON, EDN, or a log of etcd.
+//! One event out of a line of JSON; of EDN and of a log of etcd in `foreign`.
+
+mod foreign;
 
 use std::ops::Range;
 
@@ -10,7 +12,7 @@ use super::{
 };
 use crate::{
     event::{EventType, OpError},
-    format::{Format, MISMATCH, assemble::op_error, edn::Reader},
+    format::{Format, assemble::op_error},
     history::FORMAT_VERSION,
 };
 
@@ -18,7 +20,6 @@ use crate::{
 pub(super) const NEMESIS: u64 = u64::MAX;
 /// An event that has no index.
 pub(super) const NO_INDEX: u64 = u64::MAX;
-const LOG_PREFIX: &[u8] = b"jepsen.util - ";
 const LENGTH_BITS: u32 = 26;
 
 /// One event as it stands there. Texts are pieces of the bytes.
@@ -139,7 +140,13 @@ impl<'a> Lines<'a> {
                 end: 0,
             };
             match self.format {
-                Format::Ours => self.json(&mut cursor, &mut raw, true)?,
+                Format::Ours => {
+                    let (start, blank) = (cursor.at, raw);
+                    if as_written(&mut cursor, &mut raw).is_none() {
+                        (cursor.at, raw) = (start, blank);
+                        self.json(&mut cursor, &mut raw, true)?;
+                    }
+                }
                 Format::JepsenJson => self.json(&mut cursor, &mut raw, false)?,
                 Format::Edn | Format::PorcupineKv => self.edn(&mut cursor, &mut raw)?,
                 Format::PorcupineEtcd => self.log(&mut cursor, &mut raw)?,
@@ -173,7 +180,8 @@ impl<'a> Lines<'a> {
                 }
                 b"time_ns" if ours => {
                     once(1)?;
-                    raw.has_time = cursor.integer()? >= 0;
+                    u64::try_from(cursor.integer()?).ok()?;
+                    raw.has_time = true;
                 }
                 b"time" if !ours => {
                     once(1)?;
@@ -251,125 +259,6 @@ impl<'a> Lines<'a> {
         self.finish(raw, key, error.or(exception))
     }
 
-    fn edn(&self, cursor: &mut Cursor<'_>, raw: &mut Raw) -> Option<()> {
-        cursor.expect(b'{')?;
-        let mut key = None;
-        let mut error: Option<OpError> = None;
-        let mut exception = None;
-        let mut found = 0_u32;
-        loop {
-            cursor.skip_space(true);
-            if cursor.take(b"}") {
-                break;
-            }
-            cursor.expect(b':')?;
-            let name = cursor.keyword()?;
-            cursor.skip_space(true);
-            match name.of(self.bytes) {
-                b"index" => raw.index = u64::try_from(cursor.integer()?).ok()?,
-                b"time" => {
-                    cursor.integer()?;
-                    raw.has_time = true;
-                }
-                b"process" => {
-                    found |= 1;
-                    raw.process = if cursor.peek()? == b':' {
-                        cursor.at += 1;
-                        (cursor.keyword()?.of(self.bytes) == b"nemesis").then_some(NEMESIS)?
-                    } else {
-                        u64::try_from(cursor.integer()?).ok()?
-                    };
-                }
-                b"type" => {
-                    found |= 2;
-                    cursor.expect(b':')?;
-                    raw.kind = event_type(cursor.keyword()?.of(self.bytes))?;
-                }
-                b"f" => {
-                    found |= 4;
-                    cursor.expect(b':')?;
-                    raw.f = cursor.keyword()?;
-                }
-                b"value" => {
-                    let start = cursor.at;
-                    if edn_value(cursor, raw).is_none() {
-                        cursor.at = start;
-                        raw.shape = Shape::Odd;
-                        skip_edn(cursor)?;
-                    }
-                }
-                b"error" => {
-                    error = Some(skip_edn(cursor)?)
-                        .filter(|value| !value.is_null())
-                        .map(op_error)
-                }
-                b"exception" => {
-                    exception = Some(skip_edn(cursor)?)
-                        .filter(|value| !value.is_null())
-                        .map(op_error)
-                }
-                b"key" => key = Some(edn_atom(cursor)?),
-                _ => {
-                    skip_edn(cursor)?;
-                }
-            }
-        }
-        (found == 7).then_some(())?;
-        self.finish(raw, key, error.or(exception))
-    }
-
-    fn log(&self, cursor: &mut Cursor<'_>, raw: &mut Raw) -> Option<()> {
-        let rest = &cursor.bytes[cursor.at..];
-        let length = rest
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .unwrap_or(rest.len());
-        let line = &rest[..length];
-        std::str::from_utf8(line).ok()?;
-        let prefix = line
-            .windows(LOG_PREFIX.len())
-            .position(|window| window == LOG_PREFIX)?;
-        let end = cursor.at + length;
-        let mut columns = Cursor {
-            bytes: &cursor.bytes[..end],
-            at: cursor.at + prefix + LOG_PREFIX.len(),
-        };
-        columns.skip_space(false);
-        raw.process = if columns.take(b":nemesis") {
-            NEMESIS
-        } else {
-            u64::try_from(columns.integer()?).ok()?
-        };
-        columns.skip_space(false);
-        columns.expect(b':')?;
-        raw.kind = event_type(columns.keyword()?.of(self.bytes))?;
-        columns.skip_space(false);
-        columns.expect(b':')?;
-        raw.f = columns.keyword()?;
-        columns.skip_space(false);
-        if raw.process == NEMESIS {
-            // Whatever it says is no operation.
-            columns.peek()?;
-        } else {
-            edn_value(&mut columns, raw)?;
-        }
-        let mut error = None;
-        if raw.shape == Shape::Single
-            && let Some(word) = piece(raw.atoms[0])
-        {
-            error = Some(std::str::from_utf8(word.of(self.bytes)).ok()?.to_owned());
-            raw.atoms = [Atom::NULL; 3];
-        } else if raw.kind == EventType::Fail && raw.f.of(self.bytes) == b"cas" {
-            error = Some(MISMATCH.to_owned());
-        }
-        cursor.at = end;
-        let error = error.map(|kind| OpError {
-            kind,
-            message: String::new(),
-        });
-        self.finish(raw, None, error)
-    }
-
     fn finish(&self, raw: &mut Raw, key: Option<Atom>, error: Option<OpError>) -> Option<()> {
         raw.observed = raw.kind == EventType::Fail
             && error.is_some_and(|error| self.observing.contains(&error.kind));
@@ -383,6 +272,34 @@ impl<'a> Lines<'a> {
         }
         Some(())
     }
+}
+
+/// An event of a client without an error, field by field as we write it: most lines are so.
+fn as_written(cursor: &mut Cursor<'_>, raw: &mut Raw) -> Option<()> {
+    let yes = |taken: bool| taken.then_some(());
+    yes(cursor.literal(b"{\"index\":"))?;
+    raw.index = u64::try_from(cursor.integer()?).ok()?;
+    yes(cursor.literal(b",\"time_ns\":"))?;
+    u64::try_from(cursor.integer()?).ok()?;
+    raw.has_time = true;
+    yes(cursor.literal(b",\"process\":"))?;
+    raw.process = u64::try_from(cursor.integer()?).ok()?;
+    if cursor.literal(b",\"node\":") {
+        cursor.quoted()?;
+    }
+    raw.kind = if cursor.literal(b",\"type\":\"invoke\",\"f\":") {
+        EventType::Invoke
+    } else if cursor.literal(b",\"type\":\"ok\",\"f\":") {
+        EventType::Ok
+    } else if cursor.literal(b",\"type\":\"info\",\"f\":") {
+        EventType::Info
+    } else {
+        return None;
+    };
+    raw.f = cursor.quoted()?;
+    yes(cursor.literal(b",\"value\":"))?;
+    json_value(cursor, raw)?;
+    yes(cursor.literal(b"}\n"))
 }
 
 fn event_type(word: &[u8]) -> Option<EventType> {
@@ -415,34 +332,6 @@ fn json_value(cursor: &mut Cursor<'_>, raw: &mut Raw) -> Option<()> {
             Some(())
         },
         false,
-    )
-}
-
-fn edn_atom(cursor: &mut Cursor<'_>) -> Option<Atom> {
-    match cursor.peek()? {
-        b'"' => unnumbered(cursor.quoted()?),
-        b':' => {
-            cursor.at += 1;
-            unnumbered(cursor.keyword()?)
-        }
-        b'n' => {
-            let nil = cursor.keyword()?;
-            (nil.of(cursor.bytes) == b"nil").then_some(Atom::NULL)
-        }
-        _ => Atom::integer(cursor.integer()?),
-    }
-}
-
-fn edn_value(cursor: &mut Cursor<'_>, raw: &mut Raw) -> Option<()> {
-    value(
-        cursor,
-        raw,
-        edn_atom,
-        |cursor| {
-            cursor.skip_space(true);
-            Some(())
-        },
-        true,
     )
 }
 
@@ -486,13 +375,5 @@ fn skip_json<T: serde::de::DeserializeOwned>(cursor: &mut Cursor<'_>) -> Option<
     let mut stream = serde_json::Deserializer::from_slice(rest).into_iter::<T>();
     let value = stream.next()?.ok()?;
     cursor.at += stream.byte_offset();
-    Some(value)
-}
-
-/// Reads any form and goes behind it.
-fn skip_edn(cursor: &mut Cursor<'_>) -> Option<serde_json::Value> {
-    let mut reader = Reader::new(&cursor.bytes[cursor.at..]);
-    let value = reader.next_value().ok()??;
-    cursor.at += reader.offset();
     Some(value)
 }
