@@ -3,24 +3,36 @@
 //! Options are JSON objects, as `harness.yaml` and `--checker-option` make them; each checker's `Options` say what there
 //! is. An option that does not exist is an error, not a silence.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
-use harness_core::verdict::{Budget, CheckInput, CheckResult, Checker, Severity, Verdict};
+use harness_core::{
+    format::Format,
+    verdict::{Budget, CheckInput, CheckResult, Checker, Severity, Verdict},
+};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::{
     availability::{self, Availability},
     bank::{self, Bank},
+    causal_reverse::CausalReverse,
+    counter::Counter,
     crashes::Crashes,
     faults::Faults,
     linear::{self, Linearizable},
+    lock::Lock,
     logs::Logs,
+    long_fork::LongFork,
     membership::{self, Membership},
     set_full::{self, SetFull},
     stats::Stats,
+    total_queue::{self, TotalQueue},
     txn::{self, Transactional},
+    unique_ids::UniqueIds,
     words,
 };
 
@@ -52,13 +64,20 @@ pub fn names() -> Vec<&'static str> {
         "append",
         "availability",
         "bank",
+        "causal-reverse",
+        "counter",
         "crashes",
         "faults",
+        "fifo-queue",
         "linearizable",
+        "lock",
         "logs",
+        "long-fork",
         "membership",
         "set-full",
         "stats",
+        "total-queue",
+        "unique-ids",
     ]
 }
 
@@ -90,8 +109,14 @@ pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, Registry
         })
     }
     Ok(match name {
+        "causal-reverse" => return without(CausalReverse, options),
+        "counter" => return without(Counter, options),
         "crashes" => return without(Crashes, options),
         "faults" => return without(Faults, options),
+        "fifo-queue" => return without(Linearizable::fifo_queue(), options),
+        "lock" => return without(Lock, options),
+        "long-fork" => return without(LongFork, options),
+        "unique-ids" => return without(UniqueIds, options),
         "logs" => return without(Logs, options),
         "stats" => return without(Stats, options),
         membership::NAME => return without(Membership, options),
@@ -109,6 +134,9 @@ pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, Registry
         )?,
         "bank" => Box::new(Bank::new(parsed::<bank::Options>(name, options)?)),
         "linearizable" => Box::new(Linearizable::new(parsed::<linear::Options>(name, options)?)),
+        "total-queue" => Box::new(TotalQueue::new(parsed::<total_queue::Options>(
+            name, options,
+        )?)),
         "set-full" => Box::new(SetFull::new(parsed::<set_full::Options>(name, options)?)),
         other => {
             if let Some(invariant) = membership::Invariant::named(other) {
@@ -119,6 +147,41 @@ pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, Registry
             });
         }
     })
+}
+
+/// A stored history as bytes, for checkers that read large ones straight.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    /// The bytes.
+    pub bytes: &'a [u8],
+    /// Their format.
+    pub format: Format,
+    /// Threads that may help to take them apart. 0: none.
+    pub threads: usize,
+    /// Is told which bytes will not be looked at for a while.
+    pub release: &'a (dyn Fn(Range<usize>) + Sync),
+}
+
+/// Judges a history in bytes without making a tree of values of it, where the checker of that name has a way for this
+/// history; then also remarks about the reading. None: read it by [`harness_core::format::read`] and take [`checker`],
+/// which comes to the same verdict or says what is wrong.
+#[must_use]
+pub fn check_bytes(
+    name: &str,
+    options: &Value,
+    source: &Source<'_>,
+    budget: &dyn Budget,
+) -> Option<(CheckResult, Vec<String>)> {
+    let options = if options.is_null() {
+        &json!({})
+    } else {
+        options
+    };
+    match name {
+        "linearizable" => Linearizable::new(serde_json::from_value(options.clone()).ok()?)
+            .check_bytes(source, budget),
+        _ => None,
+    }
 }
 
 fn transactional(

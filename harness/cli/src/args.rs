@@ -62,6 +62,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Measure the harness itself
     Bench(BenchArgs),
+    /// Let every checker look for every planted bug, and at histories without one
+    Selftest(SelftestArgs),
     /// Write a synthetic history with known properties
     Generate(GenerateArgs),
     /// Convert histories between formats
@@ -121,6 +123,9 @@ pub struct CheckArgs {
     /// Memory that each checker's own structures may take, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 4096)]
     pub memory: u64,
+    /// Look at each witness again, slowly and from the history alone; one that proves nothing is a failure of the harness
+    #[arg(long)]
+    pub verify: bool,
     /// Do not write verdict.json and the report anew
     #[arg(long)]
     pub dry_run: bool,
@@ -367,6 +372,20 @@ pub struct DoctorArgs {
     pub results: PathBuf,
 }
 
+/// `harness selftest`.
+#[derive(Args, Debug)]
+pub struct SelftestArgs {
+    /// Histories without a bug, of each kind
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub clean: u64,
+    /// Histories with a bug, of each bug
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub bugs: u64,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `harness bench`.
 #[derive(Args, Debug)]
 pub struct BenchArgs {
@@ -395,6 +414,24 @@ pub enum BenchCommand {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Time and memory of reading and judging large histories, as a table
+    Checkers {
+        /// Only this row; may be given several times
+        #[arg(long, value_name = "NAME")]
+        row: Vec<String>,
+        /// Rows that take minutes to generate as well
+        #[arg(long)]
+        large: bool,
+        /// Keep the histories here, and take those that are here; a temporary folder if not given
+        #[arg(long, value_name = "DIR")]
+        folder: Option<PathBuf>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        /// Judge a row's histories in this process
+        #[arg(long, hide = true, value_name = "DIR")]
+        measure: Option<PathBuf>,
     },
     /// Time and size of a report for a synthetic history
     Report {

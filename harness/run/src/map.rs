@@ -5,9 +5,17 @@
     reason = "mapping a file is unsafe; the argument stands with the call"
 )]
 
-use std::{fs::File, io, ops::Deref, path::Path};
+use std::{
+    fs::File,
+    io,
+    ops::{Deref, Range},
+    path::Path,
+};
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
+
+/// The largest page of the machines that Linux runs on.
+const PAGE_BYTES: usize = 64 * 1024;
 
 /// A file's bytes as they were when it was opened. What is appended later is not in them.
 #[derive(Debug, Default)]
@@ -40,6 +48,22 @@ impl Mapped {
         // while it is being read ends this process with SIGBUS, which is no memory error.
         let map = unsafe { Mmap::map(&file)? };
         Ok(Self { map: Some(map) })
+    }
+
+    /// Gives the memory of bytes back that will not be looked at for a while; they are read from the file again if they
+    /// are after all. Only whole pages that end within the range go; if the kernel refuses, they stay.
+    pub fn release(&self, range: Range<usize>) {
+        let Some(map) = &self.map else { return };
+        let start = range.start / PAGE_BYTES * PAGE_BYTES;
+        let end = range.end.min(map.len()) / PAGE_BYTES * PAGE_BYTES;
+        if start >= end {
+            return;
+        }
+        // SAFETY: the advice is unchecked because it throws away what was written to anonymous or private pages. These
+        // are pages of a file, mapped for reading: the next look at them finds the same bytes in the file.
+        let given =
+            unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
+        drop(given);
     }
 }
 

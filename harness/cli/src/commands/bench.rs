@@ -17,6 +17,7 @@ use harness_run::{
 use harness_workloads::judges;
 use serde_json::json;
 
+use super::bench_checkers;
 use crate::{
     args::{BenchArgs, BenchCommand},
     failure::{Failure, chain},
@@ -69,6 +70,18 @@ pub fn bench(args: BenchArgs) -> Result<Exit, Failure> {
             output,
             json,
         } => report(operations, output.as_deref(), json),
+        BenchCommand::Checkers {
+            row,
+            measure: Some(folder),
+            ..
+        } => bench_checkers::measure(&row, &folder),
+        BenchCommand::Checkers {
+            row,
+            large,
+            folder,
+            json,
+            measure: None,
+        } => bench_checkers::checkers(&row, large, folder, json),
     }
 }
 

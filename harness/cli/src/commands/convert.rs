@@ -125,14 +125,26 @@ pub fn parameters(args: &GenerateArgs) -> Result<Parameters, Failure> {
 pub fn generate(args: GenerateArgs) -> Result<Exit, Failure> {
     writable(args.format)?;
     let parameters = parameters(&args)?;
-    let mut sink = Sink::open(args.output.as_deref())?;
+    write(
+        &parameters,
+        args.format,
+        Sink::open(args.output.as_deref())?,
+    )
+}
+
+/// Writes a synthetic history in our format to a file.
+pub fn write_generated(parameters: &Parameters, path: &Path) -> Result<(), Failure> {
+    write(parameters, Format::Ours, Sink::open(Some(path))?).map(drop)
+}
+
+fn write(parameters: &Parameters, format: Format, mut sink: Sink) -> Result<Exit, Failure> {
     let mut buffer = Vec::with_capacity(CHUNK_BYTES * 2);
-    if args.format == Format::Ours {
+    if format == Format::Ours {
         buffer.extend_from_slice(history::encode_header().as_bytes());
     }
     let mut result = Ok(());
-    let planted = generate::generate(&parameters, |event| {
-        encode(&event, args.format, &mut buffer);
+    let planted = generate::generate(parameters, |event| {
+        encode(&event, format, &mut buffer);
         if buffer.len() >= CHUNK_BYTES && result.is_ok() {
             result = sink.write(&buffer);
             buffer.clear();

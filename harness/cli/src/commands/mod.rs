@@ -1,6 +1,7 @@
 //! One file a command: each turns validated arguments into calls of the libraries, and their results into output.
 
 mod bench;
+mod bench_checkers;
 mod check;
 mod convert;
 mod doctor;
@@ -9,6 +10,7 @@ mod list;
 mod points;
 mod report;
 mod run;
+mod selftest;
 mod sources;
 
 pub use lab::failure as lab_failure;
@@ -34,6 +36,7 @@ pub fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Trace(args) => points::trace(args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::Bench(args) => bench::bench(args),
+        Command::Selftest(args) => selftest::selftest(&args),
         Command::Generate(args) => convert::generate(args),
         Command::Convert(args) => convert::convert(args),
         Command::Completions(args) => {

@@ -1,8 +1,14 @@
 //! Stored runs and loose history files, judged and reported: what `run`, `check`, `report` and `show` share.
 
-use std::path::{Path, PathBuf};
+use std::{
+    num::NonZero,
+    path::{Path, PathBuf},
+};
 
-use harness_checkers::registry;
+use harness_checkers::{
+    registry::{self, Source},
+    verify::{Finding, verify},
+};
 use harness_core::{
     exit::Exit,
     format::{self, Format},
@@ -13,7 +19,7 @@ use harness_report::{
     Model, ReportInput, RunFile, html, json::RunSummary, junit, summary, terminal as lines,
 };
 use harness_run::{
-    check::{Limits, judge},
+    check::{Limits, judge, judge_by, merge},
     files::Owner,
     load::LoadedRun,
     map::Mapped,
@@ -27,6 +33,8 @@ use crate::{
     terminal,
 };
 
+/// Threads that take a large file apart, at most.
+const READERS: usize = 4;
 /// Columns of results that do not go to a terminal.
 const PIPE_WIDTH: usize = 0;
 
@@ -92,17 +100,54 @@ pub fn judge_run(
     Ok(judge(&checkers, &run.input(&logs), limits))
 }
 
-/// Judges a loose history file.
+/// Looks at the witnesses of all results again; `options` are those of the checker, if they were given.
+pub fn verified(
+    options: &serde_json::Value,
+    input: &CheckInput<'_>,
+    verdict: &VerdictFile,
+) -> Vec<Finding> {
+    verdict
+        .results
+        .iter()
+        .flat_map(|result| verify(options, input, result))
+        .collect()
+}
+
+/// Judges a loose history file; with `again` its witnesses are looked at again, by [`verified`].
 pub fn judge_file(
     path: &Path,
     format: Option<Format>,
     checker: &str,
     options: &serde_json::Value,
     limits: Limits,
-) -> Result<VerdictFile, Failure> {
+    again: bool,
+) -> Result<(VerdictFile, Vec<Finding>), Failure> {
     let name = path.display();
     let bytes = Mapped::open(path).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
     let format = format.unwrap_or_else(|| Format::detect(&bytes));
+    let release = |range| bytes.release(range);
+    let source = Source {
+        bytes: &bytes,
+        format,
+        threads: std::thread::available_parallelism()
+            .map_or(1, NonZero::get)
+            .min(READERS),
+        release: &release,
+    };
+    // The verifier needs the history whole.
+    let straight = (!again)
+        .then(|| {
+            judge_by(checker, limits, |budget| {
+                registry::check_bytes(checker, options, &source, budget)
+            })
+        })
+        .flatten();
+    if let Some((result, remarks)) = straight {
+        for remark in remarks {
+            terminal::say(&format!("{name}: {remark}"));
+        }
+        return Ok((merge(vec![result]), Vec::new()));
+    }
     let history = format::read(&bytes, format)
         .map_err(|error| Failure::usage(format!("{name}: {}", chain(&error))))?;
     for remark in &history.remarks {
@@ -117,7 +162,13 @@ pub fn judge_file(
         views: &[],
         meta: &Meta::default(),
     };
-    Ok(judge(&[checker], &input, limits))
+    let verdict = judge(&[checker], &input, limits);
+    let found = if again {
+        verified(options, &input, &verdict)
+    } else {
+        Vec::new()
+    };
+    Ok((verdict, found))
 }
 
 /// A run's folder as people type it: relative if it lies below the current folder.

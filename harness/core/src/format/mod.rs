@@ -19,7 +19,7 @@
 //! digits, sets and lists arrays. Writing undoes that where the place tells what Jepsen expects: `:type`, `:f` and the
 //! heads of micro-operations are keywords, keys of maps are integers or keywords where they look like one.
 
-mod assemble;
+pub(crate) mod assemble;
 pub mod edn;
 mod jepsen;
 mod porcupine;

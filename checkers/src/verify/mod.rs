@@ -1,0 +1,58 @@
+//! The independent verifier: small, slow, and of another make than what it checks.
+//!
+//! It takes a history and what a checker said of it, and looks at each witness again, from the history alone and by
+//! definitions. It shares no code with the searches. A witness is **confirmed** if the operations that it names prove
+//! what it claims, **refuted** if they do not (then the checker is wrong, not the system), and **not tried** where the
+//! proof is too long for this slow way, which says so.
+
+mod family;
+mod linear;
+mod order;
+
+use harness_core::verdict::{CheckInput, CheckResult, Verdict, Witness};
+use serde_json::Value;
+
+/// What became of one witness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// It proves what it claims.
+    Confirmed,
+    /// It does not.
+    Refuted(String),
+    /// Nobody can say here.
+    NotTried(String),
+}
+
+impl Finding {
+    fn of(proved: bool, why: &str) -> Self {
+        if proved {
+            Self::Confirmed
+        } else {
+            Self::Refuted(why.to_owned())
+        }
+    }
+}
+
+/// Looks at each witness of a result again. `options` are those that the checker had.
+#[must_use]
+pub fn verify(options: &Value, input: &CheckInput<'_>, result: &CheckResult) -> Vec<Finding> {
+    if result.verdict != Verdict::Invalid {
+        return Vec::new();
+    }
+    let one: fn(&Value, &CheckInput<'_>, &Witness) -> Finding = match result.checker.as_str() {
+        "linearizable" => linear::witness,
+        "fifo-queue" => linear::queue,
+        "set-full" => family::set,
+        "bank" => family::bank,
+        "total-queue" => family::queue,
+        other => {
+            let why = format!("nobody verifies witnesses of {other}");
+            return vec![Finding::NotTried(why); result.witnesses.len()];
+        }
+    };
+    result
+        .witnesses
+        .iter()
+        .map(|witness| one(options, input, witness))
+        .collect()
+}
