@@ -84,7 +84,8 @@ pub struct RunOptions {
     #[arg(long, env = "HARNESS_FLOOR", value_name = "N")]
     pub floor: Option<usize>,
     /// What the membership workload may do besides joining nodes and removing members: a comma list of remove-leader, remove-dead (by force,
-    /// once refused), retry-failed, rejoin, join-while-down, force (also members that run), or none [default: all but force]
+    /// once refused), retry-failed, rejoin, join-while-down, force (also members that run), concurrent (several at once), or none
+    /// [default: all but force]
     #[arg(long, env = "HARNESS_CHANGES", value_name = "LIST")]
     pub changes: Option<String>,
     /// Deadline of each join and remove [default: 60s]
