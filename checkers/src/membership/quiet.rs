@@ -305,7 +305,8 @@ pub(super) fn complete<'a>(
 
 /// Members that the raft of every voter has for spares; of its own role a node that says it votes is believed.
 fn spares(analysis: &Analysis<'_>, readings: &[usize]) -> Vec<Id> {
-    let role_in = |reading: &Reading<'_>, id: Id| reading.entries(id).find_map(|member| member.role);
+    let role_in =
+        |reading: &Reading<'_>, id: Id| reading.entries(id).find_map(|member| member.role);
     let voters: Vec<&Reading<'_>> = readings
         .iter()
         .map(|number| &analysis.readings[*number])
