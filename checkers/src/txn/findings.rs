@@ -130,20 +130,18 @@ pub(super) fn clock(operations: &[&Operation]) -> Clock {
 /// A witness: these transactions, the first to blame.
 pub(super) fn witness(
     anomaly: Anomaly,
-    txns: &Transactions<'_>,
+    txns: &Transactions,
     numbers: &[u32],
     story: impl FnOnce(&[&Operation], Clock) -> String,
 ) -> Witness {
-    let mut operations: Vec<&Operation> = Vec::new();
+    let mut different: Vec<Operation> = Vec::new();
     for number in numbers {
-        let operation = txns.operations[*number as usize];
-        if !operations
-            .iter()
-            .any(|known| known.index == operation.index)
-        {
-            operations.push(operation);
+        let operation = txns.operation(*number);
+        if !different.iter().any(|known| known.index == operation.index) {
+            different.push(operation);
         }
     }
+    let operations: Vec<&Operation> = different.iter().collect();
     let clock = clock(&operations);
     let told = story(&operations, clock);
     let culprits: Vec<u64> = operations
@@ -161,10 +159,10 @@ pub(super) fn witness(
 }
 
 /// An edge between two transactions.
-pub(super) fn edge(txns: &Transactions<'_>, from: u32, to: u32, words: String) -> Edge {
+pub(super) fn edge(txns: &Transactions, from: u32, to: u32, words: String) -> Edge {
     Edge {
-        from: txns.operations[from as usize].index,
-        to: txns.operations[to as usize].index,
+        from: txns.index[from as usize],
+        to: txns.index[to as usize],
         words,
     }
 }

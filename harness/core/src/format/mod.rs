@@ -20,9 +20,11 @@
 //! heads of micro-operations are keywords, keys of maps are integers or keywords where they look like one.
 
 mod assemble;
+mod cursor;
 pub mod edn;
 mod jepsen;
 mod porcupine;
+pub mod raw;
 
 use thiserror::Error;
 
@@ -31,6 +33,7 @@ use crate::{
     history::{self, History, HistoryError},
 };
 
+pub use cursor::{Cursor, Syntax};
 pub use jepsen::{encode_edn_event, encode_json_event};
 pub use porcupine::MISMATCH;
 
