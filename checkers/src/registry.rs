@@ -5,6 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use harness_core::format::{Format, FormatError};
 use harness_core::verdict::{Budget, CheckInput, CheckResult, Checker, Severity, Verdict};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -20,7 +21,7 @@ use crate::{
     membership::{self, Membership},
     set_full::{self, SetFull},
     stats::Stats,
-    txn::{self, Transactional},
+    txn::{self, Transactional, weak::WeakIsolation},
     words,
 };
 
@@ -55,26 +56,33 @@ pub fn names() -> Vec<&'static str> {
         "crashes",
         "faults",
         "linearizable",
+        "list-append",
         "logs",
         "membership",
+        "rw-register",
         "set-full",
         "stats",
+        "weak-isolation",
     ]
+}
+
+fn parsed<T: DeserializeOwned + Default>(name: &str, options: &Value) -> Result<T, RegistryError> {
+    if options.is_null() {
+        return Ok(T::default());
+    }
+    serde_json::from_value(options.clone()).map_err(|error| RegistryError::Options {
+        name: name.to_owned(),
+        detail: error.to_string(),
+    })
 }
 
 /// The checker of that name. Options: a JSON object, or null for the defaults.
 pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, RegistryError> {
-    fn parsed<T: DeserializeOwned + Default>(
-        name: &str,
-        options: &Value,
-    ) -> Result<T, RegistryError> {
-        if options.is_null() {
-            return Ok(T::default());
-        }
-        serde_json::from_value(options.clone()).map_err(|error| RegistryError::Options {
-            name: name.to_owned(),
-            detail: error.to_string(),
-        })
+    if let Some(checker) = of_bytes(name, options)? {
+        return Ok(match checker {
+            OfBytes::Transactional(checker) => Box::new(checker),
+            OfBytes::Weak(checker) => Box::new(checker),
+        });
     }
     fn without<T: Checker + 'static>(
         checker: T,
@@ -98,15 +106,6 @@ pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, Registry
         "availability" => Box::new(Availability::new(parsed::<availability::Options>(
             name, options,
         )?)),
-        "append" => transactional("append", Transactional::lists, parsed(name, options)?)?,
-        "list-append" => {
-            transactional("list-append", Transactional::lists, parsed(name, options)?)?
-        }
-        "rw-register" => transactional(
-            "rw-register",
-            Transactional::registers,
-            parsed(name, options)?,
-        )?,
         "bank" => Box::new(Bank::new(parsed::<bank::Options>(name, options)?)),
         "linearizable" => Box::new(Linearizable::new(parsed::<linear::Options>(name, options)?)),
         "set-full" => Box::new(SetFull::new(parsed::<set_full::Options>(name, options)?)),
@@ -125,18 +124,99 @@ fn transactional(
     name: &'static str,
     make: fn(&'static str, txn::Options) -> Option<Transactional>,
     options: txn::Options,
-) -> Result<Box<dyn Checker>, RegistryError> {
-    let model = options.model.clone().unwrap_or_default();
+) -> Result<Transactional, RegistryError> {
+    let model = options.model.clone();
     match make(name, options) {
-        Some(checker) => Ok(Box::new(checker)),
-        None => Err(RegistryError::Options {
-            name: name.to_owned(),
-            detail: format!(
-                "no model is called {model:?}; known are {}",
-                txn::models().join(", ")
-            ),
-        }),
+        Some(checker) => Ok(checker),
+        None => Err(no_model(name, model, &txn::models())),
     }
+}
+
+fn no_model(name: &str, model: Option<String>, known: &[&str]) -> RegistryError {
+    RegistryError::Options {
+        name: name.to_owned(),
+        detail: format!(
+            "no model is called {:?}; known are {}",
+            model.unwrap_or_default(),
+            known.join(", ")
+        ),
+    }
+}
+
+/// Checkers that read files of transactions by themselves, of any size.
+pub enum OfBytes {
+    /// Lists or registers.
+    Transactional(Transactional),
+    /// Weak isolation of registers.
+    Weak(WeakIsolation),
+}
+
+impl OfBytes {
+    /// Reads a file without making a history of it ([`Transactional::read`]).
+    ///
+    /// # Errors
+    /// If the bytes are not of the format.
+    pub fn read(
+        &self,
+        bytes: &[u8],
+        format: Format,
+        consumed: &mut dyn FnMut(usize),
+    ) -> Result<(txn::Columns, Vec<String>), FormatError> {
+        match self {
+            Self::Transactional(checker) => checker.read(bytes, format, consumed),
+            Self::Weak(checker) => checker.read(bytes, format, consumed),
+        }
+    }
+
+    /// Judges what was read.
+    #[must_use]
+    pub fn judge(&self, columns: txn::Columns, budget: &dyn Budget) -> CheckResult {
+        match self {
+            Self::Transactional(checker) => checker.judge(columns, budget),
+            Self::Weak(checker) => checker.judge(columns, budget),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Transactional(checker) => checker.name(),
+            Self::Weak(checker) => checker.name(),
+        }
+    }
+}
+
+/// The checker of that name, if it is one that reads files by itself.
+///
+/// # Errors
+/// If the options are not the checker's.
+pub fn of_bytes(name: &str, options: &Value) -> Result<Option<OfBytes>, RegistryError> {
+    Ok(Some(match name {
+        "append" => OfBytes::Transactional(transactional(
+            "append",
+            Transactional::lists,
+            parsed(name, options)?,
+        )?),
+        "list-append" => OfBytes::Transactional(transactional(
+            "list-append",
+            Transactional::lists,
+            parsed(name, options)?,
+        )?),
+        "rw-register" => OfBytes::Transactional(transactional(
+            "rw-register",
+            Transactional::registers,
+            parsed(name, options)?,
+        )?),
+        "weak-isolation" => {
+            let options: txn::weak::Options = parsed(name, options)?;
+            match WeakIsolation::new(&options) {
+                Some(checker) => OfBytes::Weak(checker),
+                None => return Err(no_model(name, options.model, &txn::weak::models())),
+            }
+        }
+        _ => return Ok(None),
+    }))
 }
 
 /// Runs them in order, each with a budget of its own. One that panics says `unknown`; the others go on.

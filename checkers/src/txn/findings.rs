@@ -134,6 +134,17 @@ pub(super) fn witness(
     numbers: &[u32],
     story: impl FnOnce(&[&Operation], Clock) -> String,
 ) -> Witness {
+    witness_of(&anomaly.name(), anomaly.title(), txns, numbers, story)
+}
+
+/// The same, of any kind.
+pub(super) fn witness_of(
+    kind: &str,
+    title: &str,
+    txns: &Transactions,
+    numbers: &[u32],
+    story: impl FnOnce(&[&Operation], Clock) -> String,
+) -> Witness {
     let mut different: Vec<Operation> = Vec::new();
     for number in numbers {
         let operation = txns.operation(*number);
@@ -149,13 +160,7 @@ pub(super) fn witness(
         .take(1)
         .map(|culprit| culprit.index)
         .collect();
-    words::witness(
-        &anomaly.name(),
-        anomaly.title(),
-        told,
-        &operations,
-        &culprits,
-    )
+    words::witness(kind, title, told, &operations, &culprits)
 }
 
 /// An edge between two transactions.

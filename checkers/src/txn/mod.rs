@@ -41,6 +41,7 @@ mod registers;
 mod scc;
 mod single;
 mod take;
+pub mod weak;
 
 use std::collections::BTreeMap;
 

@@ -7,6 +7,7 @@ use harness_core::{
     format::{
         Cursor, Format, FormatError,
         raw::{Head, Payload, Text, each_event},
+        sessions,
     },
     history::{History, HistoryError, Outcome},
 };
@@ -54,6 +55,9 @@ pub(super) fn bytes(
     shape: Shape,
     consumed: &mut dyn FnMut(usize),
 ) -> Result<(Transactions, Vec<String>), FormatError> {
+    if let Format::Awdit | Format::Plume = format {
+        return by_sessions(bytes, format, shape, consumed);
+    }
     let mut stream = Stream {
         builder: Builder::new(shape),
         steps: Steps::default(),
@@ -67,6 +71,57 @@ pub(super) fn bytes(
         }
     }
     Ok((stream.builder.finish(), remarks))
+}
+
+/// Takes transactions on registers that stand by sessions. For lists there are none in it.
+fn by_sessions(
+    bytes: &[u8],
+    format: Format,
+    shape: Shape,
+    consumed: &mut dyn FnMut(usize),
+) -> Result<(Transactions, Vec<String>), FormatError> {
+    if shape == Shape::Lists {
+        let read = harness_core::format::read(bytes, format)?;
+        return Ok((history(&read, shape), read.remarks));
+    }
+    let mut builder = Builder::new(shape);
+    let mut place = 0;
+    let mut each = |transaction: sessions::Transaction<'_>| {
+        let txn = builder.begin(&Begun {
+            index: place,
+            invoked_ns: place,
+            process: Process::Client(transaction.session),
+            node: None,
+        });
+        let outcome = match transaction.committed {
+            true => Outcome::Ok,
+            false => Outcome::Fail,
+        };
+        builder.end(txn, outcome, Some(place + 1), Some(place + 1));
+        place += 2;
+        builder.open_steps(txn);
+        for access in transaction.accesses {
+            let atom = |builder: &mut Builder, number: u64| {
+                match i64::try_from(number) {
+                    Ok(number) => Atom::number(number),
+                    Err(_) => None,
+                }
+                .unwrap_or_else(|| builder.atoms.intern(&number.into()))
+            };
+            let key = atom(&mut builder, access.key);
+            let value = access
+                .value
+                .map_or(Atom::NULL, |value| atom(&mut builder, value));
+            if access.write {
+                builder.write(key, value);
+            } else if transaction.committed {
+                builder.read(key, value);
+            }
+        }
+        builder.close_steps(txn);
+    };
+    sessions::each_transaction(bytes, format == Format::Plume, &mut each, consumed)?;
+    Ok((builder.finish(), vec![sessions::WITHOUT_TIMES.to_owned()]))
 }
 
 /// A transaction's steps, or what of it are none.
@@ -290,15 +345,15 @@ impl Steps {
             let key = atom(&mut cursor, atoms)?;
             cursor.next_item(false, b']')?.then_some(())?;
             let step = match (name, shape) {
-                ("append", Shape::Lists) | ("w", Shape::Registers) => {
+                (b"append", Shape::Lists) | (b"w", Shape::Registers) => {
                     let element = atom(&mut cursor, atoms)?;
                     (element != Atom::NULL).then_some(Quick::Write { key, element })?
                 }
-                ("r", Shape::Registers) => Quick::Read {
+                (b"r", Shape::Registers) => Quick::Read {
                     key,
                     value: atom(&mut cursor, atoms)?,
                 },
-                ("r", Shape::Lists) if cursor.peek() == Some(b'[') => {
+                (b"r", Shape::Lists) if cursor.peek() == Some(b'[') => {
                     let start = self.elements.len();
                     self.list(&mut cursor, atoms)?;
                     Quick::ReadList {
@@ -307,7 +362,7 @@ impl Steps {
                         end: self.elements.len(),
                     }
                 }
-                ("r", Shape::Lists) => {
+                (b"r", Shape::Lists) => {
                     cursor.null()?;
                     Quick::ReadNull { key }
                 }

@@ -124,7 +124,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The text of a plain keyword or string: letters, digits, and `-`, `_`, `.`, `/` within.
-    pub fn name(&mut self) -> Option<&'a str> {
+    pub fn name(&mut self) -> Option<&'a [u8]> {
         let keyword = match (self.peek()?, self.syntax) {
             (b':', Syntax::Edn) => true,
             (b'"', _) => false,
@@ -136,7 +136,7 @@ impl<'a> Cursor<'a> {
         let plain =
             |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/');
         self.at += rest.iter().take_while(|byte| plain(byte)).count();
-        let text = std::str::from_utf8(&self.bytes[start..self.at]).ok()?;
+        let text = &self.bytes[start..self.at];
         if !keyword {
             self.eat(b'"')?;
         }

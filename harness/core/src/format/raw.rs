@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Bytes between two calls of `consumed`.
-const CONSUMED_EVERY_BYTES: usize = 32 * 1024 * 1024;
+pub(super) const CONSUMED_EVERY_BYTES: usize = 32 * 1024 * 1024;
 
 /// An event without its value.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,11 +183,12 @@ struct Names(Vec<Arc<str>>);
 const NAMES_LIMIT: usize = 32;
 
 impl Names {
-    fn shared(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.0.iter().find(|known| &***known == name) {
+    fn shared(&mut self, name: &[u8]) -> Arc<str> {
+        if let Some(known) = self.0.iter().find(|known| known.as_bytes() == name) {
             return Arc::clone(known);
         }
-        let shared: Arc<str> = Arc::from(name);
+        // A cursor's names are of ASCII alone.
+        let shared: Arc<str> = Arc::from(&*String::from_utf8_lossy(name));
         if self.0.len() < NAMES_LIMIT {
             self.0.push(Arc::clone(&shared));
         }
@@ -202,17 +203,17 @@ struct Fields<'a> {
     time_ns: Option<u64>,
     process: Option<Process>,
     event_type: Option<EventType>,
-    node: Option<&'a str>,
-    f: Option<&'a str>,
+    node: Option<&'a [u8]>,
+    f: Option<&'a [u8]>,
     value: Option<(usize, usize)>,
 }
 
-fn event_type(name: &str) -> Option<EventType> {
+fn event_type(name: &[u8]) -> Option<EventType> {
     Some(match name {
-        "invoke" => EventType::Invoke,
-        "ok" => EventType::Ok,
-        "fail" => EventType::Fail,
-        "info" => EventType::Info,
+        b"invoke" => EventType::Invoke,
+        b"ok" => EventType::Ok,
+        b"fail" => EventType::Fail,
+        b"info" => EventType::Info,
         _ => return None,
     })
 }
@@ -233,26 +234,26 @@ fn usual<'a>(cursor: &mut Cursor<'a>) -> Option<Fields<'a>> {
             cursor.skip_space();
         }
         match (name, json) {
-            ("index", _) => fields.index = Some(whole(cursor.integer()?)?),
-            ("time_ns", true) | ("time", false) => {
+            (b"index", _) => fields.index = Some(whole(cursor.integer()?)?),
+            (b"time_ns", true) | (b"time", false) => {
                 fields.time_ns = Some(whole(cursor.integer()?)?);
             }
-            ("process", _) => {
+            (b"process", _) => {
                 fields.process = Some(if cursor.peek()?.is_ascii_digit() {
                     Process::Client(whole(cursor.integer()?)?)
                 } else {
-                    (cursor.name()? == "nemesis").then_some(Process::Nemesis)?
+                    (cursor.name()? == b"nemesis").then_some(Process::Nemesis)?
                 });
             }
-            ("type", _) => fields.event_type = Some(event_type(cursor.name()?)?),
-            ("f", _) => fields.f = Some(cursor.name()?),
-            ("node", _) => fields.node = Some(cursor.name()?),
-            ("value", _) => {
+            (b"type", _) => fields.event_type = Some(event_type(cursor.name()?)?),
+            (b"f", _) => fields.f = Some(cursor.name()?),
+            (b"node", _) => fields.node = Some(cursor.name()?),
+            (b"value", _) => {
                 let start = cursor.at();
                 let end = value_end(cursor)?;
                 fields.value = Some((start, end));
             }
-            ("error" | "exception", false) => drop(cursor.value()?),
+            (b"error" | b"exception", false) => drop(cursor.value()?),
             _ => return None,
         }
     }
