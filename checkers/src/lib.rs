@@ -13,6 +13,7 @@
 //! | [`set_full`] | every acknowledged element is read for ever after |
 //! | [`bank`] | transfers keep the total |
 //! | [`txn`] | transactions on lists and registers: which isolation holds |
+//! | [`txn::weak`] | weak isolation of plain reads and writes |
 //! | [`stats`] | every kind of operation succeeded at least once |
 //! | [`logs`] | assertions, panics, sanitizer reports in product logs |
 //! | [`crashes`] | processes that died by themselves, core dumps |
@@ -20,7 +21,7 @@
 //! | [`membership`] | the places where membership is kept agree, with each other and with joins and removes |
 //! | [`faults`] | every fault that was asked for took hold and was healed |
 //!
-//! [`registry`] finds them by name and runs them; [`generate`] makes histories to try them on.
+//! [`registry`] finds them by name and runs them; [`verify`] checks their witnesses once more; [`generate`] makes histories to try them on.
 
 pub mod availability;
 pub mod bank;
@@ -34,6 +35,7 @@ pub mod registry;
 pub mod set_full;
 pub mod stats;
 pub mod txn;
+pub mod verify;
 mod words;
 
 pub use registry::{RegistryError, checker, names, run_checkers};

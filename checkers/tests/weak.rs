@@ -113,8 +113,8 @@ impl Oracle {
     fn new(txns: Vec<Txn>) -> Option<Self> {
         let mut visible = HashSet::new();
         for (to, txn) in txns.iter().enumerate() {
-            for from in 0..to {
-                if from == 0 || txns[from].session == txn.session {
+            for (from, before) in txns.iter().enumerate().take(to) {
+                if from == 0 || before.session == txn.session {
                     visible.insert((from, to));
                 }
             }

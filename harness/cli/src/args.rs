@@ -117,6 +117,9 @@ pub struct CheckArgs {
     /// Memory that each checker's own structures may take, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 4096)]
     pub memory: u64,
+    /// Check each witness of transactions once more, slowly and by other means, from the history alone
+    #[arg(long)]
+    pub verify: bool,
     /// Do not write verdict.json and the report anew
     #[arg(long)]
     pub dry_run: bool,
@@ -337,6 +340,24 @@ pub enum BenchCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Time and memory of the checkers of transactions, a process of its own for each row
+    Checkers {
+        /// Transactions of each history
+        #[arg(long, default_value_t = 1_000_000)]
+        transactions: u64,
+        /// Rows by name; all if none are named
+        #[arg(long = "row", value_name = "NAME")]
+        rows: Vec<String>,
+        /// Where to keep the histories; a temporary folder if not given
+        #[arg(long, value_name = "DIR")]
+        folder: Option<PathBuf>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        /// Measure one history here instead
+        #[arg(long, hide = true, value_name = "FILE")]
+        measure: Option<PathBuf>,
+    },
     /// Time and size of a report for a synthetic history
     Report {
         /// Operations
@@ -354,7 +375,7 @@ pub enum BenchCommand {
 /// `harness generate`.
 #[derive(Args, Debug)]
 pub struct GenerateArgs {
-    /// What is simulated: register, cas-register, key-value, set, bank or list-append
+    /// What is simulated: register, cas-register, key-value, set, bank, list-append or rw-register
     #[arg(long, default_value = "register", value_name = "NAME")]
     pub workload: String,
     /// Operations
@@ -384,6 +405,9 @@ pub struct GenerateArgs {
     /// Appends to a list before another key takes its place
     #[arg(long, default_value_t = 32, value_name = "N")]
     pub appends_per_key: u64,
+    /// The smallest number of micro-operations of a transaction
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub transaction_min: u64,
     /// The largest number of micro-operations of a transaction
     #[arg(long, default_value_t = 4, value_name = "N")]
     pub transaction_max: u64,
@@ -393,7 +417,7 @@ pub struct GenerateArgs {
     /// An anomaly to plant, once: stale-read, lost-write, lost-element, duplicate-element, broken-total, lost-append
     #[arg(long, value_name = "NAME")]
     pub plant: Option<String>,
-    /// The format to write: jsonl, edn or json
+    /// The format to write: jsonl, edn or json; for rw-register also plume
     #[arg(long, value_parser = format, default_value = "jsonl")]
     pub format: Format,
     /// Where to write; standard output if not given

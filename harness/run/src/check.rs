@@ -57,13 +57,25 @@ impl Budget for LimitedBudget {
 /// Has one checker look, within its limits.
 #[must_use]
 pub fn judge_one(checker: &dyn Checker, input: &CheckInput<'_>, limits: Limits) -> CheckResult {
+    judge_within(checker.name(), limits, |budget| {
+        checker.check(input, budget)
+    })
+}
+
+/// Has somebody look in a checker's name, within limits.
+#[must_use]
+pub fn judge_within(
+    name: &str,
+    limits: Limits,
+    look: impl FnOnce(&LimitedBudget) -> CheckResult,
+) -> CheckResult {
     let start = Instant::now();
     let budget = LimitedBudget::start(limits);
-    let looked = catch_unwind(AssertUnwindSafe(|| checker.check(input, &budget)));
+    let looked = catch_unwind(AssertUnwindSafe(|| look(&budget)));
     let mut result = looked.unwrap_or_else(|panic| {
         let text = panic_text(&*panic);
         let summary = format!("the checker crashed: {text}");
-        let mut result = CheckResult::new(checker.name(), Verdict::Unknown, summary.clone());
+        let mut result = CheckResult::new(name, Verdict::Unknown, summary.clone());
         result.notes.push(Note {
             kind: "checker-crashed".to_owned(),
             severity: Severity::Error,

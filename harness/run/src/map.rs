@@ -7,7 +7,7 @@
 
 use std::{fs::File, io, ops::Deref, path::Path};
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 
 /// A file's bytes as they were when it was opened. What is appended later is not in them.
 #[derive(Debug, Default)]
@@ -40,6 +40,18 @@ impl Mapped {
         // while it is being read ends this process with SIGBUS, which is no memory error.
         let map = unsafe { Mmap::map(&file)? };
         Ok(Self { map: Some(map) })
+    }
+
+    /// Says that the bytes before this place are not needed for now: their pages no longer count as this process's memory.
+    /// Whoever looks at them again gets them again.
+    pub fn release(&self, until: usize) {
+        let Some(map) = &self.map else { return };
+        let until = until.min(map.len());
+        // SAFETY: to drop pages is a danger only where that loses changes. This mapping is for reading and of a file, so that a page that is
+        // looked at again is read from the file again, with the bytes that it had.
+        let dropped = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, 0, until) };
+        // A kernel that does not do it costs memory, nothing else.
+        drop(dropped);
     }
 }
 

@@ -17,6 +17,7 @@ use harness_run::{
 use harness_workloads::judges;
 use serde_json::json;
 
+use super::bench_checkers;
 use crate::{
     args::{BenchArgs, BenchCommand},
     failure::{Failure, chain},
@@ -64,6 +65,16 @@ pub fn bench(args: BenchArgs) -> Result<Exit, Failure> {
             }
             Ok(Exit::Valid)
         }
+        BenchCommand::Checkers {
+            transactions,
+            rows,
+            folder,
+            json,
+            measure,
+        } => match measure {
+            Some(path) => bench_checkers::measure(&path, &rows),
+            None => bench_checkers::all(transactions, &rows, folder, json),
+        },
         BenchCommand::Report {
             operations,
             output,

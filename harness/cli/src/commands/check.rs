@@ -11,8 +11,14 @@ use serde_json::{Value, json};
 use super::sources;
 use crate::{args::CheckArgs, failure::Failure, terminal};
 
-/// The checker that tests against sequential models.
-const LINEARIZABLE: &str = "linearizable";
+/// The checkers that test against one of several models.
+const WITH_MODELS: [&str; 5] = [
+    "linearizable",
+    "append",
+    "list-append",
+    "rw-register",
+    "weak-isolation",
+];
 
 /// Judges each target; many print a line each, and the worst exit code counts.
 pub fn check(args: CheckArgs) -> Result<Exit, Failure> {
@@ -34,6 +40,9 @@ pub fn check(args: CheckArgs) -> Result<Exit, Failure> {
                 ))
             })?;
             let verdict = sources::judge_file(path, args.format, checker, &options, limits)?;
+            if args.verify {
+                sources::verify_file(path, args.format, &verdict)?;
+            }
             let exit = Exit::from(verdict.verdict);
             if !args.json {
                 print_file(target, &verdict, many);
@@ -42,6 +51,9 @@ pub fn check(args: CheckArgs) -> Result<Exit, Failure> {
         } else {
             let run = sources::load(&store, target)?;
             let verdict = sources::judge_run(&run, args.checker.as_deref(), limits)?;
+            if args.verify {
+                sources::verify(target, &run.history, &verdict)?;
+            }
             let whole = args.checker.is_none();
             if whole && !args.dry_run {
                 run.folder
@@ -84,9 +96,11 @@ fn options(args: &CheckArgs) -> Result<Value, Failure> {
         None => Value::Null,
     };
     if let Some(model) = &args.model {
-        if args.checker.as_deref() != Some(LINEARIZABLE) {
+        let has_models = |name: &str| WITH_MODELS.contains(&name);
+        if !args.checker.as_deref().is_some_and(has_models) {
             return Err(Failure::usage(format!(
-                "model: only the checker {LINEARIZABLE} has models; add --checker {LINEARIZABLE}"
+                "model: only some checkers have models; add --checker NAME (one of {})",
+                WITH_MODELS.join(", ")
             )));
         }
         if options.is_null() {

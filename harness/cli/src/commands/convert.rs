@@ -66,6 +66,7 @@ fn encode(event: &Event, format: Format, into: &mut Vec<u8>) {
     match format {
         Format::Ours => history::encode_event(event, into),
         Format::JepsenJson => format::encode_json_event(event, into),
+        Format::Plume => format::sessions::encode_plume(event, event.index, into),
         _ => format::encode_edn_event(event, into),
     }
 }
@@ -114,6 +115,7 @@ pub fn parameters(args: &GenerateArgs) -> Result<Parameters, Failure> {
         info: args.info,
         fail: args.fail,
         appends_per_key: args.appends_per_key,
+        transaction_min: args.transaction_min,
         transaction_max: args.transaction_max,
         nodes: args.nodes,
         plant,
@@ -123,32 +125,43 @@ pub fn parameters(args: &GenerateArgs) -> Result<Parameters, Failure> {
 
 /// Writes a synthetic history, in pieces: its length costs no memory.
 pub fn generate(args: GenerateArgs) -> Result<Exit, Failure> {
-    writable(args.format)?;
     let parameters = parameters(&args)?;
-    let mut sink = Sink::open(args.output.as_deref())?;
+    if !(args.format == Format::Plume && parameters.workload == Workload::RwRegister) {
+        writable(args.format)?;
+    }
+    let (planted, result) = write_generated(&parameters, args.format, args.output.as_deref())?;
+    if parameters.plant.is_some() && !planted {
+        return Err(Failure::usage(
+            "the anomaly could not be planted in so short a history; ask for more operations",
+        ));
+    }
+    written(result)
+}
+
+/// Whether the anomaly, if one was asked for, was planted; and how writing went.
+pub fn write_generated(
+    parameters: &Parameters,
+    format: Format,
+    output: Option<&Path>,
+) -> Result<(bool, io::Result<()>), Failure> {
+    let mut sink = Sink::open(output)?;
     let mut buffer = Vec::with_capacity(CHUNK_BYTES * 2);
-    if args.format == Format::Ours {
+    if format == Format::Ours {
         buffer.extend_from_slice(history::encode_header().as_bytes());
     }
     let mut result = Ok(());
-    let planted = generate::generate(&parameters, |event| {
-        encode(&event, args.format, &mut buffer);
+    let planted = generate::generate(parameters, |event| {
+        encode(&event, format, &mut buffer);
         if buffer.len() >= CHUNK_BYTES && result.is_ok() {
             result = sink.write(&buffer);
             buffer.clear();
         }
     })
     .map_err(|error| Failure::usage(chain(&error)))?;
-    if parameters.plant.is_some() && !planted {
-        return Err(Failure::usage(
-            "the anomaly could not be planted in so short a history; ask for more operations",
-        ));
-    }
-    written(
-        result
-            .and_then(|()| sink.write(&buffer))
-            .and_then(|()| sink.finish()),
-    )
+    let result = result
+        .and_then(|()| sink.write(&buffer))
+        .and_then(|()| sink.finish());
+    Ok((planted, result))
 }
 
 /// Reads a history in one format and writes it in another.

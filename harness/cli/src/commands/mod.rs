@@ -1,6 +1,7 @@
 //! One file a command: each turns validated arguments into calls of the libraries, and their results into output.
 
 mod bench;
+mod bench_checkers;
 mod check;
 mod convert;
 mod doctor;

@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use harness_checkers::registry;
+use harness_checkers::{
+    registry,
+    verify::{self, Verified},
+};
 use harness_core::{
     exit::Exit,
-    format::{self, Format},
+    format::{self, Format, FormatError},
+    history::History,
     meta::Meta,
     verdict::{CheckInput, VerdictFile},
 };
@@ -13,7 +17,7 @@ use harness_report::{
     Model, ReportInput, RunFile, html, json::RunSummary, junit, summary, terminal as lines,
 };
 use harness_run::{
-    check::{Limits, judge},
+    check::{Limits, judge, judge_within, merge},
     files::Owner,
     load::LoadedRun,
     map::Mapped,
@@ -103,8 +107,22 @@ pub fn judge_file(
     let name = path.display();
     let bytes = Mapped::open(path).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
     let format = format.unwrap_or_else(|| Format::detect(&bytes));
-    let history = format::read(&bytes, format)
-        .map_err(|error| Failure::usage(format!("{name}: {}", chain(&error))))?;
+    let wrong = |error: FormatError| Failure::usage(format!("{name}: {}", chain(&error)));
+    let of_bytes =
+        registry::of_bytes(checker, options).map_err(|error| Failure::usage(chain(&error)))?;
+    if let Some(checker) = of_bytes {
+        let (columns, remarks) = checker
+            .read(&bytes, format, &mut |until| bytes.release(until))
+            .map_err(wrong)?;
+        for remark in &remarks {
+            terminal::say(&format!("{name}: {remark}"));
+        }
+        let result = judge_within(checker.name(), limits, |budget| {
+            checker.judge(columns, budget)
+        });
+        return Ok(merge(vec![result]));
+    }
+    let history = format::read(&bytes, format).map_err(wrong)?;
     for remark in &history.remarks {
         terminal::say(&format!("{name}: {remark}"));
     }
@@ -118,6 +136,44 @@ pub fn judge_file(
         meta: &Meta::default(),
     };
     Ok(judge(&[checker], &input, limits))
+}
+
+/// Has each witness of a file's verdict checked once more ([`verify`]).
+pub fn verify_file(
+    path: &Path,
+    format: Option<Format>,
+    verdict: &VerdictFile,
+) -> Result<(), Failure> {
+    let name = path.display().to_string();
+    let bytes = Mapped::open(path).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
+    let format = format.unwrap_or_else(|| Format::detect(&bytes));
+    let history = format::read(&bytes, format)
+        .map_err(|error| Failure::usage(format!("{name}: {}", chain(&error))))?;
+    verify(&name, &history, verdict)
+}
+
+/// Has each witness checked once more by the verifier, which shares no code with those who found them. One that does not hold is a
+/// fault of the harness.
+pub fn verify(target: &str, history: &History, verdict: &VerdictFile) -> Result<(), Failure> {
+    let (mut held, mut open) = (0, 0);
+    for result in &verdict.results {
+        for witness in &result.witnesses {
+            match verify::witness(history, result, witness) {
+                Verified::Holds => held += 1,
+                Verified::NotKnown(_) => open += 1,
+                Verified::Wrong(detail) => {
+                    return Err(Failure::harness(format!(
+                        "{target}: a witness of {} ({}) does not hold: {detail}",
+                        result.checker, witness.kind
+                    )));
+                }
+            }
+        }
+    }
+    terminal::say(&format!(
+        "{target}: {held} witnesses were verified, {open} are of kinds that the verifier does not know"
+    ));
+    Ok(())
 }
 
 /// A run's folder as people type it: relative if it lies below the current folder.
