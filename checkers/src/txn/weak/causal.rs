@@ -97,7 +97,6 @@ impl<'s> Clocks<'s> {
         let width = sessions.count();
         let mut rows = Rows::new(sessions.txns.len(), width);
         let mut row = vec![0; width];
-        let mut reads = Vec::new();
         for (done, txn) in ordered.iter().copied().enumerate() {
             if done % BUDGET_EVERY == 0 {
                 budget.spend(2 * (rows.words.len() * size_of::<u32>()) as u64)?;
@@ -117,8 +116,8 @@ impl<'s> Clocks<'s> {
             if let Some(previous) = (sessions.position[txn as usize] as usize).checked_sub(2) {
                 after(members[previous]);
             }
-            sessions.external(txn, &mut reads);
-            for read in reads.iter().filter(|read| read.from != INITIAL) {
+            let reads = sessions.external(txn).iter();
+            for read in reads.filter(|read| read.from != INITIAL) {
                 after(read.from);
             }
             rows.row_mut(txn).copy_from_slice(&row);
@@ -136,7 +135,6 @@ impl<'s> Clocks<'s> {
         };
         // By key and session: the last write among what the session that is looked at knows.
         let mut last = Rows::new(sessions.txns.keys.len(), width);
-        let mut reads = Vec::new();
         for members in &sessions.members {
             budget.spend((3 * need.words.len() * size_of::<u32>()) as u64)?;
             last.words.fill(0);
@@ -152,8 +150,7 @@ impl<'s> Clocks<'s> {
                         }
                     }
                 }
-                sessions.external(txn, &mut reads);
-                for read in &reads {
+                for read in sessions.external(txn) {
                     let row = last.row(read.key);
                     if read.from == INITIAL {
                         if let Some(session) = row.iter().position(|last| *last > 0) {

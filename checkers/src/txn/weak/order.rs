@@ -14,7 +14,7 @@ use super::{
 };
 
 /// Transactions between two looks at the budget.
-const BUDGET_EVERY: usize = 65_536;
+const BUDGET_EVERY: u32 = 65_536;
 
 /// What makes the order impossible; None if it is not.
 pub(super) fn search(
@@ -23,33 +23,17 @@ pub(super) fn search(
     budget: &dyn Budget,
 ) -> Result<Option<Broken>, Exhausted> {
     let mut commit = Commit::default();
-    let mut reads = Vec::new();
-    // By key: the session that wrote it last, and the transaction. Sessions are looked at one after the other.
-    let mut last = vec![(NONE, NONE); sessions.txns.keys.len()];
-    let mut since = 0;
-    for (session, members) in (0_u32..).zip(&sessions.members) {
-        for txn in members.iter().copied() {
-            since += 1;
-            if since % BUDGET_EVERY == 0 {
-                budget.spend(commit.memory_bytes())?;
-            }
-            sessions.external(txn, &mut reads);
-            match level {
-                Level::ReadCommitted => commit.read_committed(sessions, txn, &reads),
-                Level::ReadAtomic | Level::Causal => {
-                    for read in &reads {
-                        let (of, before) = last[read.key as usize];
-                        if of == session {
-                            commit.add(txn, before, read);
-                        }
-                    }
-                    commit.read_atomic(sessions, txn, &reads);
-                    for key in sessions.written(txn) {
-                        last[*key as usize] = (session, txn);
-                    }
-                }
-            }
+    for txn in (0..node(sessions.txns.len())).filter(|txn| sessions.counts(*txn)) {
+        if txn.is_multiple_of(BUDGET_EVERY) {
+            budget.spend(commit.memory_bytes())?;
         }
+        match level {
+            Level::ReadCommitted => commit.read_committed(sessions, txn),
+            Level::ReadAtomic | Level::Causal => commit.read_atomic(sessions, txn),
+        }
+    }
+    if level != Level::ReadCommitted {
+        commit.of_sessions(sessions);
     }
     if let Some(initial) = commit.initial {
         return Ok(Some(initial));
@@ -73,13 +57,10 @@ pub(super) fn base(sessions: &Sessions, mut each: impl FnMut(u32, u32, Reason)) 
             each(pair[0], pair[1], Reason::Session);
         }
     }
-    let mut reads = Vec::new();
     for txn in 0..node(sessions.txns.len()) {
-        if sessions.counts(txn) {
-            sessions.external(txn, &mut reads);
-            for read in reads.iter().filter(|read| read.from != INITIAL) {
-                each(read.from, txn, Reason::Read);
-            }
+        let reads = sessions.external(txn).iter();
+        for read in reads.filter(|read| read.from != INITIAL) {
+            each(read.from, txn, Reason::Read);
         }
     }
 }
@@ -141,7 +122,8 @@ impl Commit {
 
     /// For each transaction that it read from, and each key of that: the first read of the key from another one
     /// after it. The reads after that one follow from edges between those who were read.
-    fn read_committed(&mut self, sessions: &Sessions, txn: u32, reads: &[External]) {
+    fn read_committed(&mut self, sessions: &Sessions, txn: u32) {
+        let reads = sessions.external(txn);
         self.sort(reads);
         let sorted = std::mem::take(&mut self.sorted);
         for (at, read) in reads.iter().enumerate() {
@@ -176,7 +158,8 @@ impl Commit {
     }
 
     /// For each transaction that it read from, and each key of that: all whom it read the key from.
-    fn read_atomic(&mut self, sessions: &Sessions, txn: u32, reads: &[External]) {
+    fn read_atomic(&mut self, sessions: &Sessions, txn: u32) {
+        let reads = sessions.external(txn);
         self.sort(reads);
         let sorted = std::mem::take(&mut self.sorted);
         for read in reads {
@@ -202,6 +185,25 @@ impl Commit {
             }
         }
         self.sorted = sorted;
+    }
+
+    /// For each read, the last transaction before it in its session that wrote the key: what came earlier there follows.
+    fn of_sessions(&mut self, sessions: &Sessions) {
+        // By key: the session that wrote it last, and the transaction. Sessions are looked at one after the other.
+        let mut last = vec![(NONE, NONE); sessions.txns.keys.len()];
+        for (session, members) in (0_u32..).zip(&sessions.members) {
+            for txn in members.iter().copied() {
+                for read in sessions.external(txn) {
+                    let (of, before) = last[read.key as usize];
+                    if of == session {
+                        self.add(txn, before, read);
+                    }
+                }
+                for key in sessions.written(txn) {
+                    last[*key as usize] = (session, txn);
+                }
+            }
+        }
     }
 
     fn sort(&mut self, reads: &[External]) {

@@ -4,7 +4,7 @@ use harness_core::{history::Outcome, verdict::Witness};
 
 use super::{
     super::{
-        atoms::{Atom, QuickMap},
+        atoms::Atom,
         findings::{equals, key, name, shown, who, witness_of},
         graph::node,
         input::{NONE, Transactions},
@@ -40,6 +40,9 @@ pub(super) struct Sessions {
     written_start: Vec<u32>,
     /// Keys that transactions wrote, sorted, each once.
     written: Vec<u32>,
+    /// By transaction: where its reads of others begin.
+    external_start: Vec<u32>,
+    external: Vec<External>,
 }
 
 impl Sessions {
@@ -63,10 +66,13 @@ impl Sessions {
             saw,
             written_start: vec![0],
             written: Vec::new(),
+            external_start: vec![0],
+            external: Vec::new(),
             txns,
         };
         sessions.find_members(&seen);
         sessions.find_written();
+        sessions.find_external();
         sessions
     }
 
@@ -143,54 +149,59 @@ impl Sessions {
         self.written(txn).binary_search(&key).is_ok()
     }
 
-    /// Reads of other transactions that took effect, in the order of the steps. Reads after an own write of the key are none.
-    pub fn external(&self, txn: u32, into: &mut Vec<External>) {
-        into.clear();
-        let places = self.txns.places(txn);
-        for place in places.clone() {
-            let step = self.txns.step(place);
-            if step.write {
-                continue;
+    fn find_external(&mut self) {
+        for (txn, places) in self.txns.each() {
+            for place in places.clone() {
+                let step = self.txns.step(place);
+                if step.write || !self.counts(txn) {
+                    continue;
+                }
+                let from = match self.saw[place] {
+                    INITIAL => INITIAL,
+                    NONE => continue,
+                    write => self.txns.writes[write as usize].txn,
+                };
+                let own = |earlier: usize| {
+                    let earlier = self.txns.step(earlier);
+                    earlier.write && earlier.key == step.key
+                };
+                let taken = from == INITIAL || from != txn && self.counts(from);
+                if taken && !(places.start..place).any(own) {
+                    self.external.push(External {
+                        key: step.key,
+                        step: node(place),
+                        from,
+                    });
+                }
             }
-            let from = match self.saw[place] {
-                INITIAL => INITIAL,
-                NONE => continue,
-                write => self.txns.writes[write as usize].txn,
-            };
-            let own = |earlier: usize| {
-                let earlier = self.txns.step(earlier);
-                earlier.write && earlier.key == step.key
-            };
-            let taken = from == INITIAL || from != txn && self.counts(from);
-            if taken && !(places.start..place).any(own) {
-                into.push(External {
-                    key: step.key,
-                    step: node(place),
-                    from,
-                });
-            }
+            self.external_start.push(node(self.external.len()));
         }
+    }
+
+    /// Reads of other transactions that took effect, in the order of the steps. Reads after an own write of the key are none.
+    pub fn external(&self, txn: u32) -> &[External] {
+        let at = txn as usize;
+        &self.external[self.external_start[at] as usize..self.external_start[at + 1] as usize]
     }
 
     /// Reads that are wrong whatever the order: how many of each kind, and witnesses of the first few.
     pub fn faults(&self, per_kind: usize) -> (Vec<(&'static str, u64)>, Vec<Witness>) {
         let mut counts: Vec<(&'static str, u64)> = Vec::new();
         let mut witnesses = Vec::new();
-        // By key: the transaction's last write, by the place of the step.
-        let mut own: QuickMap<u32, usize> = QuickMap::default();
         for (txn, places) in self.txns.each() {
             if self.txns.outcome(txn) != Outcome::Ok {
                 continue;
             }
-            own.clear();
-            for place in places {
+            for place in places.clone() {
                 let step = self.txns.step(place);
                 if step.write {
-                    own.insert(step.key, place);
                     continue;
                 }
-                let Some((kind, other)) = self.fault(txn, place, own.get(&step.key).copied())
-                else {
+                let own = (places.start..place).rev().find(|earlier| {
+                    let earlier = self.txns.step(*earlier);
+                    earlier.write && earlier.key == step.key
+                });
+                let Some((kind, other)) = self.fault(txn, place, own) else {
                     continue;
                 };
                 let known = counts.iter().position(|(known, _)| *known == kind);

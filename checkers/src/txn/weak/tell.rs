@@ -88,8 +88,7 @@ fn because(sessions: &Sessions, step: Edge, level: Level) -> (String, Option<u32
         let process = sessions.txns.operation(step.from).process;
         return (format!("Process {process} did {from} before {to}"), None);
     }
-    let mut reads = Vec::new();
-    sessions.external(step.to, &mut reads);
+    let reads = sessions.external(step.to);
     if let Some(read) = reads.iter().find(|read| read.from == step.from) {
         let read = sessions.shown(read.step as usize);
         return (format!("{to} read {read}, which {from} wrote"), None);
@@ -100,12 +99,12 @@ fn because(sessions: &Sessions, step: Edge, level: Level) -> (String, Option<u32
         of: step.from,
     };
     for reader in (0..node(sessions.txns.len())).filter(|txn| sessions.counts(*txn)) {
-        sessions.external(reader, &mut reads);
+        let reads = sessions.external(reader);
         let told = reads.iter().find(|read| {
             read.from == step.to
                 && reader != step.from
                 && sessions.wrote(step.from, read.key)
-                && knows.before(reader, &reads, read)
+                && knows.before(reader, reads, read)
         });
         if let Some(read) = told {
             let said = format!(
@@ -150,12 +149,11 @@ impl Knowledge<'_> {
         let sessions = self.sessions;
         let mut seen = vec![false; sessions.txns.len()];
         let mut open = vec![reader];
-        let mut reads = Vec::new();
         while let Some(at) = open.pop() {
             if at == self.of {
                 return true;
             }
-            sessions.external(at, &mut reads);
+            let reads = sessions.external(at);
             let position = sessions.position[at as usize] as usize;
             let previous = position
                 .checked_sub(2)
