@@ -138,7 +138,7 @@ pub fn judge_file(
     Ok(judge(&[checker], &input, limits))
 }
 
-/// Has each witness of a file's verdict checked once more ([`verify`]).
+/// Has each witness of a file's verdict checked once more ([`fn@verify`]).
 pub fn verify_file(
     path: &Path,
     format: Option<Format>,
