@@ -9,7 +9,7 @@
 use std::{
     env,
     error::Error,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -71,8 +71,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let built = agent_dir.join(&target).join(PROFILE).join("harness-agent");
-    fs::copy(built, out_dir.join("harness-agent"))?;
+    replace(&built, &out_dir.join("harness-agent"))?;
     Ok(())
+}
+
+/// Never writes into the old file: a target folder that was copied with hard links shares it with another one.
+fn replace(built: &Path, embedded: &Path) -> io::Result<()> {
+    match fs::remove_file(embedded) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::copy(built, embedded).map(|_| ())
 }
 
 /// `OUT_DIR` is TARGET_DIR/PROFILE/build/PACKAGE/out; the agent's folder goes next to PROFILE.

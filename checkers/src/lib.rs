@@ -14,6 +14,12 @@
 //! | [`bank`] | transfers keep the total |
 //! | [`txn`] | transactions on lists and registers: which isolation holds |
 //! | [`txn::weak`] | weak isolation of plain reads and writes |
+//! | [`counter`] | each read lies between what adds allow |
+//! | [`unique_ids`] | identifiers handed out are all different |
+//! | [`total_queue`] | what goes into a queue comes out, once |
+//! | [`lock`] | one owner at a time |
+//! | [`long_fork`] | readers see writes in one order |
+//! | [`causal_reverse`] | who sees a write sees what had ended before it |
 //! | [`stats`] | every kind of operation succeeded at least once |
 //! | [`logs`] | assertions, panics, sanitizer reports in product logs |
 //! | [`crashes`] | processes that died by themselves, core dumps |
@@ -21,20 +27,27 @@
 //! | [`membership`] | the places where membership is kept agree, with each other and with joins and removes |
 //! | [`faults`] | every fault that was asked for took hold and was healed |
 //!
-//! [`registry`] finds them by name and runs them; [`verify`] checks their witnesses once more; [`generate`] makes histories to try them on.
+//! [`verify`] looks at witnesses again, independently. [`registry`] finds checkers by name and runs them; [`generate`] makes histories to try them on.
 
 pub mod availability;
 pub mod bank;
+pub mod causal_reverse;
+pub mod counter;
 pub mod crashes;
 pub mod faults;
 pub mod generate;
 pub mod linear;
+pub mod lock;
 pub mod logs;
+pub mod long_fork;
 pub mod membership;
 pub mod registry;
+pub mod selftest;
 pub mod set_full;
 pub mod stats;
+pub mod total_queue;
 pub mod txn;
+pub mod unique_ids;
 pub mod verify;
 mod words;
 

@@ -3,10 +3,15 @@
 //! Options are JSON objects, as `harness.yaml` and `--checker-option` make them; each checker's `Options` say what there
 //! is. An option that does not exist is an error, not a silence.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
-use harness_core::format::{Format, FormatError};
-use harness_core::verdict::{Budget, CheckInput, CheckResult, Checker, Severity, Verdict};
+use harness_core::{
+    format::Format,
+    verdict::{Budget, CheckInput, CheckResult, Checker, Severity, Verdict},
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
@@ -14,14 +19,20 @@ use thiserror::Error;
 use crate::{
     availability::{self, Availability},
     bank::{self, Bank},
+    causal_reverse::CausalReverse,
+    counter::Counter,
     crashes::Crashes,
     faults::Faults,
-    linear::{self, Linearizable},
+    linear::Linearizable,
+    lock::Lock,
     logs::Logs,
+    long_fork::LongFork,
     membership::{self, Membership},
     set_full::{self, SetFull},
     stats::Stats,
+    total_queue::{self, TotalQueue},
     txn::{self, Transactional, weak::WeakIsolation},
+    unique_ids::UniqueIds,
     words,
 };
 
@@ -53,15 +64,22 @@ pub fn names() -> Vec<&'static str> {
         "append",
         "availability",
         "bank",
+        "causal-reverse",
+        "counter",
         "crashes",
         "faults",
+        "fifo-queue",
         "linearizable",
         "list-append",
+        "lock",
         "logs",
+        "long-fork",
         "membership",
         "rw-register",
         "set-full",
         "stats",
+        "total-queue",
+        "unique-ids",
         "weak-isolation",
     ]
 }
@@ -78,11 +96,8 @@ fn parsed<T: DeserializeOwned + Default>(name: &str, options: &Value) -> Result<
 
 /// The checker of that name. Options: a JSON object, or null for the defaults.
 pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, RegistryError> {
-    if let Some(checker) = of_bytes(name, options)? {
-        return Ok(match checker {
-            OfBytes::Transactional(checker) => Box::new(checker),
-            OfBytes::Weak(checker) => Box::new(checker),
-        });
+    if let Some(checker) = straight(name, options)? {
+        return Ok(checker);
     }
     fn without<T: Checker + 'static>(
         checker: T,
@@ -98,8 +113,14 @@ pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, Registry
         })
     }
     Ok(match name {
+        "causal-reverse" => return without(CausalReverse, options),
+        "counter" => return without(Counter, options),
         "crashes" => return without(Crashes, options),
         "faults" => return without(Faults, options),
+        "fifo-queue" => return without(Linearizable::fifo_queue(), options),
+        "lock" => return without(Lock, options),
+        "long-fork" => return without(LongFork, options),
+        "unique-ids" => return without(UniqueIds, options),
         "logs" => return without(Logs, options),
         "stats" => return without(Stats, options),
         membership::NAME => return without(Membership, options),
@@ -107,7 +128,9 @@ pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, Registry
             name, options,
         )?)),
         "bank" => Box::new(Bank::new(parsed::<bank::Options>(name, options)?)),
-        "linearizable" => Box::new(Linearizable::new(parsed::<linear::Options>(name, options)?)),
+        "total-queue" => Box::new(TotalQueue::new(parsed::<total_queue::Options>(
+            name, options,
+        )?)),
         "set-full" => Box::new(SetFull::new(parsed::<set_full::Options>(name, options)?)),
         other => {
             if let Some(invariant) = membership::Invariant::named(other) {
@@ -120,14 +143,70 @@ pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, Registry
     })
 }
 
-fn transactional(
-    name: &'static str,
-    make: fn(&'static str, txn::Options) -> Option<Transactional>,
-    options: txn::Options,
-) -> Result<Transactional, RegistryError> {
+/// A stored history as bytes, for checkers that read large ones straight.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    /// The bytes.
+    pub bytes: &'a [u8],
+    /// Their format.
+    pub format: Format,
+    /// Threads that may help to take them apart. 0: none.
+    pub threads: usize,
+    /// Is told which bytes will not be looked at for a while.
+    pub release: &'a (dyn Fn(Range<usize>) + Sync),
+}
+
+/// A checker that has a way of its own from bytes to a result.
+pub(crate) trait Straight: Checker {
+    /// The result and remarks about the reading, the same as by [`harness_core::format::read`] and [`Checker::check`]. None:
+    /// that way must be taken; it also names what is wrong with the bytes.
+    fn check_bytes(
+        &self,
+        source: &Source<'_>,
+        budget: &dyn Budget,
+    ) -> Option<(CheckResult, Vec<String>)>;
+}
+
+/// Judges a history in bytes without making a tree of values of it, where the checker of that name has a way for this
+/// history; then also remarks about the reading. None: read it by [`harness_core::format::read`] and take [`checker`],
+/// which comes to the same verdict or says what is wrong.
+#[must_use]
+pub fn check_bytes(
+    name: &str,
+    options: &Value,
+    source: &Source<'_>,
+    budget: &dyn Budget,
+) -> Option<(CheckResult, Vec<String>)> {
+    straight(name, options).ok()??.check_bytes(source, budget)
+}
+
+fn straight(name: &str, options: &Value) -> Result<Option<Box<dyn Straight>>, RegistryError> {
+    Ok(Some(match name {
+        "append" => lists("append", options)?,
+        "linearizable" => Box::new(Linearizable::new(parsed(name, options)?)),
+        "list-append" => lists("list-append", options)?,
+        "rw-register" => {
+            let options: txn::Options = parsed(name, options)?;
+            let model = options.model.clone();
+            Transactional::registers("rw-register", options)
+                .map(Box::new)
+                .ok_or_else(|| no_model(name, model, &txn::models()))?
+        }
+        "weak-isolation" => {
+            let options: txn::weak::Options = parsed(name, options)?;
+            WeakIsolation::new(&options)
+                .map(Box::new)
+                .ok_or_else(|| no_model(name, options.model, &txn::weak::models()))?
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn lists(name: &'static str, options: &Value) -> Result<Box<dyn Straight>, RegistryError> {
+    let options: txn::Options = parsed(name, options)?;
     let model = options.model.clone();
-    match make(name, options) {
-        Some(checker) => Ok(checker),
+    match Transactional::lists(name, options) {
+        Some(checker) => Ok(Box::new(checker)),
         None => Err(no_model(name, model, &txn::models())),
     }
 }
@@ -141,82 +220,6 @@ fn no_model(name: &str, model: Option<String>, known: &[&str]) -> RegistryError 
             known.join(", ")
         ),
     }
-}
-
-/// Checkers that read files of transactions by themselves, of any size.
-pub enum OfBytes {
-    /// Lists or registers.
-    Transactional(Transactional),
-    /// Weak isolation of registers.
-    Weak(WeakIsolation),
-}
-
-impl OfBytes {
-    /// Reads a file without making a history of it ([`Transactional::read`]).
-    ///
-    /// # Errors
-    /// If the bytes are not of the format.
-    pub fn read(
-        &self,
-        bytes: &[u8],
-        format: Format,
-        consumed: &mut dyn FnMut(usize),
-    ) -> Result<(txn::Columns, Vec<String>), FormatError> {
-        match self {
-            Self::Transactional(checker) => checker.read(bytes, format, consumed),
-            Self::Weak(checker) => checker.read(bytes, format, consumed),
-        }
-    }
-
-    /// Judges what was read.
-    #[must_use]
-    pub fn judge(&self, columns: txn::Columns, budget: &dyn Budget) -> CheckResult {
-        match self {
-            Self::Transactional(checker) => checker.judge(columns, budget),
-            Self::Weak(checker) => checker.judge(columns, budget),
-        }
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Transactional(checker) => checker.name(),
-            Self::Weak(checker) => checker.name(),
-        }
-    }
-}
-
-/// The checker of that name, if it is one that reads files by itself.
-///
-/// # Errors
-/// If the options are not the checker's.
-pub fn of_bytes(name: &str, options: &Value) -> Result<Option<OfBytes>, RegistryError> {
-    Ok(Some(match name {
-        "append" => OfBytes::Transactional(transactional(
-            "append",
-            Transactional::lists,
-            parsed(name, options)?,
-        )?),
-        "list-append" => OfBytes::Transactional(transactional(
-            "list-append",
-            Transactional::lists,
-            parsed(name, options)?,
-        )?),
-        "rw-register" => OfBytes::Transactional(transactional(
-            "rw-register",
-            Transactional::registers,
-            parsed(name, options)?,
-        )?),
-        "weak-isolation" => {
-            let options: txn::weak::Options = parsed(name, options)?;
-            match WeakIsolation::new(&options) {
-                Some(checker) => OfBytes::Weak(checker),
-                None => return Err(no_model(name, options.model, &txn::weak::models())),
-            }
-        }
-        _ => return Ok(None),
-    }))
 }
 
 /// Runs them in order, each with a budget of its own. One that panics says `unknown`; the others go on.

@@ -9,7 +9,7 @@ use std::{fs, path::PathBuf};
 use common::judge;
 use harness_checkers::{
     generate::{self, Parameters, Plant, Workload},
-    txn::{Options, Transactional},
+    registry::{self, Source},
 };
 use harness_core::{
     event::{Event, EventType, Process},
@@ -27,36 +27,31 @@ const MODELS: [&str; 3] = [
     "read-committed",
 ];
 
-fn checkers(model: &str) -> [Transactional; 2] {
-    let options = Options {
-        model: Some(model.to_owned()),
-        ..Options::default()
-    };
-    [
-        Transactional::lists("list-append", options.clone()).unwrap(),
-        Transactional::registers("rw-register", options).unwrap(),
-    ]
-}
-
 /// Both ways, by every checker; whether the bytes are a history at all.
 fn same(bytes: &[u8], format: Format, models: &[&str]) -> bool {
     let history = format::read(bytes, format);
+    let source = Source {
+        bytes,
+        format,
+        threads: 0,
+        release: &|_| {},
+    };
     for model in models {
-        for checker in checkers(model) {
-            let straight = checker
-                .read(bytes, format, &mut |_| {})
-                .map(|(columns, remarks)| (checker.judge(columns, &Unlimited), remarks));
+        let options = json!({"model": model});
+        for name in ["list-append", "rw-register"] {
+            let straight = registry::check_bytes(name, &options, &source, &Unlimited);
             match (&history, straight) {
-                (Ok(history), Ok((result, remarks))) => {
-                    let expected = judge(&checker, history, &Meta::default());
+                (Ok(history), Some((result, remarks))) => {
+                    let checker = registry::checker(name, &options).unwrap();
+                    let expected = judge(&*checker, history, &Meta::default());
                     assert_eq!(json!(result), json!(expected));
                     assert_eq!(remarks, history.remarks);
                 }
-                (Err(_), Err(_)) => return false,
+                (Err(_), None) => return false,
                 (history, straight) => panic!(
                     "{:?} but {:?}:\n{}",
                     history.as_ref().err(),
-                    straight.err(),
+                    straight.is_some(),
                     String::from_utf8_lossy(bytes)
                 ),
             }

@@ -9,7 +9,10 @@ mod common;
 use std::{collections::HashSet, fs, path::PathBuf};
 
 use common::judge;
-use harness_checkers::txn::weak::{Options, WeakIsolation, models};
+use harness_checkers::{
+    registry::{self, Source},
+    txn::weak::{Options, WeakIsolation, models},
+};
 use harness_core::{
     format::{self, Format},
     history::{History, Outcome},
@@ -31,8 +34,15 @@ fn checker(model: &str) -> WeakIsolation {
 /// Both from the bytes and from the history, which must say the same.
 fn check(bytes: &[u8], format: Format, model: &str) -> CheckResult {
     let checker = checker(model);
-    let (columns, remarks) = checker.read(bytes, format, &mut |_| {}).unwrap();
-    let result = checker.judge(columns, &Unlimited);
+    let source = Source {
+        bytes,
+        format,
+        threads: 0,
+        release: &|_| {},
+    };
+    let options = json!({"model": model});
+    let (result, remarks) =
+        registry::check_bytes("weak-isolation", &options, &source, &Unlimited).unwrap();
     let history = format::read(bytes, format).unwrap();
     assert_eq!(remarks, history.remarks);
     assert_eq!(

@@ -59,7 +59,8 @@ pub struct Seen {
 /// Starting the system on a node.
 #[async_trait]
 pub trait Start: Send + Sync {
-    /// Starts it if it does not run, and returns once its process is seen running.
+    /// Starts it if it does not run, and returns once its process is seen running. On a node that stands by, where nothing
+    /// is to run until it joins, nothing is done, and no process is seen.
     async fn start(&self, node: &Node) -> Result<Seen, CapabilityError>;
 
     /// The same as a command for the node, for a journal that must work without us: run by

@@ -15,10 +15,13 @@
 //!   - { name: n3, address: 192.0.2.13, jump: { host: 192.0.2.1, user: ops } }
 //! ```
 //!
-//! or `provider: lxc` with `nodes: 5`, `suite`, `with`, `packages`, `bridge` and `subnet`, each with a default.
+//! or `provider: lxc` with `nodes: 5`, `suite`, `with`, `packages`, `bridge` and `subnet`, each with a default;
+//! or `provider: lxd`, which its own module shows.
 //!
 //! Laws: a field that is not known is an error, not a surprise; an error names the file, the line, the
 //! field and the mend; a relative path is relative to the inventory; there is always a way to know a host.
+
+mod lxd;
 
 use std::{
     collections::BTreeSet,
@@ -74,6 +77,7 @@ struct Head {
 #[serde(rename_all = "kebab-case")]
 enum Provider {
     Lxc,
+    Lxd,
     Ssh,
 }
 
@@ -166,10 +170,11 @@ pub fn parse(file: &Path, text: &str) -> Result<LabSpec, InventoryError> {
     let reader = Reader { file, text };
     match reader.yaml::<Head>()?.provider {
         Some(Provider::Lxc) => reader.lxc().map(LabSpec::Lxc),
+        Some(Provider::Lxd) => reader.lxd().map(Box::new).map(LabSpec::Lxd),
         Some(Provider::Ssh) => reader.ssh().map(LabSpec::Ssh),
         None => Err(reader.error(
             Some(1),
-            "field `provider` is missing; write `provider: lxc` or `provider: ssh`",
+            "field `provider` is missing; write `provider: lxc`, `lxd` or `ssh`",
         )),
     }
 }
@@ -227,27 +232,12 @@ impl Reader<'_> {
 
     fn lxc(&self) -> Result<LxcSpec, InventoryError> {
         let raw: RawLxc = self.yaml()?;
-        let systems = raw
-            .with
-            .unwrap_or_else(|| BTreeSet::from([ImageSystem::Dqlite]));
-        let image =
-            Recipe::new(raw.suite.unwrap_or_default(), systems, raw.packages).map_err(|error| {
-                let field = match error {
-                    RecipeError::Package(_) | RecipeError::TooMany(_) => "packages",
-                    _ => "with",
-                };
-                self.error(self.line_of(field), format!("field `{field}`: {error}"))
-            })?;
+        let image = self.recipe(raw.suite, raw.with, raw.packages)?;
         let spec = LxcSpec {
             nodes: raw.nodes.unwrap_or(DEFAULT_NODES),
             image,
             bridge: raw.bridge.unwrap_or_else(|| DEFAULT_BRIDGE.to_owned()),
-            subnet: match raw.subnet {
-                None => Subnet::default(),
-                Some(text) => text.parse().map_err(|error: SubnetError| {
-                    self.error(self.line_of("subnet"), format!("field `subnet`: {error}"))
-                })?,
-            },
+            subnet: self.subnet(raw.subnet)?.unwrap_or_default(),
         };
         spec.check().map_err(|error| {
             let field = if error.to_string().contains("bridge") {
@@ -255,9 +245,39 @@ impl Reader<'_> {
             } else {
                 "nodes"
             };
-            self.error(self.line_of(field), format!("field `{field}`: {error}"))
+            self.at(field, error)
         })?;
         Ok(spec)
+    }
+
+    /// What is wrong with a field that begins a line.
+    fn at(&self, field: &str, problem: impl fmt::Display) -> InventoryError {
+        self.error(self.line_of(field), format!("field `{field}`: {problem}"))
+    }
+
+    fn subnet(&self, text: Option<String>) -> Result<Option<Subnet>, InventoryError> {
+        text.map(|text| {
+            text.parse()
+                .map_err(|error: SubnetError| self.at("subnet", error))
+        })
+        .transpose()
+    }
+
+    /// What nodes that we make are made from.
+    fn recipe(
+        &self,
+        suite: Option<Suite>,
+        with: Option<BTreeSet<ImageSystem>>,
+        packages: BTreeSet<String>,
+    ) -> Result<Recipe, InventoryError> {
+        let systems = with.unwrap_or_else(|| BTreeSet::from([ImageSystem::Dqlite]));
+        Recipe::new(suite.unwrap_or_default(), systems, packages).map_err(|error| {
+            let field = match error {
+                RecipeError::Package(_) | RecipeError::TooMany(_) => "packages",
+                _ => "with",
+            };
+            self.at(field, error)
+        })
     }
 
     fn ssh(&self) -> Result<SshSpec, InventoryError> {
@@ -323,7 +343,7 @@ impl Reader<'_> {
             .unwrap_or_else(|| "root".into());
         let credential = self.credential(&raw.name, key, agent)?;
         let jump = jump
-            .map(|hop| self.hop(hop, &user, &credential, defaults))
+            .map(|hop| self.hop(hop, &user, Some(&credential), defaults))
             .transpose()?;
         let access = Access {
             host: raw.host.unwrap_or_else(|| raw.address.to_string()),
@@ -342,18 +362,22 @@ impl Reader<'_> {
         })
     }
 
+    /// A jump host. User and credential are those of the node, unless it says otherwise.
     fn hop(
         &self,
         raw: RawHop,
         user: &str,
-        credential: &Credential,
+        credential: Option<&Credential>,
         defaults: &RawAccess,
     ) -> Result<Hop, String> {
         let what = format!("jump host {}", raw.host);
         let credential = if raw.key.is_some() || raw.agent.is_some() {
             self.credential(&what, raw.key, raw.agent)?
         } else {
-            credential.clone()
+            match credential {
+                Some(credential) => credential.clone(),
+                None => self.credential(&what, None, None)?,
+            }
         };
         let known_hosts = match &raw.host_key {
             Some(_) => raw.known_hosts,

@@ -55,8 +55,8 @@ fn an_inventory_of_containers_is_read_with_its_defaults() {
 fn a_bad_inventory_is_answered_with_line_field_and_mend() {
     let node = |fields: &str| format!("provider: ssh\nnodes:\n  - {{{fields}}}\n");
     let table = [
-        ("nodes: 3".into(), "1: field `provider` is missing; write `provider: lxc` or `provider: ssh`"),
-        ("provider: vm".into(), "1: provider: unknown variant `vm`, expected `lxc` or `ssh`"),
+        ("nodes: 3".into(), "1: field `provider` is missing; write `provider: lxc`, `lxd` or `ssh`"),
+        ("provider: vm".into(), "1: provider: unknown variant `vm`, expected one of `lxc`, `lxd`, `ssh`"),
         ("provider: lxc\nnode: 3".into(), "2: unknown field `node`, expected one of `provider`, `nodes`, `suite`, `with`, `packages`, `bridge`, `subnet`"),
         ("provider: lxc\nnodes: 99".into(), "2: field `nodes`: a lab cannot have 99 nodes (it has 1 to 16)"),
         ("provider: lxc\nbridge: a-b".into(), "2: field `bridge`: a lab cannot have the bridge `a-b` (a lower-case letter, then up to 10 letters and digits)"),

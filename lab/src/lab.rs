@@ -12,13 +12,12 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use crate::{
-    image::{BuildOptions, ImageStore},
+    image::{BuildOptions, ImageStore, Recipe},
     marker,
     node::{Node, NodeName},
     provider::{
         LabError, LabPhase, LabProgress, LabRecord, LabSpec, NodeRecord, NodeState, NodeStatus,
-        ProgressFn, Provider,
-        lxc::{self, LxcProvider},
+        ProgressFn, Provider, lxc::LxcProvider, lxd::LxdProvider, plan_nodes, random_hex,
         ssh::SshProvider,
     },
     ssh::SshTransport,
@@ -129,6 +128,7 @@ pub(crate) fn node(record: &NodeRecord) -> Node {
 fn provider(state: &State, spec: &LabSpec, options: &UpOptions) -> Box<dyn Provider> {
     match spec {
         LabSpec::Lxc(_) => Box::new(LxcProvider::new(state.clone())),
+        LabSpec::Lxd(_) => Box::new(LxdProvider::new(state.clone())),
         LabSpec::Ssh(_) => Box::new(SshProvider::new(options.adopt)),
     }
 }
@@ -144,9 +144,7 @@ pub async fn up(
     options: &UpOptions,
     progress: &ProgressFn,
 ) -> Result<Lab, LabError> {
-    if let LabSpec::Lxc(spec) = spec {
-        spec.check()?;
-    }
+    spec.check()?;
     let mut record = match state.read_lab()? {
         Some(record) if record.phase == LabPhase::GoingDown => {
             down(state, lock).await?;
@@ -163,9 +161,11 @@ pub async fn up(
         }
         None => plan(state, spec)?,
     };
-    if let LabSpec::Lxc(spec) = spec {
-        record.image = Some(image(state, spec, options, progress).await?);
-    }
+    record.image = match (spec, spec.recipe()) {
+        (_, Some(recipe)) => Some(image(state, recipe, options, progress).await?),
+        (LabSpec::Lxd(spec), None) => spec.server_image.clone(),
+        _ => None,
+    };
     record.phase = LabPhase::ComingUp;
     state.write_lab(lock, &record)?;
     provider(state, spec, options)
@@ -187,13 +187,14 @@ pub async fn up(
 fn plan(state: &State, spec: &LabSpec) -> Result<LabRecord, LabError> {
     Ok(LabRecord {
         format_version: STATE_FORMAT_VERSION,
-        id: lxc::random_hex(ID_BYTES)?,
+        id: random_hex(ID_BYTES)?,
         phase: LabPhase::ComingUp,
         created_unix_ms: state::now_unix_ms(),
         spec: spec.clone(),
         image: None,
         nodes: match spec {
-            LabSpec::Lxc(spec) => lxc::plan_nodes(state, spec),
+            LabSpec::Lxc(spec) => plan_nodes(state, spec.nodes, spec.subnet, None),
+            LabSpec::Lxd(spec) => plan_nodes(state, spec.nodes, spec.subnet, spec.jump.as_ref()),
             LabSpec::Ssh(spec) => spec.nodes.clone(),
         },
     })
@@ -202,13 +203,13 @@ fn plan(state: &State, spec: &LabSpec) -> Result<LabRecord, LabError> {
 /// Finds or builds the image that the nodes are made from; returns its name.
 async fn image(
     state: &State,
-    spec: &crate::provider::LxcSpec,
+    recipe: &Recipe,
     options: &UpOptions,
     progress: &ProgressFn,
 ) -> Result<String, LabError> {
     let (store, recipe, build) = (
         ImageStore::new(state),
-        spec.image.clone(),
+        recipe.clone(),
         options.build.clone(),
     );
     let progress = progress.clone();
@@ -226,8 +227,9 @@ async fn image(
 pub async fn down(state: &State, lock: &RunLock) -> Result<Vec<String>, LabError> {
     let mut removed = Vec::new();
     if let Some(mut record) = state.read_lab()? {
-        record.phase = LabPhase::GoingDown;
+        let phase = std::mem::replace(&mut record.phase, LabPhase::GoingDown);
         state.write_lab(lock, &record)?;
+        record.phase = phase;
         let options = UpOptions::default();
         removed = provider(state, &record.spec, &options)
             .down(&record)

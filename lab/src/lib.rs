@@ -21,6 +21,7 @@ mod keys;
 pub mod lab;
 pub mod marker;
 pub mod node;
+pub mod probe;
 pub mod provider;
 pub mod ssh;
 pub mod state;

@@ -8,6 +8,7 @@
 //!   keys/                our key pair (0700)
 //!   images/              cached images, shared by all labs; HARNESS_IMAGES moves them
 //!   nodes/               one folder a container: configuration, overlay, logs
+//!   lxd/                 the LXD that `lab/lxd` starts, if it was asked to
 //!   ssh_config           so that `ssh -F …/ssh_config n1` works for people
 //! ```
 //!

@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::probe::Probes;
+
 /// How long after its time-out a call may still take to clean up, at most.
 pub const TIMEOUT_GRACE: Duration = Duration::from_secs(5);
 /// The time-out of a command that names none.
@@ -309,6 +311,11 @@ pub trait Transport: Send + Sync {
 
     /// Measures how far the node's clocks are from ours: the best of several round trips.
     async fn clock_offset(&self) -> Result<ClockOffset, TransportError>;
+
+    /// Probing functions of programs on the node; none if this transport cannot.
+    fn probes(&self) -> Option<&dyn Probes> {
+        None
+    }
 
     /// Drops the sessions; the agent ends, daemons live on. The next call connects anew.
     async fn close(&self);

@@ -3,6 +3,7 @@
 //! - [`plan`] is pure: it reads what was asked on the command line, draws a schedule from the
 //!   seed, decides which nodes a target means, and renders the text that cuts a network.
 //! - [`exec`] does it: journalled before it is done, watched until it is seen to hold, healed.
+//! - [`symbols`] is pure: it finds functions in the bytes of a program; [`points`] arms probes on them.
 //! - [`catalog`] says what there is, for people.
 //!
 //! It never names a product: it acts through the small capabilities of `harness_lab`, which a
@@ -11,3 +12,5 @@
 pub mod catalog;
 pub mod exec;
 pub mod plan;
+pub mod points;
+pub mod symbols;

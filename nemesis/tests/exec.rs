@@ -360,6 +360,54 @@ async fn nothing_to_strike_is_no_observation() {
     );
 }
 
+/// A node that is no member yet has no process, and must have none after a fault that was meant for it.
+#[tokio::test(start_paused = true)]
+async fn where_nothing_ran_nothing_is_started() {
+    let sim = Sim::new(5);
+    sim.world().nodes[0].pid = None;
+    sim.world().nodes[1].pid = None;
+    let faults = vec![
+        planned(1, 0, "kill:n1", 1, 2),
+        planned(2, 0, "stop:n1", 3, 4),
+        // This one is a member that ended by itself: it is brought back, as ever.
+        planned(3, 0, "kill:n2", 5, 6),
+        planned(4, 0, "kill:one", 7, 8),
+    ];
+    let setup = sim.setup_with_members(&["n2", "n3"]);
+    let executor = Executor::prepare(setup, &plan(faults)).await;
+    let executor = Arc::new(executor.unwrap_or_else(|error| panic!("refused: {error}")));
+    let outcome = begin(&executor).1.await.unwrap();
+    let observed: Vec<bool> = outcome.done.iter().map(|done| done.observed).collect();
+    assert_eq!(observed, [false, false, false, true]);
+    assert!(outcome.done.iter().all(|done| done.healed));
+    assert_eq!(sim.label(4), "kill one: n2");
+    let report = executor.final_heal(FINAL_HEAL_LIMIT).await;
+    assert!(report.is_clean());
+    assert_eq!(sim.world().nodes[0].pid, None);
+    assert!(sim.world().nodes[1].pid.is_some());
+}
+
+/// Who was removed and wiped while a fault held it down would come back as somebody else.
+#[tokio::test(start_paused = true)]
+async fn what_was_wiped_meanwhile_is_left_alone() {
+    for (wiped, started) in [(false, true), (true, false)] {
+        let sim = Sim::new(5);
+        // Wiped before it was struck: that was somebody's before.
+        sim.world().wipings = 1;
+        let setup = sim.setup_with_members(&["n1", "n2", "n3"]);
+        let faults = plan(vec![planned(1, 0, "kill:n1", 1, 20)]);
+        let executor = Executor::prepare(setup, &faults).await;
+        let executor = Arc::new(executor.unwrap_or_else(|error| panic!("refused: {error}")));
+        let (_cancel, running) = begin(&executor);
+        seconds(10).await;
+        assert_eq!(sim.world().nodes[0].pid, None);
+        sim.world().wipings += u64::from(wiped);
+        let outcome = running.await.unwrap();
+        assert!(outcome.done[0].observed && outcome.done[0].healed);
+        assert_eq!(sim.world().nodes[0].pid.is_some(), started);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_unknown_leader_is_replaced_and_the_label_says_so() {
     let sim = Sim::new(5);

@@ -25,6 +25,8 @@ fn five(
         nodes: &nodes,
         leader,
         voters,
+        subject: None,
+        members: None,
     };
     resolve(
         kind,
@@ -51,6 +53,18 @@ fn partitions_mean_what_help_says() {
             Some(1),
             None,
             "partition leader: n2 | n1 n3 n4 n5",
+        ),
+        (
+            "mute:leader",
+            Some(1),
+            None,
+            "partition mute:leader: n2 not heard by n1 n3 n4 n5",
+        ),
+        (
+            "deaf:n4",
+            None,
+            None,
+            "partition deaf: n1 n2 n3 n5 not heard by n4",
         ),
         (
             "leader",
@@ -184,6 +198,8 @@ fn what_means_nobody_is_said() {
         nodes: &nodes,
         leader: None,
         voters: None,
+        subject: None,
+        members: None,
     };
     for order in [&[0_u32, 1][..], &[0, 1, 1], &[0, 1, 3], &[0, 1, 2, 3]] {
         let error = resolve(Kind::Partition, &Target::Halves, order, &facts).unwrap_err();
@@ -199,6 +215,8 @@ fn what_means_nobody_is_said() {
         nodes: &one,
         leader: Some(0),
         voters: None,
+        subject: None,
+        members: None,
     };
     for target in Target::mix(Kind::Partition, 15) {
         assert!(
@@ -212,6 +230,73 @@ fn what_means_nobody_is_said() {
 fn a_leader_out_of_the_lab_is_an_unknown_one() {
     let resolved = five(Kind::Kill, "leader", Some(9), Some(&[0, 1, 2])).unwrap();
     assert_eq!(resolved.label, "kill leader: n3 (leader unknown, took n3)");
+}
+
+/// Targets are chosen among members; a cut puts the others on a side as well.
+#[test]
+fn members_come_first() {
+    let nodes = names(5);
+    // Order n3 n1 n5 n2 n4; n1, n2 and n4 are members.
+    let members: &[usize] = &[0, 1, 3];
+    for (kind, target, voters, label) in [
+        (Kind::Kill, "one", None, "kill one: n1"),
+        (Kind::Kill, "all", None, "kill all: n1 n2 n4"),
+        (
+            Kind::Pause,
+            "nodes:majority",
+            None,
+            "pause nodes:majority: n1 n2",
+        ),
+        (
+            Kind::Kill,
+            "minority",
+            None,
+            "kill minority: n1 (voters unknown, all members counted as voters)",
+        ),
+        (Kind::Kill, "n5", None, "kill n5: n5"),
+        (
+            Kind::Partition,
+            "one",
+            None,
+            "partition one: n1 | n2 n3 n4 n5",
+        ),
+        (
+            Kind::Partition,
+            "halves",
+            None,
+            "partition halves: n1 n2 | n3 n4 n5",
+        ),
+        (
+            Kind::Partition,
+            "majority",
+            Some(&[0_usize, 3][..]),
+            "partition majority: n1 n4 | n2 n3 n5",
+        ),
+    ] {
+        let facts = Facts {
+            nodes: &nodes,
+            leader: None,
+            voters,
+            members: Some(members),
+            subject: None,
+        };
+        let target = parse_target(kind, target).expect("a target");
+        let resolved = resolve(kind, &target, &[2, 0, 4, 1, 3], &facts).unwrap();
+        assert_eq!(resolved.label, label);
+    }
+    let nobody = Facts {
+        nodes: &nodes,
+        leader: None,
+        voters: None,
+        members: Some(&[]),
+        subject: None,
+    };
+    let target = parse_target(Kind::Kill, "one").expect("a target");
+    let resolved = resolve(Kind::Kill, &target, &[2, 0, 4, 1, 3], &nobody).unwrap();
+    assert_eq!(
+        resolved.label,
+        "kill one: n3 (no member is known, all nodes counted as members)"
+    );
 }
 
 /// Labs of up to 15 nodes, in any order, of which any may vote and lead.
@@ -232,6 +317,8 @@ fn cut_of(target: &Target, order: &[u32], voters: &[usize], leader: Option<usize
         nodes: &nodes,
         leader,
         voters: Some(voters),
+        subject: None,
+        members: None,
     };
     match resolve(Kind::Partition, target, order, &facts) {
         Ok(Resolved {

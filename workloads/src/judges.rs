@@ -1,6 +1,9 @@
 //! Which checkers judge a run: a function of what `meta.json` says, so that a stored run is judged the same.
 
-use harness_checkers::registry::{RegistryError, checker};
+use harness_checkers::{
+    membership,
+    registry::{RegistryError, checker},
+};
 use harness_core::{meta::Meta, verdict::Checker};
 use serde_json::{Value, json};
 
@@ -26,6 +29,9 @@ nobody but itself, and finds no leader (its log says `no known leader`).";
 /// If the stored options are not such as a checker takes.
 pub fn checkers(meta: &Meta) -> Result<Vec<Box<dyn Checker>>, RegistryError> {
     let mut all = Vec::new();
+    if meta.workload == "membership" {
+        all.extend(membership::checkers());
+    }
     let mut add = |name: &str, options: Value| -> Result<(), RegistryError> {
         all.push(checker(name, &options)?);
         Ok(())
@@ -38,7 +44,7 @@ pub fn checkers(meta: &Meta) -> Result<Vec<Box<dyn Checker>>, RegistryError> {
             }
             add("linearizable", options)?;
         }
-        "set" => add("set-full", Value::Null)?,
+        "set" | "membership" => add("set-full", Value::Null)?,
         "bank" => add("bank", Value::Null)?,
         "append" => {
             let mut options = json!({});
@@ -67,6 +73,8 @@ pub fn checkers(meta: &Meta) -> Result<Vec<Box<dyn Checker>>, RegistryError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::workload::{Kind, NAMES, Reads};
 
@@ -85,7 +93,35 @@ mod tests {
                 .iter()
                 .map(|checker| checker.name().to_owned())
                 .collect();
-            assert_eq!(names.len(), 6, "{name}: {names:?}");
+            let own = match name {
+                // Its data are judged as those of set are.
+                "membership" => membership::INVARIANTS.len() + 1,
+                _ => 1,
+            };
+            assert_eq!(names.len(), own + 5, "{name}: {names:?}");
         }
+    }
+
+    #[test]
+    fn membership_is_judged_by_every_invariant_and_its_data_too() {
+        let judged = |workload: &str| -> BTreeSet<String> {
+            let meta = Meta {
+                workload: workload.to_owned(),
+                simulated: true,
+                ..Meta::default()
+            };
+            let all = checkers(&meta).unwrap();
+            all.iter()
+                .map(|checker| checker.name().to_owned())
+                .collect()
+        };
+        let names = judged("membership");
+        for invariant in membership::INVARIANTS {
+            assert!(names.contains(invariant.name), "{}", invariant.name);
+        }
+        for name in ["set-full", "stats", "faults", "availability"] {
+            assert!(names.contains(name), "{name}");
+        }
+        assert!(!judged("set").contains("no-ghost"));
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod judges;
+pub mod membership;
 pub mod sim;
 pub mod systems;
 pub mod workload;

@@ -7,39 +7,7 @@
 //! Identical pending operations are interchangeable: only their number counts. Of two configurations with the same state
 //! and mask, the one that used fewer pending operations can do all that the other can, so the other is dropped.
 
-use std::{collections::HashMap, hash::BuildHasherDefault};
-
-/// A multiplicative hash, incremental over 64-bit words. Equality is always compared exactly.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct FastHasher(u64);
-
-impl std::hash::Hasher for FastHasher {
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 29)
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.write_u64(u64::from_le_bytes(word) ^ ((chunk.len() as u64) << 56));
-        }
-    }
-    fn write_u8(&mut self, word: u8) {
-        self.write_u64(u64::from(word));
-    }
-    fn write_u32(&mut self, word: u32) {
-        self.write_u64(u64::from(word));
-    }
-    fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-    fn write_usize(&mut self, word: usize) {
-        self.write_u64(word as u64);
-    }
-}
-
-/// Hash maps on the search's path.
-pub(crate) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<FastHasher>>;
+pub(crate) use harness_core::fast::FastMap;
 
 /// Numbers of uses by class of pending operations, sorted by class; interned.
 #[derive(Debug)]

@@ -361,6 +361,36 @@ impl Story<'_> {
         witness
     }
 
+    /// Decided without a search: the operations that show it, and why.
+    fn ruled_out(&self, culprit: &View<'_>, because: &str) -> Witness {
+        let operation = culprit.operation;
+        let clock = Clock::spanning([operation.invoked_ns, end_ns(operation)]);
+        let story = format!(
+            "Process {}{} {} between {} and {}, but {because}.",
+            operation.process,
+            words::on_node(operation),
+            self.deed(culprit),
+            clock.at(operation.invoked_ns),
+            clock.at(end_ns(operation)),
+        );
+        let mut operations: Vec<&Operation> = self
+            .stuck
+            .order
+            .iter()
+            .filter_map(|entry| self.view(*entry))
+            .map(|view| view.operation)
+            .filter(|other| other.index != operation.index)
+            .collect();
+        operations.push(operation);
+        words::witness(
+            "not-linearizable",
+            "No order explains what was seen.",
+            story,
+            &operations,
+            &[operation.index],
+        )
+    }
+
     fn general(&self, culprit: &View<'_>) -> Witness {
         let operation = culprit.operation;
         let clock = Clock::spanning([operation.invoked_ns, end_ns(operation)]);
@@ -369,6 +399,9 @@ impl Story<'_> {
             [one] => one.clone(),
             [most @ .., last] => format!("{} or {last}", most.join(", ")),
         };
+        if let Some(because) = &self.stuck.because {
+            return self.ruled_out(culprit, because);
+        }
         let story = format!(
             "Process {}{} {} between {} and {}, but in every order of the operations before it the state was {states}, and nothing open then leads to what it saw.",
             operation.process,

@@ -7,24 +7,25 @@
 //! Values are `[key, value]`, or bare if there is one object ([`Keyed`]). Operations end by index, not by time: a
 //! completion that stands before an invocation in the history happened before it.
 
+mod aspects;
 mod configs;
 mod explain;
 mod objects;
 mod problem;
 mod register;
+mod rows;
+mod run;
 mod search;
 mod spec;
+mod store;
+mod tally;
 mod text;
 mod zones;
-
-use std::collections::HashMap;
 
 use harness_core::{
     format::MISMATCH,
     history::Operation,
-    verdict::{
-        Budget, CheckInput, CheckResult, Checker, Severity, Verdict, WITNESS_LIMIT, Witness,
-    },
+    verdict::{Budget, CheckInput, CheckResult, Checker, Severity, Verdict, Witness},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -32,18 +33,21 @@ use serde_json::{Value, json};
 use crate::words;
 use problem::View;
 use search::{Ending, Figures};
+use tally::Tally;
 
 pub use objects::{Kind, Object, ObjectOp};
 pub use register::{Register, RegisterOp};
 pub use spec::{Call, ModelError, Placement, SequentialSpec};
+pub use store::{Held, Store, StoreOp};
 pub use text::{Text, TextOp};
 
 /// The models by name.
-pub const MODELS: [&str; 11] = [
+pub const MODELS: [&str; 12] = [
     "register",
     "cas-register",
     "key-value",
     "mutex",
+    "owned-mutex",
     "counter",
     "set",
     "list",
@@ -78,8 +82,10 @@ pub struct Options {
     pub keyed: Keyed,
     /// A read of null says nothing (Knossos' convention), instead of: the value was null.
     pub null_matches_any: bool,
-    /// Decide registers whose writes all differ by zones, without a search. Off only to compare the two.
+    /// Decide registers, queues and sets whose values are unambiguous without a search. Off only to compare the two.
     pub zones: bool,
+    /// Judge keys one by one, which linearizability allows. Off only to compare, and only for `key-value`.
+    pub partition: bool,
     /// Error kinds by which a failed compare-and-set says that it saw another value: then it counts as a read.
     pub observing_failures: Vec<String>,
     /// Kinds of operations that are not the model's and are passed over.
@@ -96,6 +102,7 @@ impl Default for Options {
             keyed: Keyed::Auto,
             null_matches_any: false,
             zones: true,
+            partition: true,
             observing_failures: vec![MISMATCH.to_owned()],
             ignore: vec!["availability".to_owned()],
             stale_read_explanation: None,
@@ -104,16 +111,39 @@ impl Default for Options {
 }
 
 /// The checker.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Linearizable {
+    name: &'static str,
     options: Options,
+}
+
+impl Default for Linearizable {
+    fn default() -> Self {
+        Self::new(Options::default())
+    }
 }
 
 impl Linearizable {
     /// With these options.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self { options }
+        Self {
+            name: "linearizable",
+            options,
+        }
+    }
+
+    /// A checker of its own name for queues: first in, first out, nothing lost, nothing twice.
+    #[must_use]
+    pub fn fifo_queue() -> Self {
+        Self {
+            name: "fifo-queue",
+            options: Options {
+                model: "queue".to_owned(),
+                keyed: Keyed::No,
+                ..Options::default()
+            },
+        }
     }
 }
 
@@ -127,7 +157,7 @@ struct KeyResult {
 
 impl Checker for Linearizable {
     fn name(&self) -> &'static str {
-        "linearizable"
+        self.name
     }
 
     fn check(&self, input: &CheckInput<'_>, budget: &dyn Budget) -> CheckResult {
@@ -164,8 +194,26 @@ impl Checker for Linearizable {
                 Kind::from_name(&self.options.model).is_none() && problem::looks_keyed(&operations)
             }
         };
+        let keyed = keyed && self.options.partition;
         let mut tally = Tally::new(operations.len());
-        for (key, views) in problem::split(&operations, keyed) {
+        let keys = problem::split(&operations, keyed);
+        if let Some(unfit) = self.add_keys(keys, input, &mut tally, budget) {
+            return unfit;
+        }
+        tally.result(self.name(), &self.options.model)
+    }
+}
+
+impl Linearizable {
+    /// Judges keys one by one. What it returns is the end: an operation that the model cannot take.
+    fn add_keys(
+        &self,
+        keys: Vec<(Option<&Value>, Vec<View<'_>>)>,
+        input: &CheckInput<'_>,
+        tally: &mut Tally,
+        budget: &dyn Budget,
+    ) -> Option<CheckResult> {
+        for (key, views) in keys {
             match self.check_key(key, &views, input, budget) {
                 Ok(result) => tally.add(key, result),
                 Err((operation, error)) => {
@@ -180,15 +228,13 @@ impl Checker for Linearizable {
                     result
                         .notes
                         .push(words::note("model", Severity::Error, error.to_string()));
-                    return result;
+                    return Some(result);
                 }
             }
         }
-        tally.result(self.name(), &self.options.model)
+        None
     }
-}
 
-impl Linearizable {
     fn check_key(
         &self,
         key: Option<&Value>,
@@ -203,12 +249,16 @@ impl Linearizable {
             } else {
                 options.initial.clone()
             };
+            if !options.partition {
+                let store = Store::new(&initial, 0);
+                return self.search_key(store, &initial, key, views, input, budget);
+            }
             return self.search_key(Text::new(&initial), &initial, key, views, input, budget);
         }
         if let Some(kind) = Kind::from_name(&options.model) {
             let object = Object::new(kind, &options.initial, options.null_matches_any);
             let initial = object.initial();
-            return self.search_key(object, &initial, key, views, input, budget);
+            return self.object_key(object, &initial, key, views, input, budget);
         }
         let register = Register::new(
             &options.initial,
@@ -235,6 +285,34 @@ impl Linearizable {
         } else {
             search::search(&problem, budget, &mut figures)
         };
+        Ok(self.key_result(&problem, (ending, figures), (key, views, initial), input))
+    }
+
+    /// Objects: queues and sets by what may not happen where that decides it, else by search.
+    fn object_key(
+        &self,
+        object: Object,
+        initial: &Value,
+        key: Option<&Value>,
+        views: &[View<'_>],
+        input: &CheckInput<'_>,
+        budget: &dyn Budget,
+    ) -> Result<KeyResult, (u64, ModelError)> {
+        if !self.options.zones {
+            return self.search_key(object, initial, key, views, input, budget);
+        }
+        let problem = problem::build(object, views)?;
+        if !aspects::applies(&problem) {
+            return self.search_key(problem.spec, initial, key, views, input, budget);
+        }
+        let figures = Figures {
+            by_zones: 1,
+            steps: problem.steps.len() as u64,
+            bytes_max: (problem.entries.len() * size_of::<search::Entry>()
+                + problem.steps.len() * 8) as u64,
+            ..Figures::default()
+        };
+        let ending = aspects::shortest(&problem).map_or(Ending::Linearizable, Ending::Stuck);
         Ok(self.key_result(&problem, (ending, figures), (key, views, initial), input))
     }
 
@@ -319,115 +397,5 @@ fn too_wide() -> Ending {
     Ending::Exhausted {
         limit: harness_core::verdict::Exhausted::Memory,
         placed: 0,
-    }
-}
-
-/// Results of all keys.
-struct Tally {
-    looked_at: usize,
-    keys: usize,
-    invalid: usize,
-    exhausted: Vec<String>,
-    figures: Figures,
-    witnesses: Vec<Witness>,
-    kinds: HashMap<String, usize>,
-}
-
-impl Tally {
-    fn new(looked_at: usize) -> Self {
-        Self {
-            looked_at,
-            keys: 0,
-            invalid: 0,
-            exhausted: Vec::new(),
-            figures: Figures::default(),
-            witnesses: Vec::new(),
-            kinds: HashMap::new(),
-        }
-    }
-
-    fn add(&mut self, key: Option<&Value>, result: KeyResult) {
-        self.keys += 1;
-        self.figures.steps += result.figures.steps;
-        self.figures.explored += result.figures.explored;
-        self.figures.by_zones += result.figures.by_zones;
-        self.figures.frontier_max = self.figures.frontier_max.max(result.figures.frontier_max);
-        self.figures.bytes_max = self.figures.bytes_max.max(result.figures.bytes_max);
-        if let Ending::Exhausted { limit, placed } = result.ending {
-            let of = key.map_or_else(String::new, |key| format!("key {}: ", words::show(key)));
-            self.exhausted.push(format!(
-                "{of}{limit} after {} of {} completions",
-                words::count(placed as u64),
-                words::count(result.completions as u64)
-            ));
-        }
-        if let Some(witness) = result.witness {
-            self.invalid += 1;
-            *self.kinds.entry(witness.kind.clone()).or_default() += 1;
-            if self.witnesses.len() < WITNESS_LIMIT {
-                self.witnesses.push(witness);
-            }
-        }
-    }
-
-    fn result(self, name: &str, model: &str) -> CheckResult {
-        let operations = words::plural(self.looked_at, "operation", "operations");
-        let keys = words::plural(self.keys, "key", "keys");
-        let (verdict, summary) = if self.invalid > 0 {
-            let mut kinds: Vec<_> = self
-                .kinds
-                .iter()
-                .map(|(kind, number)| format!("{number} {kind}"))
-                .collect();
-            kinds.sort();
-            let of = format!(
-                "{} of {keys} not linearizable ({})",
-                self.invalid,
-                kinds.join(", ")
-            );
-            (Verdict::Invalid, of)
-        } else if let Some(first) = self.exhausted.first() {
-            (
-                Verdict::Unknown,
-                format!(
-                    "not decided for {} of {keys}; {first}",
-                    self.exhausted.len()
-                ),
-            )
-        } else {
-            (
-                Verdict::Valid,
-                format!("{operations} on {keys} have a legal order ({model})"),
-            )
-        };
-        let mut result = CheckResult::new(name, verdict, summary);
-        result.notes = self
-            .exhausted
-            .iter()
-            .map(|text| words::note("exhausted", Severity::Error, text.clone()))
-            .chain(self.witnesses.iter().map(|witness| {
-                words::note(
-                    &witness.kind,
-                    Severity::Error,
-                    format!("{} {}", witness.title, witness.story),
-                )
-            }))
-            .collect();
-        result.witnesses = self.witnesses;
-        result.looked_at = self.looked_at as u64;
-        result.memory_bytes = Some(self.figures.bytes_max);
-        result.figures = [
-            ("model", json!(model)),
-            ("key_count", json!(self.keys)),
-            ("invalid_key_count", json!(self.invalid)),
-            ("undecided_key_count", json!(self.exhausted.len())),
-            ("configurations_explored", json!(self.figures.explored)),
-            ("frontier_max", json!(self.figures.frontier_max)),
-            ("keys_by_zones", json!(self.figures.by_zones)),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
-        words::finish(result)
     }
 }

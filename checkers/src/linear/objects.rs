@@ -3,6 +3,7 @@
 //! | model | f | state at first |
 //! | --- | --- | --- |
 //! | `mutex` | `acquire`, `release` | unlocked |
+//! | `owned-mutex` | the same, only the owner releases | unlocked |
 //! | `counter` | `add` n, `increment`, `decrement`, `read` | 0 |
 //! | `set` | `add` v, `remove` v, `read` | empty |
 //! | `list` | `append` v, `read` | empty |
@@ -25,6 +26,8 @@ use crate::words;
 pub enum Kind {
     /// A lock that does not know its owner.
     Mutex,
+    /// A lock that only the process that acquired it releases.
+    OwnedMutex,
     /// A number.
     Counter,
     /// A set.
@@ -43,8 +46,9 @@ pub enum Kind {
 
 impl Kind {
     /// Names of models.
-    pub const ALL: [(Self, &'static str); 8] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::Mutex, "mutex"),
+        (Self::OwnedMutex, "owned-mutex"),
         (Self::Counter, "counter"),
         (Self::Set, "set"),
         (Self::List, "list"),
@@ -73,6 +77,10 @@ pub enum ObjectOp {
     Acquire,
     /// Became unlocked.
     Release,
+    /// Became locked by this process.
+    AcquireAs(u64),
+    /// Became unlocked by this process.
+    ReleaseAs(u64),
     /// Changed the number.
     Add(i64),
     /// Put an element in.
@@ -99,6 +107,7 @@ impl Object {
     pub fn new(kind: Kind, initial: &Value, null_matches_any: bool) -> Self {
         let initial = match (kind, initial) {
             (Kind::Mutex, Value::Null) => json!(false),
+            (Kind::OwnedMutex, given) => given.clone(),
             (Kind::Counter, Value::Null) => json!(0),
             (Kind::MultiRegister, Value::Null) => json!({}),
             (_, Value::Null) => json!([]),
@@ -112,12 +121,23 @@ impl Object {
         }
     }
 
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether something is in it before the first operation.
+    pub(super) fn starts_with_elements(&self) -> bool {
+        self.initial.as_array().is_none_or(|all| !all.is_empty())
+    }
+
     fn op(&self, call: &Call<'_>) -> Result<Option<ObjectOp>, ModelError> {
         let ok = call.outcome == Outcome::Ok;
         let seen = |value: Value| Ok(ok.then_some(ObjectOp::Read(value)));
         Ok(Some(match (self.kind, call.f) {
             (Kind::Mutex, "acquire") => ObjectOp::Acquire,
             (Kind::Mutex, "release") => ObjectOp::Release,
+            (Kind::OwnedMutex, "acquire") => ObjectOp::AcquireAs(call.process),
+            (Kind::OwnedMutex, "release") => ObjectOp::ReleaseAs(call.process),
             (Kind::Counter, "increment") => ObjectOp::Add(1),
             (Kind::Counter, "decrement") => ObjectOp::Add(-1),
             (Kind::Counter, "add") => ObjectOp::Add(
@@ -224,6 +244,10 @@ impl SequentialSpec for Object {
             ObjectOp::Read(seen) => (seen == state).then(|| state.clone()),
             ObjectOp::Acquire => (*state == json!(false)).then_some(json!(true)),
             ObjectOp::Release => (*state == json!(true)).then_some(json!(false)),
+            ObjectOp::AcquireAs(process) => state.is_null().then(|| json!(process)),
+            ObjectOp::ReleaseAs(process) => {
+                (state.as_u64() == Some(*process)).then_some(Value::Null)
+            }
             ObjectOp::Add(number) => Some(json!(state.as_i64()?.checked_add(*number)?)),
             ObjectOp::Insert(element) => {
                 let after = with(state, |elements| elements.push(element.clone()));

@@ -116,7 +116,18 @@ fn complete_samples(analysis: &Analysis<'_>) -> Vec<(u64, u64, bool)> {
             if disturbed {
                 return None;
             }
-            let window = Window { start_ns, end_ns };
+            // Since nothing was done any more, so that a reading can be stretched back over those before it: readings of one
+            // sample are too short to have a moment in common by themselves.
+            let quiet_ns = analysis
+                .disturbances
+                .iter()
+                .map(|one| one.end_ns)
+                .filter(|end| *end <= start_ns)
+                .max();
+            let window = Window {
+                start_ns: quiet_ns.unwrap_or(start_ns),
+                end_ns,
+            };
             let settled = quiet::complete(analysis, window, numbers).ok()?;
             Some((start_ns, end_ns, agrees(analysis, &settled)))
         })

@@ -124,11 +124,12 @@ pub(super) fn token_single_use(analysis: &Analysis<'_>) -> Judgement {
         if change.kind != ChangeKind::Join {
             continue;
         }
-        let value = serde_json::from_value::<JoinValue>(change.operation.input.clone());
-        if let Ok(JoinValue {
-            token: Some(token), ..
-        }) = value
-        {
+        // Whoever joins learns its token only while it joins, so mostly the result says which it was.
+        let token = [&change.operation.output, &change.operation.input]
+            .into_iter()
+            .filter_map(|value| serde_json::from_value::<JoinValue>(value.clone()).ok())
+            .find_map(|value| value.token);
+        if let Some(token) = token {
             by_token.entry(token).or_default().push(change.operation);
         }
     }

@@ -124,9 +124,12 @@ pub(super) fn one_leader_per_term(analysis: &Analysis<'_>) -> Judgement {
         .filter(|id| analysis.standing(*id, analysis.horizon_ns).status == Status::In)
         .map(|id| analysis.name(id).to_owned())
         .filter(|name| {
-            known
-                .iter()
-                .all(|(reading, ..)| *reading.view.node != **name)
+            // Whoever answers with its term and names no leader does not lead that term. A data folder answers nothing.
+            !positioned(analysis).any(|(reading, at)| {
+                *reading.view.node == **name
+                    && at.term.is_some()
+                    && (at.leader.is_some() || at.index.is_none())
+            })
         })
         .collect();
     if !silent.is_empty() {

@@ -46,14 +46,16 @@ pub mod weak;
 use std::collections::BTreeMap;
 
 use harness_core::{
-    format::{Format, FormatError},
     history::Outcome,
     verdict::{Budget, CheckInput, CheckResult, Checker, Exhausted, Severity, Verdict},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::words;
+use crate::{
+    registry::{Source, Straight},
+    words,
+};
 use anomaly::{Anomaly, Order};
 use findings::Findings;
 use graph::{Edges, Graph, Kinds};
@@ -135,37 +137,23 @@ impl Checker for Transactional {
     }
 
     fn check(&self, input: &CheckInput<'_>, budget: &dyn Budget) -> CheckResult {
-        self.judge_all(take::history(input.history, self.shape), budget)
+        self.judge(take::history(input.history, self.shape), budget)
     }
 }
 
-/// Transactions that were read, and not judged so far.
-pub struct Columns(Transactions);
+impl Straight for Transactional {
+    fn check_bytes(
+        &self,
+        source: &Source<'_>,
+        budget: &dyn Budget,
+    ) -> Option<(CheckResult, Vec<String>)> {
+        let (txns, remarks) = take::source(source, self.shape)?;
+        Some((self.judge(txns, budget), remarks))
+    }
+}
 
 impl Transactional {
-    /// Reads a file of transactions without making a history of it: to the same result, at any size.
-    ///
-    /// `consumed` is told how far it came in the bytes; few of those before are looked at again. Remarks are for people.
-    ///
-    /// # Errors
-    /// If the bytes are not of the format.
-    pub fn read(
-        &self,
-        bytes: &[u8],
-        format: Format,
-        consumed: &mut dyn FnMut(usize),
-    ) -> Result<(Columns, Vec<String>), FormatError> {
-        let (txns, remarks) = take::bytes(bytes, format, self.shape, consumed)?;
-        Ok((Columns(txns), remarks))
-    }
-
-    /// Judges what [`Transactional::read`] gave.
-    #[must_use]
-    pub fn judge(&self, columns: Columns, budget: &dyn Budget) -> CheckResult {
-        self.judge_all(columns.0, budget)
-    }
-
-    fn judge_all(&self, txns: Transactions, budget: &dyn Budget) -> CheckResult {
+    fn judge(&self, txns: Transactions, budget: &dyn Budget) -> CheckResult {
         let mut figures = counts(&txns);
         let looked_at = txns.len() as u64;
         let mut result = match unusable(&txns) {

@@ -18,6 +18,7 @@ use super::{
     builder::{Begun, Builder},
     input::{NONE, Shape, Transactions},
 };
+use crate::registry::Source;
 
 /// Takes the operations `txn` of a history.
 pub(super) fn history(history: &History, shape: Shape) -> Transactions {
@@ -48,8 +49,14 @@ pub(super) fn history(history: &History, shape: Shape) -> Transactions {
     builder.finish()
 }
 
-/// Takes the transactions of a file: with remarks for people.
-pub(super) fn bytes(
+/// Takes the transactions of a file: with remarks for people. None: the general reader says what is wrong with it.
+pub(super) fn source(source: &Source<'_>, shape: Shape) -> Option<(Transactions, Vec<String>)> {
+    // Also of what was given back before: remarks and odd lines are looked at again.
+    let mut consumed = |until| (source.release)(0..until);
+    bytes(source.bytes, source.format, shape, &mut consumed).ok()
+}
+
+fn bytes(
     bytes: &[u8],
     format: Format,
     shape: Shape,

@@ -1,57 +1,59 @@
-//! Checks witnesses once more: small, slow, and by definitions alone.
+//! The independent verifier: small, slow, and of another make than what it checks.
 //!
-//! Laws:
-//! - it takes a history and what a witness claims, and shares no code with those who search: neither their columns, nor their orders of
-//!   versions, nor their graphs;
-//! - it believes nothing: kinds of edges are found anew, words are not read;
-//! - a claim that it has no definition for is [`Verified::NotKnown`], never [`Verified::Holds`].
-//!
-//! For a circle it is enough that each edge is one *in the closure*: if T2 wrote some later version than T1, then there is a path of
-//! write-dependencies from T1 to T2, and the circle can be made longer by it without another kind of edge.
+//! It takes a history and what a checker said of it, and looks at each witness again, from the history alone and by
+//! definitions. It shares no code with the searches. A witness is **confirmed** if the operations that it names prove
+//! what it claims, **refuted** if they do not (then the checker is wrong, not the system), and **not tried** where the
+//! proof is too long for this slow way, which says so.
 
-mod circle;
-mod facts;
-mod single;
-mod weak;
+mod family;
+mod linear;
+mod order;
+mod txn;
 
-use harness_core::{
-    history::History,
-    verdict::{CheckResult, Witness},
-};
+use harness_core::verdict::{CheckInput, CheckResult, Witness};
+use serde_json::Value;
 
-use facts::Facts;
-
-/// What is said of a witness.
+/// What became of one witness.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verified {
-    /// It is proof of what it claims.
-    Holds,
-    /// It is not: what is wrong with it.
-    Wrong(String),
-    /// The verifier has no definition of this, or the witness shows too little: which.
-    NotKnown(String),
+pub enum Finding {
+    /// It proves what it claims.
+    Confirmed,
+    /// It does not.
+    Refuted(String),
+    /// Nobody can say here.
+    NotTried(String),
 }
 
-/// Checks a witness of a checker's result against the history.
-#[must_use]
-pub fn witness(history: &History, result: &CheckResult, witness: &Witness) -> Verified {
-    let shape = match result.checker.as_str() {
-        "append" | "list-append" => facts::Shape::Lists,
-        "rw-register" | "weak-isolation" => facts::Shape::Registers,
-        other => return Verified::NotKnown(format!("witnesses of {other}")),
-    };
-    let facts = Facts::new(history, shape);
-    let told = if result.checker == "weak-isolation" {
-        let model = result.figures.get("model").and_then(|name| name.as_str());
-        weak::verify(&facts, model.unwrap_or_default(), witness)
-    } else if let Some(told) = single::verify(&facts, witness) {
-        told
-    } else {
-        circle::verify(&facts, witness)
-    };
-    match told {
-        Ok(true) => Verified::Holds,
-        Ok(false) => Verified::NotKnown(format!("{} without its edges", witness.kind)),
-        Err(detail) => Verified::Wrong(detail),
+impl Finding {
+    fn of(proved: bool, why: &str) -> Self {
+        if proved {
+            Self::Confirmed
+        } else {
+            Self::Refuted(why.to_owned())
+        }
     }
+}
+
+/// Looks at each witness of a result again. `options` are those that the checker had.
+#[must_use]
+pub fn verify(options: &Value, input: &CheckInput<'_>, result: &CheckResult) -> Vec<Finding> {
+    let one: fn(&Value, &CheckInput<'_>, &Witness) -> Finding = match result.checker.as_str() {
+        "linearizable" => linear::witness,
+        "fifo-queue" => linear::queue,
+        "set-full" => family::set,
+        "bank" => family::bank,
+        "total-queue" => family::queue,
+        "append" | "list-append" | "rw-register" | "weak-isolation" => {
+            return txn::witnesses(input.history, result);
+        }
+        other => {
+            let why = format!("nobody verifies witnesses of {other}");
+            return vec![Finding::NotTried(why); result.witnesses.len()];
+        }
+    };
+    result
+        .witnesses
+        .iter()
+        .map(|witness| one(options, input, witness))
+        .collect()
 }

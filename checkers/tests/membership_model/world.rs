@@ -330,6 +330,7 @@ impl World {
             nodes: vec![name(node)],
             planned: None,
             heals: vec![],
+            triggered: None,
             intended_ns: self.now,
             asked_ns: Some(self.now + MS),
             observed_ns: Some(self.now + 2 * MS),

@@ -54,10 +54,16 @@ pub enum Command {
     Show(ShowArgs),
     /// Images and nodes
     Lab(LabArgs),
+    /// List the functions of the system's program on a node: the crash points
+    Points(PointsArgs),
+    /// Tell which functions of the system's program are entered on a node, in order
+    Trace(TraceArgs),
     /// Check whether this machine can do it: pass, warn or fail, with the mend
     Doctor(DoctorArgs),
     /// Measure the harness itself
     Bench(BenchArgs),
+    /// Let every checker look for every planted bug, and at histories without one
+    Selftest(SelftestArgs),
     /// Write a synthetic history with known properties
     Generate(GenerateArgs),
     /// Convert histories between formats
@@ -117,7 +123,7 @@ pub struct CheckArgs {
     /// Memory that each checker's own structures may take, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 4096)]
     pub memory: u64,
-    /// Check each witness of transactions once more, slowly and by other means, from the history alone
+    /// Look at each witness again, slowly and from the history alone; one that proves nothing is a failure of the harness
     #[arg(long)]
     pub verify: bool,
     /// Do not write verdict.json and the report anew
@@ -295,9 +301,64 @@ pub enum ImageCommand {
     },
 }
 
+/// Which functions of which program.
+#[derive(Args, Debug)]
+pub struct PointChoice {
+    /// The system whose program is meant: dqlite or lxd
+    #[arg(
+        long,
+        env = "HARNESS_SYSTEM",
+        default_value = "dqlite",
+        value_name = "NAME"
+    )]
+    pub system: String,
+    /// Another program or library, by its path on the node
+    #[arg(long, value_name = "PATH")]
+    pub binary: Option<PathBuf>,
+    /// Only functions whose names match, such as 'cluster\.|revert'
+    #[arg(
+        long = "match",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "REGEX"
+    )]
+    pub pattern: String,
+    /// The node; the first one if not given
+    #[arg(long, value_name = "NODE")]
+    pub node: Option<String>,
+}
+
+/// `harness points`.
+#[derive(Args, Debug)]
+pub struct PointsArgs {
+    /// Which functions.
+    #[command(flatten)]
+    pub choice: PointChoice,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `harness trace`.
+#[derive(Args, Debug)]
+pub struct TraceArgs {
+    /// Which functions.
+    #[command(flatten)]
+    pub choice: PointChoice,
+    /// How long to watch; ctrl-c ends it earlier
+    #[arg(long = "for", value_name = "TIME", default_value = "10s")]
+    pub window: String,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `harness doctor`.
 #[derive(Args, Debug)]
 pub struct DoctorArgs {
+    /// The lab that is wanted; the one that is up if there is one, else the built-in one
+    #[arg(long, env = "HARNESS_LAB", value_name = "FILE")]
+    pub lab: Option<PathBuf>,
     /// As JSON
     #[arg(long)]
     pub json: bool,
@@ -309,6 +370,20 @@ pub struct DoctorArgs {
         default_value = "results"
     )]
     pub results: PathBuf,
+}
+
+/// `harness selftest`.
+#[derive(Args, Debug)]
+pub struct SelftestArgs {
+    /// Histories without a bug, of each kind
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub clean: u64,
+    /// Histories with a bug, of each bug
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub bugs: u64,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `harness bench`.
@@ -340,22 +415,22 @@ pub enum BenchCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Time and memory of the checkers of transactions, a process of its own for each row
+    /// Time and memory of reading and judging large histories, as a table
     Checkers {
-        /// Transactions of each history
-        #[arg(long, default_value_t = 1_000_000)]
-        transactions: u64,
-        /// Rows by name; all if none are named
-        #[arg(long = "row", value_name = "NAME")]
-        rows: Vec<String>,
-        /// Where to keep the histories; a temporary folder if not given
+        /// Only this row; may be given several times
+        #[arg(long, value_name = "NAME")]
+        row: Vec<String>,
+        /// Rows that take minutes to generate as well
+        #[arg(long)]
+        large: bool,
+        /// Keep the histories here, and take those that are here; a temporary folder if not given
         #[arg(long, value_name = "DIR")]
         folder: Option<PathBuf>,
         /// As JSON
         #[arg(long)]
         json: bool,
-        /// Measure one history here instead
-        #[arg(long, hide = true, value_name = "FILE")]
+        /// Judge a row's histories in this process
+        #[arg(long, hide = true, value_name = "DIR")]
         measure: Option<PathBuf>,
     },
     /// Time and size of a report for a synthetic history

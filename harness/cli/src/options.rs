@@ -7,15 +7,24 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use harness_core::seed::Seed;
-use harness_workloads::workload::{Kind, NAMES, Reads};
+use harness_workloads::{
+    systems::lxd,
+    workload::{Kind, NAMES, Reads},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+
+mod membership;
 
 /// The longest load that is accepted.
 const TIME_LIMIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The most nodes of the built-in lab.
 const NODES_MAX: usize = harness_lab::provider::MAX_NODES;
+/// Operations a second if nothing else is chosen.
+const RATE: f64 = 100.0;
+/// The same for data beside the membership workload: enough to see what is lost, little enough not to be the load.
+const RATE_BESIDE_MEMBERSHIP: f64 = 10.0;
 /// The most workers.
 const CONCURRENCY_MAX: usize = 4096;
 
@@ -23,10 +32,10 @@ const CONCURRENCY_MAX: usize = 4096;
 #[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct RunOptions {
-    /// The system under test: dqlite, or sim (a SIMULATION that needs no lab; for testing the harness) [default: dqlite]
+    /// The system under test: dqlite, lxd, or sim (a SIMULATION that needs no lab; for testing the harness) [default: dqlite]
     #[arg(long, env = "HARNESS_SYSTEM", value_name = "NAME")]
     pub system: Option<String>,
-    /// What clients do: register, set, bank or append [default: bank]
+    /// What clients do: membership, register, set, bank or append [default: membership]
     #[arg(long, env = "HARNESS_WORKLOAD", value_name = "NAME")]
     pub workload: Option<String>,
     /// What breaks: a comma list of faults with targets, such as partition,kill:leader (see below) [default: none]
@@ -43,7 +52,7 @@ pub struct RunOptions {
     #[arg(long, env = "HARNESS_SEED", value_name = "SEED")]
     #[serde(deserialize_with = "text_or_number")]
     pub seed: Option<String>,
-    /// Operations a second, all clients together; 0 for as many as they can [default: 100]
+    /// Operations on data a second, all clients together; 0 for as many as they can [default: 100; 10 beside membership]
     #[arg(long, env = "HARNESS_RATE", value_name = "PER_SECOND")]
     pub rate: Option<f64>,
     /// Clients: a number, or a multiple of the nodes such as 2n [default: 2n]
@@ -65,6 +74,44 @@ pub struct RunOptions {
     /// How reads of the register workload are answered: leader (as its users read) or log (through the log) [default: leader]
     #[arg(long, env = "HARNESS_READS", value_name = "HOW")]
     pub reads: Option<String>,
+    /// Members at first, of the membership workload; other nodes stand by to join, and the last one is the canary, kept for the end [default: 3]
+    #[arg(long, env = "HARNESS_INITIAL", value_name = "N")]
+    pub initial: Option<usize>,
+    /// Joins that begin at once: tokens first, then all together [default: 1]
+    #[arg(long, env = "HARNESS_PARALLEL_JOIN", value_name = "N")]
+    pub parallel_join: Option<usize>,
+    /// Members that removes never go below [default: those at first, at most 3]
+    #[arg(long, env = "HARNESS_FLOOR", value_name = "N")]
+    pub floor: Option<usize>,
+    /// What the membership workload may do besides joining nodes and removing members: a comma list of remove-leader, remove-dead (by force,
+    /// once refused), retry-failed, rejoin, join-while-down, force (also members that run), or none [default: all but force]
+    #[arg(long, env = "HARNESS_CHANGES", value_name = "LIST")]
+    pub changes: Option<String>,
+    /// Deadline of each join and remove [default: 60s]
+    #[arg(long, env = "HARNESS_CHANGE_TIMEOUT", value_name = "TIME")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub change_timeout: Option<String>,
+    /// How long after the start of a join or remove the next one starts, on average [default: 2s]
+    #[arg(long, env = "HARNESS_CHANGE_INTERVAL", value_name = "TIME")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub change_interval: Option<String>,
+    /// How often the places where membership is kept are read; costly ones every tenth time [default: 1s]
+    #[arg(long, env = "HARNESS_SAMPLE_INTERVAL", value_name = "TIME")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub sample_interval: Option<String>,
+    /// LXD's paths, programs, environment and additions to its preseeds, from a YAML file (fields in README) [default: Debian's]
+    #[arg(long, env = "HARNESS_LXD_OPTIONS", value_name = "FILE")]
+    pub lxd_options: Option<PathBuf>,
+    /// LXD's cluster.offline_threshold, more than 10s [default: 11s]
+    #[arg(long, env = "HARNESS_OFFLINE_THRESHOLD", value_name = "TIME")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub offline_threshold: Option<String>,
+    /// LXD's cluster.max_voters, odd and 3 at least [default: LXD's own]
+    #[arg(long, env = "HARNESS_MAX_VOTERS", value_name = "N")]
+    pub max_voters: Option<usize>,
+    /// LXD's cluster.max_standby, 0 to 5 [default: LXD's own]
+    #[arg(long, env = "HARNESS_MAX_STANDBY", value_name = "N")]
+    pub max_standby: Option<usize>,
     /// The lab: a lab.yaml; without it, the lab that is up, else the built-in lab of containers
     #[arg(long, env = "HARNESS_LAB", value_name = "FILE")]
     pub lab: Option<PathBuf>,
@@ -84,7 +131,7 @@ pub struct RunOptions {
     /// Memory that each checker's own structures may take, in MiB [default: 4096]
     #[arg(long, env = "HARNESS_CHECK_MEMORY", value_name = "MIB")]
     pub check_memory: Option<u64>,
-    /// A bug to plant in the simulated system (only with --system sim): lost-write, stale-read, vanished-element, broken-total
+    /// A bug to plant in the simulated system (only with --system sim): lost-write, stale-read, vanished-element, broken-total; half-join, lost-member, resurrection, ghost-after-remove
     #[arg(long, env = "HARNESS_PLANT", value_name = "BUG")]
     pub plant: Option<String>,
 }
@@ -127,6 +174,17 @@ impl RunOptions {
             recovery_timeout,
             interval,
             reads,
+            initial,
+            parallel_join,
+            floor,
+            changes,
+            change_timeout,
+            change_interval,
+            sample_interval,
+            lxd_options,
+            offline_threshold,
+            max_voters,
+            max_standby,
             lab,
             suite,
             results,
@@ -165,6 +223,10 @@ pub struct RunConfig {
     pub fault_on: Duration,
     /// How long it is off.
     pub fault_off: Duration,
+    /// How often the sampler reads.
+    pub sample_interval: Duration,
+    /// LXD's own options.
+    pub lxd: lxd::Options,
     /// The inventory, if there is one.
     pub lab: Option<PathBuf>,
     /// Debian suite, if chosen.
@@ -266,16 +328,17 @@ impl RunConfig {
             field.clone().unwrap_or_else(|| default.to_owned())
         };
         let system = text(&options.system, "dqlite");
-        if !["dqlite", "sim"].contains(&system.as_str()) {
+        if !["dqlite", "lxd", "sim"].contains(&system.as_str()) {
             return Err(Failure::usage(format!(
-                "system: there is no system {system:?}; there are dqlite and sim (a simulation)"
+                "system: there is no system {system:?}; there are dqlite, lxd and sim (a simulation)"
             )));
         }
         let reads: Reads = text(&options.reads, "leader")
             .parse()
             .map_err(|error| Failure::usage(format!("reads: {error}")))?;
-        let workload = Kind::named(&text(&options.workload, "bank"), reads)
+        let workload = Kind::named(&text(&options.workload, "membership"), reads)
             .map_err(|error| Failure::usage(format!("workload: {error}")))?;
+        let workload = membership::with(workload, options)?;
         if options.reads.is_some() && workload.name() != "register" {
             return Err(Failure::usage(format!(
                 "reads: only the register workload can choose how it reads, not {}; leave it out (workloads: {})",
@@ -295,7 +358,10 @@ impl RunConfig {
                 "nodes: {count} is not between 1 and {NODES_MAX}"
             )));
         }
-        let rate = options.rate.unwrap_or(100.0);
+        let usual = workload
+            .membership()
+            .map_or(RATE, |_| RATE_BESIDE_MEMBERSHIP);
+        let rate = options.rate.unwrap_or(usual);
         if !rate.is_finite() || rate < 0.0 {
             return Err(Failure::usage(format!(
                 "rate: {rate} is no number of operations a second; 0 means as many as possible"
@@ -325,6 +391,8 @@ impl RunConfig {
                 "recovery-timeout",
                 &text(&options.recovery_timeout, "60s"),
             )?,
+            sample_interval: membership::sample_interval(options)?,
+            lxd: membership::lxd(options, &system)?,
             lab: options.lab.clone(),
             suite: options.suite.clone(),
             results: options.results.clone().unwrap_or_else(|| "results".into()),
@@ -363,66 +431,4 @@ pub fn from_file(path: &std::path::Path) -> Result<Option<RunOptions>, Failure> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn flags_win_over_the_file() {
-        let file: RunOptions =
-            serde_yaml::from_str("workload: set\ntime-limit: 30\nnodes: 3\n").unwrap();
-        let flags = RunOptions {
-            workload: Some("bank".to_owned()),
-            ..RunOptions::default()
-        };
-        let config = RunConfig::from_options(&flags.or(file)).unwrap();
-        assert_eq!(config.workload.name(), "bank");
-        assert_eq!(config.time_limit, Duration::from_secs(30));
-        assert_eq!(config.nodes, Some(3));
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused_with_its_field() {
-        let with = |change: fn(&mut RunOptions)| {
-            let mut options = RunOptions::default();
-            change(&mut options);
-            match RunConfig::from_options(&options) {
-                Ok(_) => panic!("accepted {options:?}"),
-                Err(failure) => failure.to_string(),
-            }
-        };
-        for (message, field) in [
-            (with(|o| o.time_limit = Some("soon".into())), "time-limit"),
-            (with(|o| o.time_limit = Some("0".into())), "time-limit"),
-            (with(|o| o.time_limit = Some("-3".into())), "time-limit"),
-            (with(|o| o.workload = Some("banc".into())), "workload"),
-            (with(|o| o.system = Some("etcd".into())), "system"),
-            (with(|o| o.nodes = Some(0)), "nodes"),
-            (with(|o| o.concurrency = Some("n2".into())), "concurrency"),
-            (with(|o| o.seed = Some("x".into())), "seed"),
-            (with(|o| o.rate = Some(-1.0)), "rate"),
-            (with(|o| o.interval = Some("1/".into())), "interval"),
-            (with(|o| o.plant = Some("stale-read".into())), "plant"),
-            (with(|o| o.reads = Some("log".into())), "reads"),
-        ] {
-            assert!(message.starts_with(field), "{message}");
-        }
-    }
-
-    #[test]
-    fn times_are_read_with_their_units() {
-        for (text, ms) in [
-            ("60", 60_000),
-            ("1.5m", 90_000),
-            ("200ms", 200),
-            ("2h", 7_200_000),
-        ] {
-            assert_eq!(parse_time("f", text).unwrap().as_millis(), ms);
-        }
-    }
-
-    #[test]
-    fn unknown_fields_of_the_file_are_named() {
-        let error = serde_yaml::from_str::<RunOptions>("wrokload: set\n").unwrap_err();
-        assert!(error.to_string().contains("wrokload"), "{error}");
-    }
-}
+mod tests;

@@ -150,7 +150,8 @@ fn tell_done(bars: &Bars, moment: &Moment, began: Instant) {
 
 fn counts(moment: &Moment) -> String {
     let total = moment.operations.total;
-    if total.invoked == 0 || ["form", "heal", "collect"].contains(&moment.phase.as_str()) {
+    if total.invoked == 0 || ["form", "heal", "settle", "collect"].contains(&moment.phase.as_str())
+    {
         return String::new();
     }
     format!(
@@ -166,7 +167,7 @@ fn line(before: &(Instant, Moment), now: &Moment) -> String {
         line.push_str(&format!("  {:.0} s left", left.as_secs_f64()));
     }
     let (then, total) = (before.1.operations.total, now.operations.total);
-    if total.invoked > 0 && now.phase != "collect" {
+    if total.invoked > 0 && !["settle", "collect"].contains(&now.phase.as_str()) {
         let seconds = before.0.elapsed().as_secs_f64().max(0.1);
         let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
         line.push_str(&format!(

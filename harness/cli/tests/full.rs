@@ -25,7 +25,7 @@ fn every_workload_under_every_fault_on_every_suite_is_judged() {
     let mut wrong = Vec::new();
     for suite in ["bookworm", "trixie", "forky"] {
         lab_of(suite);
-        for workload in ["register", "set", "bank", "append"] {
+        for workload in ["membership", "register", "set", "bank", "append"] {
             for nemesis in ["partition", "kill", "stop", "pause", "partition,kill,pause"] {
                 let folder = Folder::new();
                 let output = folder.run(&[

@@ -35,7 +35,7 @@ fn on(node: &str, script: &str) -> String {
 )]
 fn run_until(folder: &Folder, step: &str, arguments: &[&str]) -> Child {
     let child = harness()
-        .args(["run", "--results"])
+        .args(["run", "--workload", "bank", "--results"])
         .arg(folder.path())
         .args(arguments)
         .stdout(Stdio::piped())
@@ -124,6 +124,11 @@ fn code(folder: &Folder, output: &std::process::Output) -> i32 {
     if others_hold { 0 } else { code }
 }
 
+/// A run of the bank workload: where it is the faults or the lab that are tested, all nodes are members all the time.
+fn bank(folder: &Folder, arguments: &[&str]) -> std::process::Output {
+    folder.run(&[&["--workload", "bank"], arguments].concat())
+}
+
 /// All verdicts of a healthy system, without faults.
 #[test]
 fn every_workload_is_valid_without_faults() {
@@ -191,6 +196,40 @@ fn bank_under_partitions_is_judged_and_reported() {
     }
 }
 
+/// The default workload, without a word about it: members join and leave under partitions, and all of it is judged.
+#[test]
+fn membership_under_partitions_is_judged() {
+    let folder = Folder::new();
+    let output = folder.run(&["--nemesis", "partition", "--time-limit", "30"]);
+    let code = code(&folder, &output);
+    assert!([0, 1].contains(&code), "{code}: {}", stderr(&output));
+    let meta = folder.json("meta.json");
+    assert_eq!(meta["workload"], "membership");
+    let options = &meta["workload_options"];
+    assert_eq!(
+        options["initial_members"],
+        serde_json::json!(["n1", "n2", "n3"])
+    );
+    assert_eq!(options["canary"], "n5");
+    let verdict = folder.json("verdict.json");
+    for name in ["faults", "stats", "membership-progress", "availability"] {
+        assert_eq!(
+            checker(&verdict, name)["verdict"],
+            "valid",
+            "{name}: {verdict}"
+        );
+    }
+    // Whatever was found, it was not for want of looking.
+    for result in verdict["results"].as_array().unwrap() {
+        let known = result["verdict"] != "unknown" || result["checker"] == "crashes";
+        assert!(known, "{result}");
+    }
+    let views = std::fs::read_to_string(folder.latest().join("views.jsonl")).unwrap();
+    for node in ["n1", "n2", "n3", "n4", "n5"] {
+        assert!(views.contains(&format!("\"node\":\"{node}\"")), "{node}");
+    }
+}
+
 /// Each process fault is seen to hold and to be healed, several lanes at once too. What the system makes of it is not asserted:
 /// the first node that is stopped gracefully within 30 s of forming and started again never takes a write (see `DQLITE_LONELY_RESTART`).
 #[test]
@@ -202,18 +241,19 @@ fn process_faults_take_hold_and_heal() {
         "partition:one,kill:one",
     ] {
         let folder = Folder::new();
-        let output = folder.run(&[
-            "--workload",
-            "bank",
-            "--nemesis",
-            nemesis,
-            "--time-limit",
-            "16",
-            "--interval",
-            "6s/4s",
-            "--op-timeout",
-            "2s",
-        ]);
+        let output = bank(
+            &folder,
+            &[
+                "--nemesis",
+                nemesis,
+                "--time-limit",
+                "16",
+                "--interval",
+                "6s/4s",
+                "--op-timeout",
+                "2s",
+            ],
+        );
         assert!(
             [0, 1].contains(&code(&folder, &output)),
             "{nemesis}: {}",
@@ -245,22 +285,25 @@ fn every_partition_target_takes_hold() {
         "bridge",
         "leader",
         "minority-third",
+        "mute:leader",
+        "deaf:one",
         "n1+n2|n3+n4+n5",
     ] {
         let folder = Folder::new();
         let nemesis = format!("partition:{target}");
-        let output = folder.run(&[
-            "--workload",
-            "bank",
-            "--nemesis",
-            &nemesis,
-            "--time-limit",
-            "9",
-            "--interval",
-            "6s/2s",
-            "--op-timeout",
-            "2s",
-        ]);
+        let output = bank(
+            &folder,
+            &[
+                "--nemesis",
+                &nemesis,
+                "--time-limit",
+                "9",
+                "--interval",
+                "6s/2s",
+                "--op-timeout",
+                "2s",
+            ],
+        );
         assert!(
             [0, 1].contains(&code(&folder, &output)),
             "{target}: {}",
@@ -318,13 +361,13 @@ fn a_killed_harness_leaves_a_ledger_that_heals() {
     );
     expect_code(&lab(&["status"]), 3);
     // Nothing new is broken before the old is mended.
-    expect_code(&folder.run(&["--time-limit", "5"]), 254);
+    expect_code(&bank(&folder, &["--time-limit", "5"]), 254);
     let healed = lab(&["heal"]);
     expect_code(&healed, 0);
     assert_eq!(unreachable_pairs(), Vec::<String>::new());
     expect_code(&lab(&["heal"]), 0);
     expect_code(&lab(&["status"]), 0);
-    let output = folder.run(&["--time-limit", "5"]);
+    let output = bank(&folder, &["--time-limit", "5"]);
     assert_eq!(code(&folder, &output), 0, "{}", stderr(&output));
 }
 
@@ -362,7 +405,8 @@ fn a_killed_harness_leaves_scripts_that_start_and_resume() {
 fn a_second_run_is_refused_while_one_goes_on() {
     let folder = Folder::new();
     let mut child = harness()
-        .args(["run", "--time-limit", "100", "--results"])
+        .args(["run", "--workload", "bank", "--time-limit", "100"])
+        .arg("--results")
         .arg(folder.path())
         .stderr(Stdio::piped())
         .stdout(Stdio::null())
@@ -379,7 +423,7 @@ fn a_second_run_is_refused_while_one_goes_on() {
     }
     // A pipe that nobody reads would stop the run.
     std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-    let second = folder.run(&["--time-limit", "5"]);
+    let second = bank(&folder, &["--time-limit", "5"]);
     expect_code(&second, 254);
     assert!(stderr(&second).contains("run"), "{}", stderr(&second));
     signal(worker(&child), "TERM");
@@ -444,6 +488,8 @@ fn machines_of_an_inventory_are_adopted_and_run() {
     expect_code(&strange(&["lab", "up", "--lab", inventory, "--adopt"]), 0);
     let ran = strange(&[
         "run",
+        "--workload",
+        "bank",
         "--lab",
         inventory,
         "--nemesis",

@@ -51,6 +51,26 @@ fn bad_usage_and_configuration_exit_254_and_name_the_place() {
             "harness.yaml",
         ),
         (vec!["run", "--system", "sim", "--nemesis", "kill"], "kill"),
+        (vec!["run", "--system", "sim", "--nodes", "2"], "nodes"),
+        (vec!["run", "--system", "sim", "--initial", "4"], "initial"),
+        (vec!["run", "--system", "sim", "--floor", "5"], "floor"),
+        (
+            vec!["run", "--system", "sim", "--parallel-join", "2"],
+            "parallel-join",
+        ),
+        (
+            vec!["run", "--system", "sim", "--changes", "rejion"],
+            "rejion",
+        ),
+        (
+            vec!["run", "--system", "sim", "--concurrency", "3"],
+            "concurrency",
+        ),
+        (
+            vec!["run", "--workload", "bank", "--initial", "3", "--dry-run"],
+            "initial",
+        ),
+        (vec!["run", "--max-voters", "5", "--dry-run"], "max-voters"),
         (vec!["check", "no-such-run"], "no-such-run"),
         (vec!["show", "no-such-run"], "no-such-run"),
         (vec!["report", "no-such-run"], "no-such-run"),
@@ -95,7 +115,7 @@ fn a_dry_run_prints_configuration_and_plan_and_touches_nothing() {
         stdout(&output)
     };
     let text = dry("7");
-    for word in ["bank", "partition", "kill", "0x7"] {
+    for word in ["membership", "partition", "kill", "0x7"] {
         assert!(text.contains(word), "{word} in {text}");
     }
     assert_eq!(text, dry("7"), "a seed repeats the plan");
@@ -219,7 +239,15 @@ fn planted_bugs_are_found_with_a_witness() {
 #[test]
 fn results_are_json_if_asked_and_listed_and_shown() {
     let folder = Folder::new();
-    let output = folder.run(&["--system", "sim", "--time-limit", "1", "--json"]);
+    let output = folder.run(&[
+        "--system",
+        "sim",
+        "--workload",
+        "bank",
+        "--time-limit",
+        "1",
+        "--json",
+    ]);
     expect_code(&output, 0);
     let result: Value = serde_json::from_slice(&output.stdout).expect("only JSON on stdout");
     assert_eq!(result["verdict"], "valid");
@@ -263,6 +291,8 @@ fn repeated_runs_have_seeds_of_their_own() {
     let output = folder.run(&[
         "--system",
         "sim",
+        "--workload",
+        "bank",
         "--time-limit",
         "0.5",
         "--repeat",
@@ -288,7 +318,8 @@ fn repeated_runs_have_seeds_of_their_own() {
 #[test]
 fn a_torn_history_is_judged_and_the_tear_is_told() {
     let folder = Folder::new();
-    expect_code(&folder.run(&["--system", "sim", "--time-limit", "1"]), 0);
+    let arguments = ["--system", "sim", "--workload", "bank", "--time-limit", "1"];
+    expect_code(&folder.run(&arguments), 0);
     let history = folder.latest().join("history.jsonl");
     let mut bytes = std::fs::read(&history).unwrap();
     bytes.truncate(bytes.len() - 7);

@@ -38,6 +38,17 @@ pub struct Evidence {
     pub text: String,
 }
 
+/// What set a fault off, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Triggered {
+    /// For people: `join of n4 invoked (event 812)`.
+    pub what: String,
+    /// When that happened, nanoseconds since the run began.
+    pub fired_ns: u64,
+    /// When the fault was to strike: later than that by the delay that was asked for.
+    pub due_ns: u64,
+}
+
 /// What happened to a fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
@@ -56,6 +67,8 @@ pub enum Step {
         /// How to undo it.
         heals: Vec<Heal>,
     },
+    /// What it waited for has happened.
+    Triggered(Triggered),
     /// The nodes were told.
     Asked,
     /// It was seen to hold.
@@ -116,6 +129,9 @@ pub struct FaultRecord {
     pub planned: Option<u32>,
     /// How to undo it.
     pub heals: Vec<Heal>,
+    /// What set it off, if it waited for something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub triggered: Option<Triggered>,
     /// When its heal was journalled.
     pub intended_ns: u64,
     /// When the nodes were told.
@@ -135,6 +151,15 @@ pub struct FaultRecord {
 }
 
 impl FaultRecord {
+    /// How long after it was to strike it was seen to hold, nanoseconds; only of one that waited for something.
+    #[must_use]
+    pub fn late_ns(&self) -> Option<u64> {
+        Some(
+            self.observed_ns?
+                .saturating_sub(self.triggered.as_ref()?.due_ns),
+        )
+    }
+
     /// Whether it counts: seen to hold, and not undone by the node alone.
     #[must_use]
     pub fn took_hold(&self) -> bool {
@@ -199,6 +224,7 @@ pub fn fold(lines: &[LedgerLine]) -> Vec<FaultRecord> {
                 nodes: nodes.clone(),
                 planned: *planned,
                 heals: heals.clone(),
+                triggered: None,
                 intended_ns: line.time_ns,
                 asked_ns: None,
                 observed_ns: None,
@@ -219,6 +245,7 @@ pub fn fold(lines: &[LedgerLine]) -> Vec<FaultRecord> {
         };
         match &line.step {
             Step::Intend { .. } => {}
+            Step::Triggered(triggered) => record.triggered = Some(triggered.clone()),
             Step::Asked => record.asked_ns = Some(line.time_ns),
             Step::Observed { evidence } => {
                 record.observed_ns = Some(line.time_ns);

@@ -23,6 +23,7 @@
 //! Source: the shape is that of HTTP/2 (RFC 9113, frames and flow control), cut to what is needed.
 
 pub mod message;
+pub mod probe;
 pub mod window;
 
 use thiserror::Error;

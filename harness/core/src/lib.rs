@@ -5,8 +5,10 @@
 //! file system or a clock. That is why everything here can be tested with tables and properties, and
 //! why a stored run can be judged again.
 
+pub mod compact;
 pub mod event;
 pub mod exit;
+pub mod fast;
 pub mod fault;
 pub mod format;
 pub mod frame;

@@ -2,7 +2,8 @@
 //!
 //! | f | value invoked | value when ok | what it is |
 //! | --- | --- | --- | --- |
-//! | `join` | `{"member":"n4","token":"9f2c"}` | the same | n4 joins; `token` (optional) is a digest of the token that it used |
+//! | `join` | `{"member":"n4"}` | `{"member":"n4","token":"9f2c"}` | n4 joins; `token` (optional, also when invoked) is a digest of the token that it used |
+//! | | `{"member":"n4","batch":2,"together":3}` | likewise | one of three joins that begin at once, each with its token in hand |
 //! | `remove` | `{"member":"n4","force":true}` | the same | n4 is removed; `force` is false if absent |
 //! | `list` | null | `["n1","n2"]` | the product's own list of full members |
 //! | `canary-join`, `canary-remove` | as `join`, `remove` | | final phase: a node that was never touched is joined and removed |
@@ -38,13 +39,19 @@ pub const REMOVED_PROBE: &str = "removed-probe";
 pub const WRITE_PROBE: &str = "availability";
 
 /// Value of a join.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinValue {
     /// Who joins.
     pub member: String,
-    /// Digest of the token that it used.
+    /// Digest of the token that it used: the first 16 hexadecimal digits of its SHA-256.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// Number of the batch of joins that begin together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<u64>,
+    /// How many joins that batch has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub together: Option<usize>,
 }
 
 /// Value of a remove.
@@ -118,6 +125,7 @@ mod tests {
         let join = JoinValue {
             member: "n4".to_owned(),
             token: Some("9f2c".to_owned()),
+            ..JoinValue::default()
         };
         assert_eq!(
             serde_json::to_value(&join).unwrap(),

@@ -11,7 +11,7 @@ pub const FORMAT_VERSION: u32 = 1;
 /// A stretch of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
-    /// `form`, `load`, `heal`, `recover`, `final-reads`, `collect`, `check`.
+    /// `form`, `load`, `heal`, `recover`, `settle`, `probes`, `final-reads`, `collect`, `check`. `settle` can come twice.
     pub name: String,
     /// Nanoseconds since the run began; negative before it (forming the cluster).
     pub start_ns: i64,
@@ -166,6 +166,34 @@ pub struct PlannedFault {
     pub heal_ms: u64,
     /// A permutation of the nodes' ordinals: the order in which a target takes nodes.
     pub order: Vec<u32>,
+    /// What it waits for from `inject_ms` on, if not for that time alone. Then it is on for as long as `heal_ms` is after `inject_ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Trigger>,
+}
+
+/// What a fault waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "on", rename_all = "kebab-case")]
+pub enum Trigger {
+    /// An operation of a kind comes to a phase.
+    Phase {
+        /// The kind, such as `join`.
+        f: String,
+        /// Which phase.
+        moment: Moment,
+        /// How long after it the fault strikes, milliseconds.
+        delay_ms: u64,
+    },
+}
+
+/// A phase of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Moment {
+    /// Its invocation was recorded.
+    Invoked,
+    /// Its completion was, whatever it is.
+    Completed,
 }
 
 /// `plan.json`.

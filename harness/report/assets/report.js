@@ -96,7 +96,7 @@ function show(from, to) {
     } else {
       /* A label whose thing began further left stays in sight while that lasts. */
       const link = element.closest("a");
-      const lasts = link && all("rect[data-b]", link).some(rect => percent(+rect.dataset.b) > 6);
+      const lasts = b === null ? link && all("rect[data-b]", link).some(rect => percent(+rect.dataset.b) > 6) : percent(b) > 6;
       element.setAttribute("x", (x < 0 && lasts ? 0 : x) + "%");
     }
   }
@@ -169,6 +169,13 @@ function nearest(event) {
   }
   return best;
 }
+const lanes = new Map(data.lanes.map(lane => [lane.id, lane]));
+/* Of entries that begin with their time, the last one not after it. */
+function lastBefore(entries, at) {
+  let left = 0, right = entries.length;
+  while (left < right) { const middle = (left + right) >> 1; if (entries[middle][0] <= at) left = middle + 1; else right = middle; }
+  return entries[left - 1];
+}
 let crosses = [], ring = null;
 function forget() { tip.hidden = true; for (const cross of crosses) cross.remove(); crosses = []; if (ring) { ring.remove(); ring = null; } }
 chart.addEventListener("pointerleave", forget);
@@ -182,6 +189,14 @@ chart.addEventListener("pointermove", event => {
   const w = Math.floor(at / data.window_us);
   if (data.rate.ok[w] !== undefined) lines.push(`ok ${data.rate.ok[w]} /s · fail ${data.rate.fail[w]} /s · info ${data.rate.info[w]} /s`);
   if (data.quantiles_us[0][w] != null) lines.push(`p50 ${length(data.quantiles_us[0][w])} · p95 ${length(data.quantiles_us[1][w])} · p99 ${length(data.quantiles_us[2][w])}`);
+  const led = lastBefore(data.led, at);
+  if (led) lines.push("leader " + led[1]);
+  const lane = lanes.get(event.target.closest(".row")?.id);
+  if (lane && at <= lane.until_us) for (const [source, starts] of lane.sources) {
+    const stretch = lastBefore(starts, at);
+    if (stretch) lines.push(`${source}: ${data.held[stretch[1]]}` + (stretch[2] ? ` (${data.said[stretch[2] - 1]})` : ""));
+  }
+  if (lane) for (const [a, b, word] of lane.roles) if (a <= at && at < b) lines.push("role: " + word);
   for (const fault of data.faults) if (fault.from_us <= at && at <= fault.to_us) lines.push(`fault ${fault.id}: ${fault.label}`);
   const hit = nearest(event);
   if (hit) {

@@ -111,6 +111,26 @@ pub const TERMS: &[Term] = &[
         "A raft member that neither votes nor copies the log.",
     ),
     term(
+        "pending",
+        "term-pending",
+        "Let in by the cluster, but its join has not ended: a row in the database, and nothing more.",
+    ),
+    term(
+        "stopped",
+        "term-stopped",
+        "The system's process was looked for on the node, and does not run.",
+    ),
+    term(
+        "fingerprint",
+        "term-fingerprint",
+        "SHA-256 of a member's certificate; its first eight digits are shown.",
+    ),
+    term(
+        "source",
+        "term-source",
+        "A place where a system keeps its membership: database, truststore, raft or cache.",
+    ),
+    term(
         "quorum",
         "term-quorum",
         "More than half of the voters; without it nothing can be committed.",

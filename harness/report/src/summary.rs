@@ -5,7 +5,10 @@
 use harness_core::verdict::Verdict;
 
 use crate::{
-    model::{Model, check::Check},
+    model::{
+        Model,
+        block::{self, Told},
+    },
     number,
     text::{self, markdown},
 };
@@ -80,35 +83,38 @@ pub fn render(model: &Model) -> String {
 
 /// Those that are not valid by name, the others by number.
 fn checkers(model: &Model) -> Vec<String> {
-    let named: Vec<&Check> = model
-        .checks
-        .iter()
-        .filter(|check| matches!(check.verdict, Verdict::Invalid | Verdict::Unknown))
+    let named: Vec<(Verdict, Told)> = [Verdict::Invalid, Verdict::Unknown]
+        .into_iter()
+        .flat_map(|verdict| {
+            let told = block::lines(&model.checks, verdict).into_iter();
+            told.map(move |told| (verdict, told))
+        })
         .collect();
     let mut lines = Vec::new();
     if !named.is_empty() {
         lines.push("| checker | verdict | found |".to_owned());
         lines.push("| --- | --- | --- |".to_owned());
-        for check in named.iter().take(CHECKS) {
+        for (verdict, told) in named.iter().take(CHECKS) {
             lines.push(format!(
                 "| {} | {} {} | {} |",
-                markdown(&check.name),
-                check.verdict.glyph(),
-                check.verdict.as_str(),
-                markdown(&text::clip(&check.summary, 160))
+                markdown(&told.name),
+                verdict.glyph(),
+                verdict.as_str(),
+                markdown(&text::clip(&told.found, 160))
             ));
         }
         lines.push(String::new());
     }
-    let valid = model.with_verdict(Verdict::Valid).count() as u64;
+    let valid = block::counted(&model.checks, Verdict::Valid);
     let idle = model.with_verdict(Verdict::NotApplicable).count();
-    let more = match named.len().saturating_sub(CHECKS) {
+    let left_out = named.iter().skip(CHECKS).map(|(_, told)| told.count);
+    let more = match left_out.sum::<usize>() {
         0 => String::new(),
         more => format!("; {more} more are not valid"),
     };
     lines.push(format!(
         "{} valid, {idle} not applicable{more}.",
-        number::counted(valid, "checker")
+        valid.as_deref().unwrap_or("0 checkers")
     ));
     lines
 }

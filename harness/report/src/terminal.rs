@@ -15,7 +15,10 @@
 use harness_core::verdict::Verdict;
 
 use crate::{
-    model::{Model, check::Check},
+    model::{
+        Model,
+        block::{self, Told},
+    },
     number, text,
 };
 
@@ -94,8 +97,7 @@ pub fn render(model: &Model, style: Style) -> String {
         Verdict::Unknown => Verdict::Unknown,
         _ => Verdict::Invalid,
     };
-    let single: Vec<&Check> = model.with_verdict(told).collect();
-    check_lines(&mut out, &single, style);
+    check_lines(&mut out, told, &block::lines(&model.checks, told), style);
     line(&mut out, &format!("  {}", counts(model, told, style)));
     line(
         &mut out,
@@ -119,49 +121,37 @@ fn line(out: &mut String, words: &str) {
     out.push('\n');
 }
 
-fn check_lines(out: &mut String, checks: &[&Check], style: Style) {
-    let shown = &checks[..checks.len().min(CHECK_LINES)];
+fn check_lines(out: &mut String, verdict: Verdict, told: &[Told], style: Style) {
+    let shown = &told[..told.len().min(CHECK_LINES)];
     let names = shown
         .iter()
-        .map(|check| check.name.chars().count())
+        .map(|told| told.name.chars().count())
         .max()
         .unwrap_or_default();
-    for check in shown {
+    for told in shown {
         let room = style.width().saturating_sub(names + 7);
         line(
             out,
             &format!(
                 "  {} {:<names$}   {}",
-                style.paint(check.verdict, check.verdict.glyph()),
-                check.name,
-                text::clip(told_by(check), room)
+                style.paint(verdict, verdict.glyph()),
+                told.name,
+                text::clip(&told.found, room)
             ),
         );
     }
-    if checks.len() > shown.len() {
-        line(out, &format!("  … {} more", checks.len() - shown.len()));
+    if told.len() > shown.len() {
+        let more: usize = told[shown.len()..].iter().map(|told| told.count).sum();
+        line(out, &format!("  … {more} more"));
     }
 }
 
-/// The line of a checker that is not valid.
-fn told_by(check: &Check) -> &str {
-    if check.summary.is_empty() {
-        check.reason()
-    } else {
-        &check.summary
-    }
-}
-
-/// `✓ 19 checkers · ? 2 unknown (…) · – 4 not applicable`; the reason takes what room is left.
+/// `✓ 19 invariants, 4 checkers · ? 2 unknown (…) · – 4 not applicable`; the reason takes what room is left.
 fn counts(model: &Model, told: Verdict, style: Style) -> String {
     let number_of = |verdict| model.with_verdict(verdict).count() as u64;
     let mut parts = Vec::new();
-    let valid = number_of(Verdict::Valid);
-    if valid > 0 {
-        parts.push((
-            Verdict::Valid,
-            format!("✓ {}", number::counted(valid, "checker")),
-        ));
+    if let Some(valid) = block::counted(&model.checks, Verdict::Valid) {
+        parts.push((Verdict::Valid, format!("✓ {valid}")));
     }
     let unknown = number_of(Verdict::Unknown);
     if unknown > 0 && told != Verdict::Unknown {

@@ -44,6 +44,26 @@ pub fn clip(text: &str, limit_chars: usize) -> String {
     }
 }
 
+/// The text with a full stop, unless it ends a sentence already.
+#[must_use]
+pub fn full_stop(text: String) -> String {
+    if text.ends_with(['.', '!', '?', '…']) {
+        text
+    } else {
+        text + "."
+    }
+}
+
+/// The text with a capital at its head.
+#[must_use]
+pub fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => String::new(),
+    }
+}
+
 /// A JSON value on one line; a plain string without its quotes.
 #[must_use]
 pub fn value(value: &Value, limit_chars: usize) -> String {

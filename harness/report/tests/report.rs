@@ -13,6 +13,9 @@ use harness_report::{Model, RenderError, html, json, junit, model::story, summar
 
 mod synthetic;
 
+#[path = "cases/membership.rs"]
+mod membership;
+
 fn model(run: &synthetic::Run) -> Model {
     run.with(Model::new)
 }
@@ -272,6 +275,9 @@ fn pages_are_well_formed_and_links_lead_somewhere_unique() {
         synthetic::rich(),
         synthetic::invalid(),
         synthetic::unknown(),
+        synthetic::membership::killed_joiner(),
+        synthetic::membership::joins_and_removes(),
+        synthetic::membership::unread(),
     ] {
         let page = page(&run);
         assert!(well_formed(&page) > 300);
@@ -343,6 +349,7 @@ fn an_empty_run_is_unknown_and_still_a_report() -> Result<(), RenderError> {
         plan: Plan::default(),
         faults: Vec::new(),
         history: harness_core::history::History::default(),
+        views: Vec::new(),
         verdict: VerdictFile {
             format_version: 1,
             verdict: Verdict::Unknown,

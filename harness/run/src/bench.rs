@@ -121,7 +121,7 @@ pub async fn interpreter(spec: BenchSpec, path: &Path) -> Result<BenchFigures, B
         generator: generator.limit(spec.ops).time_limit(limit).boxed(),
         clients: Arc::new(IdleClients(NODES.map(Arc::from).to_vec())),
         concurrency: spec.concurrency,
-        op_timeout: OP_TIMEOUT,
+        deadlines: OP_TIMEOUT.into(),
         recorder: recorder.clone(),
         cancel: Cancel::new(),
         stats: Arc::new(Stats::default()),

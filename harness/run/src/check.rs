@@ -4,6 +4,7 @@
 //! checkers give the same verdict, unless a limit of time strikes.
 
 use std::{
+    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
 };
@@ -57,32 +58,41 @@ impl Budget for LimitedBudget {
 /// Has one checker look, within its limits.
 #[must_use]
 pub fn judge_one(checker: &dyn Checker, input: &CheckInput<'_>, limits: Limits) -> CheckResult {
-    judge_within(checker.name(), limits, |budget| {
-        checker.check(input, budget)
-    })
-}
-
-/// Has somebody look in a checker's name, within limits.
-#[must_use]
-pub fn judge_within(
-    name: &str,
-    limits: Limits,
-    look: impl FnOnce(&LimitedBudget) -> CheckResult,
-) -> CheckResult {
     let start = Instant::now();
     let budget = LimitedBudget::start(limits);
-    let looked = catch_unwind(AssertUnwindSafe(|| look(&budget)));
-    let mut result = looked.unwrap_or_else(|panic| {
-        let text = panic_text(&*panic);
-        let summary = format!("the checker crashed: {text}");
-        let mut result = CheckResult::new(name, Verdict::Unknown, summary.clone());
-        result.notes.push(Note {
-            kind: "checker-crashed".to_owned(),
-            severity: Severity::Error,
-            text: summary,
-        });
-        result
+    let looked = catch_unwind(AssertUnwindSafe(|| checker.check(input, &budget)));
+    let result = looked.unwrap_or_else(|panic| crashed(checker.name(), &*panic));
+    trimmed(result, start)
+}
+
+/// Has someone look who may also say that it is not for him; remarks besides. The time is all that he takes.
+#[must_use]
+pub fn judge_by(
+    name: &str,
+    limits: Limits,
+    look: impl FnOnce(&dyn Budget) -> Option<(CheckResult, Vec<String>)>,
+) -> Option<(CheckResult, Vec<String>)> {
+    let start = Instant::now();
+    let budget = LimitedBudget::start(limits);
+    let (result, remarks) = catch_unwind(AssertUnwindSafe(|| look(&budget)))
+        .unwrap_or_else(|panic| Some((crashed(name, &*panic), Vec::new())))?;
+    Some((trimmed(result, start), remarks))
+}
+
+fn crashed(name: &str, panic: &(dyn Any + Send)) -> CheckResult {
+    let text = panic_text(panic);
+    let summary = format!("the checker crashed: {text}");
+    let mut result = CheckResult::new(name, Verdict::Unknown, summary.clone());
+    result.notes.push(Note {
+        kind: "checker-crashed".to_owned(),
+        severity: Severity::Error,
+        text: summary,
     });
+    result
+}
+
+/// Fills in how long it took, and keeps to the limits of a result.
+fn trimmed(mut result: CheckResult, start: Instant) -> CheckResult {
     result.duration_ms = start.elapsed().as_secs_f64() * 1000.0;
     if result.notes.len() > NOTE_LIMIT {
         let more = result.notes.len() - (NOTE_LIMIT - 1);

@@ -3,12 +3,15 @@
 //! Laws:
 //! - a node that does not answer costs a remark, never the run;
 //! - nothing here changes a node;
-//! - a process' end counts as expected only if one of our own faults, or the end of the run, explains it.
+//! - a process' end counts as expected only if one of our own faults, a join or a remove of its node, or the beginning or end of
+//!   the run, explains it.
 
 use std::{sync::Arc, time::Duration};
 
 use harness_core::{
+    event::{Event, EventType},
     fault::FaultRecord,
+    membership,
     meta::{NodeMeta, ProcessExit},
 };
 use harness_lab::{Exec, Node};
@@ -27,9 +30,57 @@ const EXPLAIN_SLACK_NS: u64 = 2_000_000_000;
 const STOP_SLACK_NS: u64 = 90_000_000_000;
 /// SIGKILL's number.
 const SIGKILL: i32 = 9;
+/// SIGTERM's number.
+const SIGTERM: i32 = 15;
+
+/// What explains that a process ended.
+pub struct Causes<'a> {
+    /// The faults as done.
+    pub faults: &'a [FaultRecord],
+    /// Joins and removes.
+    pub changes: &'a [ChangeSpan],
+    /// When the run began; what ended before is forming.
+    pub started_wall_ns: u64,
+    /// When we began to end the system ourselves.
+    pub ended_wall_ns: u64,
+}
+
+/// A join or a remove of a node: making ready, joining and leaving may end its process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeSpan {
+    /// The node.
+    pub node: String,
+    /// When it began, nanoseconds since the run began.
+    pub start_ns: u64,
+    /// When it ended; never, if that was not recorded.
+    pub end_ns: u64,
+}
+
+/// The spans of recorded joins and removes.
+#[must_use]
+pub fn change_spans(events: &[Event]) -> Vec<ChangeSpan> {
+    let invoked = events.iter().enumerate().filter(|(_, event)| {
+        event.event_type == EventType::Invoke && membership::change(&event.f).is_some()
+    });
+    invoked
+        .filter_map(|(at, event)| {
+            let end = events[at + 1..]
+                .iter()
+                .find(|later| later.process == event.process);
+            Some(ChangeSpan {
+                node: event.value.get("member")?.as_str()?.to_owned(),
+                start_ns: event.time_ns,
+                end_ns: end.map_or(u64::MAX, |end| end.time_ns),
+            })
+        })
+        .collect()
+}
 
 /// Versions, kernel, clock and whether core dumps would be seen, of all nodes at once, in their order.
 pub async fn describe(nodes: &[Node], system: &Arc<dyn System>) -> (Vec<NodeMeta>, Vec<String>) {
+    if system.simulated() {
+        return (nodes.iter().map(empty).collect(), Vec::new());
+    }
     let mut asking = JoinSet::new();
     for (place, node) in nodes.iter().enumerate() {
         let (node, system) = (node.clone(), Arc::clone(system));
@@ -112,14 +163,12 @@ fn cores_lost(pattern: &str, limit: &str) -> Option<String> {
     }
 }
 
-/// Fetches how processes ended, core dumps and logs. `ended_wall_ns` is when we began to end the system ourselves.
+/// Fetches how processes ended, core dumps and logs.
 pub async fn gather(
     nodes: &[Node],
     system: &Arc<dyn System>,
     metas: &mut [NodeMeta],
-    faults: &[FaultRecord],
-    started_wall_ns: u64,
-    ended_wall_ns: u64,
+    causes: &Causes<'_>,
     run: &RunFolder,
 ) -> Vec<String> {
     let mut gathering = JoinSet::new();
@@ -136,8 +185,9 @@ pub async fn gather(
         for exit in &mut gathered.exits {
             let offset = meta.clock_offset_ns.unwrap_or(0);
             let wall_ns = exit.wall_ns.saturating_add_signed(offset.wrapping_neg());
-            exit.expected = wall_ns.saturating_add(EXPLAIN_SLACK_NS) >= ended_wall_ns
-                || explained(exit, wall_ns, &meta.name, faults, started_wall_ns);
+            exit.expected = wall_ns < causes.started_wall_ns
+                || wall_ns.saturating_add(EXPLAIN_SLACK_NS) >= causes.ended_wall_ns
+                || explained(exit, wall_ns, &meta.name, causes);
         }
         meta.exits = gathered.exits;
         meta.core_dumps = gathered.core_dumps;
@@ -146,15 +196,22 @@ pub async fn gather(
     remarks
 }
 
-/// Whether one of our faults explains that a process ended then.
-fn explained(
-    exit: &ProcessExit,
-    wall_ns: u64,
-    node: &str,
-    faults: &[FaultRecord],
-    started_wall_ns: u64,
-) -> bool {
-    faults.iter().any(|fault| {
+/// Whether one of our faults, or a change of the node's membership, explains that a process ended then.
+fn explained(exit: &ProcessExit, wall_ns: u64, node: &str, causes: &Causes<'_>) -> bool {
+    let started_wall_ns = causes.started_wall_ns;
+    // A crash in the middle of a join stays one.
+    let in_order = exit.code == Some(0) || matches!(exit.signal, Some(SIGKILL | SIGTERM));
+    let changed = causes.changes.iter().any(|change| {
+        let start = started_wall_ns.saturating_add(change.start_ns);
+        let end = started_wall_ns.saturating_add(change.end_ns);
+        change.node == node
+            && wall_ns.saturating_add(EXPLAIN_SLACK_NS) >= start
+            && wall_ns <= end.saturating_add(EXPLAIN_SLACK_NS)
+    });
+    if in_order && changed {
+        return true;
+    }
+    causes.faults.iter().any(|fault| {
         let asked = started_wall_ns.saturating_add(fault.asked_ns.unwrap_or(fault.intended_ns));
         let after = |slack: u64| {
             wall_ns.saturating_add(EXPLAIN_SLACK_NS) >= asked
@@ -247,6 +304,7 @@ mod tests {
             nodes: vec!["n1".to_owned()],
             planned: None,
             heals: Vec::new(),
+            triggered: None,
             intended_ns: asked_ns,
             asked_ns: Some(asked_ns),
             observed_ns: None,
@@ -273,6 +331,14 @@ mod tests {
     fn only_our_own_faults_explain_an_end() {
         const SECOND: u64 = 1_000_000_000;
         let started = 1_000 * SECOND;
+        fn by<'a>(faults: &'a [FaultRecord], changes: &'a [ChangeSpan]) -> Causes<'a> {
+            Causes {
+                faults,
+                changes,
+                started_wall_ns: 1_000 * SECOND,
+                ended_wall_ns: u64::MAX,
+            }
+        }
         let faults = [fault("kill", 10 * SECOND, 20 * SECOND)];
         for (exit, at_s, node, expected) in [
             (exit(None, Some(9)), 10, "n1", true),
@@ -283,7 +349,7 @@ mod tests {
         ] {
             let wall_ns = started + at_s * SECOND;
             assert_eq!(
-                explained(&exit, wall_ns, node, &faults, started),
+                explained(&exit, wall_ns, node, &by(&faults, &[])),
                 expected,
                 "{exit:?} at {at_s} s on {node}"
             );
@@ -293,16 +359,56 @@ mod tests {
             &exit(Some(0), None),
             started + 60 * SECOND,
             "n1",
-            &stops,
-            started
+            &by(&stops, &[])
         ));
         assert!(!explained(
             &exit(None, Some(6)),
             started + 11 * SECOND,
             "n1",
-            &stops,
-            started
+            &by(&stops, &[])
         ));
+    }
+
+    #[test]
+    fn a_join_explains_an_orderly_end_of_its_own_node_only() {
+        const SECOND: u64 = 1_000_000_000;
+        let event = |event_type, time_ns, value| Event {
+            index: 0,
+            time_ns,
+            process: harness_core::event::Process::Client(1),
+            node: None,
+            event_type,
+            f: "join".into(),
+            value,
+            error: None,
+        };
+        let member = serde_json::json!({"member": "n4"});
+        let changes = change_spans(&[
+            event(EventType::Invoke, 10 * SECOND, member),
+            event(EventType::Info, 20 * SECOND, serde_json::Value::Null),
+        ]);
+        let causes = Causes {
+            faults: &[],
+            changes: &changes,
+            started_wall_ns: 1_000 * SECOND,
+            ended_wall_ns: u64::MAX,
+        };
+        for (code, signal, at_s, node, expected) in [
+            (Some(0), None, 15, "n4", true),
+            (None, Some(9), 15, "n4", true),
+            (None, Some(11), 15, "n4", false),
+            (Some(2), None, 15, "n4", false),
+            (Some(0), None, 15, "n3", false),
+            (Some(0), None, 30, "n4", false),
+        ] {
+            let exit = exit(code, signal);
+            let wall_ns = (1_000 + at_s) * SECOND;
+            assert_eq!(
+                explained(&exit, wall_ns, node, &causes),
+                expected,
+                "{exit:?} at {at_s} s on {node}"
+            );
+        }
     }
 
     #[test]

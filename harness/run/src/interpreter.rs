@@ -30,6 +30,7 @@ use tokio::{
 use crate::{
     cancel::{Cancel, Level},
     clock::RunClock,
+    deadlines::Deadlines,
     recorder::Recorder,
     stats::{Counters, Stats},
     worker::{Finished, Job, Worker},
@@ -59,7 +60,7 @@ pub struct RunSpec {
     /// Number of threads, 1 to [`CONCURRENCY_LIMIT`].
     pub concurrency: usize,
     /// How long an operation may take.
-    pub op_timeout: Duration,
+    pub deadlines: Deadlines,
     /// Where events go; its clock is the run's.
     pub recorder: Recorder,
     /// Whether to go on.
@@ -120,7 +121,7 @@ pub enum InterpreterError {
 pub struct Interpreter {
     generator: BoxGenerator,
     clients: Arc<dyn Clients>,
-    op_timeout: Duration,
+    deadlines: Deadlines,
     recorder: Recorder,
     clock: RunClock,
     cancel: Cancel,
@@ -152,6 +153,15 @@ struct Thread {
 struct Open {
     f: Arc<str>,
     since_ns: u64,
+}
+
+/// Which open operations are given up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Abandon {
+    /// Those whose deadline is over.
+    Overdue,
+    /// All.
+    All,
 }
 
 /// When to ask the generator again.
@@ -197,7 +207,7 @@ impl Interpreter {
         let mut this = Self {
             generator: spec.generator,
             clients: spec.clients,
-            op_timeout: spec.op_timeout,
+            deadlines: spec.deadlines,
             recorder: spec.recorder,
             clock,
             cancel: spec.cancel,
@@ -238,7 +248,7 @@ impl Interpreter {
         let worker = Worker {
             thread,
             clients: Arc::clone(&self.clients),
-            op_timeout: self.op_timeout,
+            deadlines: self.deadlines.clone(),
             clock: self.clock,
             cancel: self.cancel.clone(),
         };
@@ -263,7 +273,7 @@ impl Interpreter {
                 self.ended.get_or_insert(Ended::Cancelled);
             }
             if cancel.level() == Level::Leave {
-                self.abandon(Duration::ZERO, "interrupted");
+                self.abandon(Abandon::All);
             }
             let wake = self.generate();
             if self.ended.is_some() && self.open == 0 {
@@ -291,7 +301,7 @@ impl Interpreter {
                 biased;
                 // First, or a busy run would never come to it.
                 _ = watch.tick() => {
-                    self.abandon(self.op_timeout + GRACE, "timeout");
+                    self.abandon(Abandon::Overdue);
                     // What cannot be written down cannot be judged.
                     if self.recorder.failure().is_some() {
                         self.ended.get_or_insert(Ended::Unrecorded);
@@ -475,32 +485,29 @@ impl Interpreter {
         }
     }
 
-    /// Completes as `info` what has been open for longer than `age`, and replaces its workers.
-    fn abandon(&mut self, age: Duration, kind: &str) {
+    /// Completes as `info` what has been open for too long, or all, and replaces its workers.
+    fn abandon(&mut self, which: Abandon) {
         let now_ns = self.clock.now_ns();
-        let age_ns = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
         for thread in 0..self.threads.len() {
-            let old = self.threads[thread]
-                .open
-                .as_ref()
-                .is_some_and(|open| now_ns.saturating_sub(open.since_ns) >= age_ns);
-            if !old {
+            let Some(open) = &self.threads[thread].open else {
+                continue;
+            };
+            let deadline = self.deadlines.of(&open.f);
+            let limit_ns = u64::try_from((deadline + GRACE).as_nanos()).unwrap_or(u64::MAX);
+            if which == Abandon::Overdue && now_ns.saturating_sub(open.since_ns) < limit_ns {
                 continue;
             }
-            let failure = (kind == "timeout").then(|| {
-                let f = &self.threads[thread]
-                    .open
-                    .as_ref()
-                    .map_or("", |open| &open.f);
+            let f = Arc::clone(&open.f);
+            let failure = (which == Abandon::Overdue).then(|| {
                 format!("a client ignored its deadline in `{f}`; its worker was given up")
             });
             self.threads[thread].abort.abort();
             let fresh = self.hire(thread);
             let open = std::mem::replace(&mut self.threads[thread], fresh).open;
             self.threads[thread].open = open;
-            let message = match kind {
-                "timeout" => format!("no answer within {:?}", self.op_timeout),
-                _ => "the run was ended at once".to_owned(),
+            let (kind, message) = match which {
+                Abandon::Overdue => ("timeout", format!("no answer within {deadline:?}")),
+                Abandon::All => ("interrupted", "the run was ended at once".to_owned()),
             };
             self.complete(Finished {
                 thread,

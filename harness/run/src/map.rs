@@ -5,9 +5,17 @@
     reason = "mapping a file is unsafe; the argument stands with the call"
 )]
 
-use std::{fs::File, io, ops::Deref, path::Path};
+use std::{
+    fs::File,
+    io,
+    ops::{Deref, Range},
+    path::Path,
+};
 
 use memmap2::{Mmap, UncheckedAdvice};
+
+/// The largest page of the machines that Linux runs on.
+const PAGE_BYTES: usize = 64 * 1024;
 
 /// A file's bytes as they were when it was opened. What is appended later is not in them.
 #[derive(Debug, Default)]
@@ -42,16 +50,20 @@ impl Mapped {
         Ok(Self { map: Some(map) })
     }
 
-    /// Says that the bytes before this place are not needed for now: their pages no longer count as this process's memory.
-    /// Whoever looks at them again gets them again.
-    pub fn release(&self, until: usize) {
+    /// Gives the memory of bytes back that will not be looked at for a while; they are read from the file again if they
+    /// are after all. Only whole pages that end within the range go; if the kernel refuses, they stay.
+    pub fn release(&self, range: Range<usize>) {
         let Some(map) = &self.map else { return };
-        let until = until.min(map.len());
-        // SAFETY: to drop pages is a danger only where that loses changes. This mapping is for reading and of a file, so that a page that is
-        // looked at again is read from the file again, with the bytes that it had.
-        let dropped = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, 0, until) };
-        // A kernel that does not do it costs memory, nothing else.
-        drop(dropped);
+        let start = range.start / PAGE_BYTES * PAGE_BYTES;
+        let end = range.end.min(map.len()) / PAGE_BYTES * PAGE_BYTES;
+        if start >= end {
+            return;
+        }
+        // SAFETY: the advice is unchecked because it throws away what was written to anonymous or private pages. These
+        // are pages of a file, mapped for reading: the next look at them finds the same bytes in the file.
+        let given =
+            unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
+        drop(given);
     }
 }
 

@@ -6,7 +6,7 @@
 //! 3. What is recorded is in the file at most [`WRITE_INTERVAL`] later, whatever happens to this process after
 //!    that; it is on the disk (fsync) when [`Recorder::finish`] returns.
 //! 4. Memory is two buffers: one that fills, one that is being written. Whoever generates operations asks
-//!    [`Recorder::is_backed_up`] and waits.
+//!    [`Recorder::is_backed_up`] and waits. Joins and removes, which are few, are kept as well ([`Recorder::changes`]).
 
 use std::{
     fs::{File, OpenOptions},
@@ -18,11 +18,13 @@ use std::{
 };
 
 use harness_core::{
-    event::{Event, Process},
-    history,
+    event::{Event, EventType, Process},
+    history, membership,
+    meta::Moment,
 };
-use harness_nemesis::exec::{NemesisEvent, NemesisLog};
+use harness_nemesis::exec::{NemesisEvent, NemesisLog, PhaseEvent, Phases};
 use thiserror::Error;
+use tokio::sync::broadcast;
 
 use crate::clock::RunClock;
 
@@ -32,6 +34,9 @@ pub const WRITE_INTERVAL: Duration = Duration::from_millis(500);
 pub const CHUNK_BYTES: usize = 256 * 1024;
 /// From this size on, nothing more should be generated, in bytes.
 pub const BACKLOG_BYTES: usize = 8 * 1024 * 1024;
+
+/// Phases of operations that a slow reader may be behind; older ones are lost to it.
+const PHASES_KEPT: usize = 4096;
 
 /// Why a history cannot be written.
 #[derive(Clone, Debug, Error)]
@@ -71,6 +76,7 @@ struct State {
     next_index: u64,
     last_ns: u64,
     next_process: u64,
+    changes: Vec<Event>,
     closed: bool,
     bytes: u64,
     failure: Option<RecordError>,
@@ -81,9 +87,33 @@ struct Shared {
     state: Mutex<State>,
     wake: Condvar,
     clock: RunClock,
+    phases: broadcast::Sender<PhaseEvent>,
 }
 
 impl Shared {
+    /// Tells whoever waits for a phase of an operation. Costs nothing while nobody does.
+    fn tell(&self, event: &Event) {
+        if event.process == Process::Nemesis || self.phases.receiver_count() == 0 {
+            return;
+        }
+        let moment = match event.event_type {
+            EventType::Invoke => Moment::Invoked,
+            _ => Moment::Completed,
+        };
+        let subject = event
+            .value
+            .get("member")
+            .and_then(serde_json::Value::as_str);
+        // Nobody may be left to hear it.
+        let _ = self.phases.send(PhaseEvent {
+            index: event.index,
+            time_ns: event.time_ns,
+            moment,
+            f: Arc::clone(&event.f),
+            subject: subject.map(str::to_owned),
+        });
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -149,6 +179,7 @@ impl Recorder {
             }),
             wake: Condvar::new(),
             clock,
+            phases: broadcast::Sender::new(PHASES_KEPT),
         });
         let theirs = Arc::clone(&shared);
         let writer = std::thread::Builder::new()
@@ -179,11 +210,21 @@ impl Recorder {
         event.time_ns = event.time_ns.max(state.last_ns);
         state.next_index += 1;
         state.last_ns = event.time_ns;
+        self.shared.tell(event);
+        if membership::change(&event.f).is_some() {
+            state.changes.push(event.clone());
+        }
         let before = state.buffer.len();
         history::encode_event(event, &mut state.buffer);
         if before < CHUNK_BYTES && state.buffer.len() >= CHUNK_BYTES {
             self.shared.wake.notify_one();
         }
+    }
+
+    /// Events of joins and removes so far.
+    #[must_use]
+    pub fn changes(&self) -> Vec<Event> {
+        self.shared.lock().changes.clone()
     }
 
     /// Records an event of the nemesis, with the time of this call. Never waits for the disk.
@@ -241,6 +282,12 @@ impl Recorder {
                 bytes: state.bytes,
             }),
         }
+    }
+}
+
+impl Phases for Recorder {
+    fn subscribe(&self) -> broadcast::Receiver<PhaseEvent> {
+        self.shared.phases.subscribe()
     }
 }
 

@@ -30,6 +30,7 @@ use tokio::{
 use crate::{
     cancel::{Cancel, Level},
     clock::RunClock,
+    deadlines::Deadlines,
 };
 
 /// How long the first operation without a client takes; doubles with each further one in a row.
@@ -57,7 +58,7 @@ pub(crate) struct Finished {
 pub(crate) struct Worker {
     pub(crate) thread: usize,
     pub(crate) clients: Arc<dyn Clients>,
-    pub(crate) op_timeout: Duration,
+    pub(crate) deadlines: Deadlines,
     pub(crate) clock: RunClock,
     pub(crate) cancel: Cancel,
 }
@@ -99,7 +100,8 @@ impl Worker {
         backoff: &mut Duration,
         job: &Job,
     ) -> (Completion, Option<String>) {
-        let deadline = Instant::now() + self.op_timeout;
+        let limit = self.deadlines.of(&job.f);
+        let deadline = Instant::now() + limit;
         if slot.is_none() {
             match self.open(job, deadline).await {
                 Ok(opened) => {
@@ -126,7 +128,7 @@ impl Worker {
             match caught(timeout_at(deadline, client.invoke(invocation))).await {
                 Ok(Ok(completion)) => (completion, None),
                 Ok(Err(_)) => {
-                    let message = format!("no answer within {:?}", self.op_timeout);
+                    let message = format!("no answer within {limit:?}");
                     (info("timeout", message), None)
                 }
                 Err(panic) => {
@@ -151,7 +153,8 @@ impl Worker {
             Ok(Ok(Ok(client))) => Ok(client),
             Ok(Ok(Err(error))) => Err((error.to_string(), None)),
             Ok(Err(_)) => {
-                let message = format!("timeout: not open within {:?}", self.op_timeout);
+                let limit = self.deadlines.of(&job.f);
+                let message = format!("timeout: not open within {limit:?}");
                 Err((message, None))
             }
             Err(panic) => {

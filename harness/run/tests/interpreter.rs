@@ -130,7 +130,7 @@ impl Bench {
             generator,
             clients: Arc::clone(&self.clients) as Arc<dyn Clients>,
             concurrency,
-            op_timeout: TIMEOUT,
+            deadlines: TIMEOUT.into(),
             recorder: self.recorder.clone(),
             cancel: self.cancel.clone(),
             stats: Arc::clone(&self.stats),
@@ -290,7 +290,7 @@ async fn cancelling_ends_in_bounded_time_and_leaves_nothing_open() {
 async fn leaving_at_once_waits_for_no_deadline() {
     let bench = Bench::new();
     let mut spec = bench.spec(repeat(op("hang")).boxed(), 4);
-    spec.op_timeout = Duration::from_secs(60);
+    spec.deadlines = Duration::from_secs(60).into();
     let cancel = bench.cancel.clone();
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -424,7 +424,7 @@ proptest! {
                     op(all[rng.random_range(0..all.len())])
                 });
                 let mut spec = bench.spec(script.limit(count).boxed(), concurrency);
-                spec.op_timeout = Duration::from_millis(20);
+                spec.deadlines = Duration::from_millis(20).into();
                 let cancel = bench.cancel.clone();
                 let stopper = tokio::spawn(async move {
                     tokio::time::sleep(Duration::from_millis(stop_ms + 20)).await;

@@ -10,7 +10,7 @@
 //! - the thread that reads frames never waits for a command, a file or a socket;
 //! - every limit is a named constant, next to what it limits.
 //!
-//! Faults and triggers will be further requests with a module each, and heal in [`serve`]'s way out.
+//! Probes on functions ([`probe`]) are the first trigger; further ones and faults will be requests with a module each, and heal in [`serve`]'s way out.
 
 mod connect;
 mod echo;
@@ -18,6 +18,7 @@ mod exec;
 mod file;
 mod node;
 mod outbox;
+mod probe;
 mod process;
 mod serve;
 mod stream;

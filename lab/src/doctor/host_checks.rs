@@ -30,11 +30,13 @@ const CLOCK_EARLIEST_S: u64 = 1_735_689_600;
 
 pub(super) fn all(subject: &Subject<'_>) -> Vec<Check> {
     let mut checks = vec![root()];
-    checks.extend(
-        TOOLS
-            .iter()
-            .map(|(tool, why, needed)| check_tool(tool, why, *needed)),
-    );
+    checks.extend(TOOLS.iter().map(|(tool, why, needed)| {
+        check_tool(
+            tool,
+            why,
+            *needed && (*tool != "lxc-start" || subject.is_built_in()),
+        )
+    }));
     checks.push(scripts());
     checks.push(keyring());
     checks.push(space("disk of the state", subject.state.root()));

@@ -4,18 +4,23 @@
 //! - nothing is changed: what must be tried is tried in namespaces that end with the trial, and a kernel
 //!   module that is not loaded is not loaded for it;
 //! - a check that warns or fails names the mend;
-//! - `fail` means that the built-in lab cannot come up; `warn` that something else will not work, or
-//!   that something lies around.
+//! - `fail` means that the lab that was asked for cannot come up, or the built-in one if none was; `warn` that something
+//!   else will not work, or that something lies around.
 
 mod host_checks;
 mod kernel_checks;
 mod leftover_checks;
+mod lxd_checks;
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{state::State, subnet::Subnet};
+use crate::{
+    provider::{LabSpec, ProviderKind},
+    state::State,
+    subnet::Subnet,
+};
 
 /// How a check ended, the worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,9 +28,9 @@ use crate::{state::State, subnet::Subnet};
 pub enum Status {
     /// As it should be.
     Pass,
-    /// Something will not work, the built-in lab will.
+    /// Something will not work, the lab will.
     Warn,
-    /// The built-in lab will not come up.
+    /// The lab will not come up.
     Fail,
 }
 
@@ -91,6 +96,15 @@ pub struct Subject<'a> {
     pub subnet: Subnet,
     /// The bridge that a lab would use.
     pub bridge: &'a str,
+    /// The lab that was asked for; none is the built-in one.
+    pub lab: Option<&'a LabSpec>,
+}
+
+impl Subject<'_> {
+    /// Whether nodes are to be containers that the harness makes by itself.
+    fn is_built_in(&self) -> bool {
+        self.lab.is_none_or(|lab| lab.kind() == ProviderKind::Lxc)
+    }
 }
 
 /// Looks at everything. Blocks, for a second or so.
@@ -98,6 +112,7 @@ pub struct Subject<'a> {
 pub fn examine(subject: &Subject<'_>) -> Vec<Check> {
     let mut checks = host_checks::all(subject);
     checks.extend(kernel_checks::all(subject));
+    checks.extend(lxd_checks::all(subject));
     checks.extend(leftover_checks::all(subject));
     checks
 }
@@ -127,6 +142,7 @@ mod tests {
             results: folder.path(),
             subnet: Subnet::default(),
             bridge: "harness0",
+            lab: None,
         };
         let checks = examine(&subject);
         assert!(checks.len() > 15, "{}", checks.len());

@@ -93,22 +93,7 @@ pub(super) fn up(spec: &LxcSpec, state: &Path, lab: &str) -> Result<(), LabError
     let existing = check_owner(bridge, state, lab)?;
     let routes = routes()?;
     check_subnet(spec.subnet, bridge, &routes)?;
-    let subnet = spec.subnet.to_string();
-    if !routes
-        .iter()
-        .any(|route| is_our_blackhole(route) && route.dst == subnet)
-    {
-        ip(&[
-            "route",
-            "add",
-            "blackhole",
-            &subnet,
-            "metric",
-            BLACKHOLE_METRIC,
-            "proto",
-            PROTOCOL,
-        ])?;
-    }
+    add_blackhole(spec.subnet, &routes)?;
     if !existing {
         ip(&[
             "link",
@@ -192,8 +177,29 @@ pub(super) fn down(state: &Path, spec: Option<&LxcSpec>) -> Result<Vec<String>, 
     Ok(removed)
 }
 
+/// Makes the blackhole of a subnet, unless it is there.
+pub(super) fn add_blackhole(subnet: Subnet, routes: &[Route]) -> Result<(), HostError> {
+    let subnet = subnet.to_string();
+    if routes
+        .iter()
+        .any(|route| is_our_blackhole(route) && route.dst == subnet)
+    {
+        return Ok(());
+    }
+    ip(&[
+        "route",
+        "add",
+        "blackhole",
+        &subnet,
+        "metric",
+        BLACKHOLE_METRIC,
+        "proto",
+        PROTOCOL,
+    ])
+}
+
 /// Removes our blackhole of a subnet, unless another lab's bridge lies on it.
-fn remove_blackhole(subnet: Subnet) -> Result<Option<String>, LabError> {
+pub(super) fn remove_blackhole(subnet: Subnet) -> Result<Option<String>, LabError> {
     let subnet = subnet.to_string();
     if !stray_blackholes(&routes()?).contains(&subnet) {
         return Ok(None);

@@ -14,10 +14,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{
-    LabError, LxcSpec, NodeRecord,
-    lxc::{ANSWER_TIMEOUT, SSH_PORT},
-};
+use super::{LabError, LxcSpec, NodeRecord, identity::SSH_PORT, lxc::ANSWER_TIMEOUT};
 use crate::{
     host::{self, QUICK},
     node::NodeName,

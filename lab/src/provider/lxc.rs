@@ -15,7 +15,6 @@
 
 use std::{
     fs,
-    io::Read as _,
     net::{Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -23,28 +22,25 @@ use std::{
 };
 
 use async_trait::async_trait;
-use rustix::process::{Resource, getrlimit};
 use tokio::task::JoinSet;
 
 use super::{
     LabError, LabProgress, LabRecord, LabSpec, LxcSpec, NodeRecord, NodeState, NodeStatus,
     ProgressFn, Provider, ProviderKind, blocking, bridge,
     container::{Container, ssh_banner},
+    identity::{self, Identity, SSH_FOLDER, SSH_PORT},
     lxc_config::Config,
 };
 use crate::{
-    access::{Access, Credential, KnownBy},
+    access::KnownBy,
     image::{self, ImageStore},
     keys::{self, KeyPair},
-    marker::{MARKER, Marker},
     node::NodeName,
     state::{self, State, StateError},
 };
 
 /// How long a started node may take until its SSH server answers.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// Port of a node's SSH server.
-pub(super) const SSH_PORT: u16 = 22;
 /// Name of the file that says that a node's folder is complete.
 const PREPARED: &str = "prepared";
 
@@ -52,28 +48,6 @@ const PREPARED: &str = "prepared";
 #[derive(Clone, Debug)]
 pub struct LxcProvider {
     state: State,
-}
-
-/// The addresses and names of a specification's nodes, before they exist; host keys come later.
-pub(crate) fn plan_nodes(state: &State, spec: &LxcSpec) -> Vec<NodeRecord> {
-    let addresses = (0..spec.nodes).map_while(|ordinal| spec.subnet.node(ordinal));
-    addresses
-        .enumerate()
-        .map(|(ordinal, address)| NodeRecord {
-            name: NodeName::new(format!("n{}", ordinal + 1)),
-            ordinal,
-            address: address.into(),
-            access: Access {
-                host: address.to_string(),
-                port: SSH_PORT,
-                user: "root".to_owned(),
-                credential: Credential::Key(state.keys().join(keys::PRIVATE_KEY)),
-                known_by: KnownBy::HostKey(String::new()),
-                sudo: false,
-                jump: None,
-            },
-        })
-        .collect()
 }
 
 /// The process that is process 1 of a node, as the controller sees it; none if the node does not run.
@@ -116,7 +90,7 @@ impl LxcProvider {
             lab: lab.id.clone(),
             rootfs: image.rootfs,
             authorized,
-            hosts: hosts_file(&lab.nodes),
+            hosts: identity::hosts_file(&lab.nodes),
         });
         let mut starting = JoinSet::new();
         for node in lab.nodes.clone() {
@@ -153,10 +127,7 @@ impl Provider for LxcProvider {
         let bridged = spec.clone();
         blocking(move || bridge::up(&bridged, &root, &id)).await?;
         self.start_all(&spec, lab, progress).await?;
-        let ssh_config = ssh_config(&self.state, &lab.nodes);
-        state::write_atomic(&self.state.ssh_config(), 0o644, ssh_config.as_bytes())?;
-        let known = known_hosts(&lab.nodes);
-        state::write_atomic(&known_hosts_path(&self.state), 0o644, known.as_bytes())?;
+        identity::write_for_people(&self.state, &lab.nodes)?;
         Ok(())
     }
 
@@ -212,7 +183,7 @@ impl LxcProvider {
         let network = blocking(move || {
             state::remove_folder(&state.nodes())?;
             state::remove_folder(&lock_folder(&state))?;
-            state::remove_file(&known_hosts_path(&state))?;
+            state::remove_file(&identity::known_hosts_path(&state))?;
             bridge::down(state.root(), spec.as_ref())
         });
         removed.extend(network.await?);
@@ -222,10 +193,6 @@ impl LxcProvider {
 
 fn wrong_provider() -> LabError {
     LabError::Spec("machines as containers".into())
-}
-
-fn known_hosts_path(state: &State) -> PathBuf {
-    state.keys().join("known_hosts")
 }
 
 /// Where LXC keeps its lock files for our containers; it never removes them.
@@ -265,38 +232,6 @@ fn status_of(state: &State, spec: &LxcSpec, node: &NodeRecord) -> Result<NodeSta
         state,
         detail,
     })
-}
-
-fn hosts_file(nodes: &[NodeRecord]) -> String {
-    let mut text = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n");
-    for node in nodes {
-        text.push_str(&format!("{} {}\n", node.address, node.name));
-    }
-    text
-}
-
-fn known_hosts(nodes: &[NodeRecord]) -> String {
-    let line = |node: &NodeRecord| match &node.access.known_by {
-        KnownBy::HostKey(key) => format!("{},{} {key}\n", node.name, node.address),
-        KnownBy::KnownHosts(_) => String::new(),
-    };
-    nodes.iter().map(line).collect()
-}
-
-fn ssh_config(state: &State, nodes: &[NodeRecord]) -> String {
-    let mut text = String::from("# Written by harness lab up, for people: ssh -F THIS-FILE n1\n");
-    for node in nodes {
-        text.push_str(&format!(
-            "Host {}\n  HostName {}\n",
-            node.name, node.address
-        ));
-    }
-    text.push_str(&format!(
-        "Host *\n  User root\n  IdentityFile {}\n  IdentitiesOnly yes\n  UserKnownHostsFile {}\n  StrictHostKeyChecking yes\n",
-        state.keys().join(keys::PRIVATE_KEY).display(),
-        known_hosts_path(state).display()
-    ));
-    text
 }
 
 /// What all nodes of an `up` share.
@@ -349,37 +284,27 @@ impl Plan {
         let delta = container.folder.join("delta");
         for (folder, mode) in [
             ("", 0o755),
-            ("etc", 0o755),
-            ("etc/ssh", 0o755),
-            ("root", 0o700),
-            ("root/.ssh", 0o700),
+            ("/etc", 0o755),
+            ("/etc/ssh", 0o755),
+            ("/root", 0o700),
+            SSH_FOLDER,
         ] {
-            let path = delta.join(folder);
+            let path = delta.join(folder.trim_start_matches('/'));
             state::make_folder(&path, mode)?;
             set_mode(&path, mode)?;
         }
-        let marker = Marker::new(&self.lab, name, ProviderKind::Lxc).to_line();
-        let machine_id = format!("{}\n", random_hex(16)?);
-        for (path, mode, text) in [
-            ("etc/hostname", 0o644, format!("{name}\n")),
-            ("etc/hosts", 0o644, self.hosts.clone()),
-            ("etc/machine-id", 0o444, machine_id),
-            ("etc/ssh/ssh_host_ed25519_key", 0o600, host_key.private),
-            (
-                "etc/ssh/ssh_host_ed25519_key.pub",
-                0o644,
-                format!("{}\n", host_key.public),
-            ),
-            (
-                "root/.ssh/authorized_keys",
-                0o600,
-                format!("{}\n", self.authorized),
-            ),
-            (MARKER.trim_start_matches('/'), 0o644, marker),
-        ] {
-            let path = delta.join(path);
-            fs::write(&path, text).map_err(StateError::io("cannot write", &path))?;
-            set_mode(&path, mode)?;
+        let identity = Identity {
+            lab: &self.lab,
+            provider: ProviderKind::Lxc,
+            node: name,
+            authorized: &self.authorized,
+            hosts: &self.hosts,
+            host_key: &host_key,
+        };
+        for file in identity.files()? {
+            let path = delta.join(file.path.trim_start_matches('/'));
+            fs::write(&path, file.text).map_err(StateError::io("cannot write", &path))?;
+            set_mode(&path, file.mode)?;
         }
         let public = format!("{}\n", host_key.public);
         state::write_atomic(
@@ -415,28 +340,10 @@ impl Plan {
             address,
             subnet: self.spec.subnet,
             apparmor: Path::new("/sys/kernel/security/apparmor").exists(),
-            limits: &limits(),
+            limits: &identity::limits(),
         }
         .text()
     }
-}
-
-/// Our own hard limits, to be the nodes' soft ones: not every root may raise a limit.
-fn limits() -> Vec<(&'static str, String)> {
-    [
-        ("core", Resource::Core),
-        ("nofile", Resource::Nofile),
-        ("memlock", Resource::Memlock),
-    ]
-    .into_iter()
-    .map(|(name, resource)| {
-        let hard = getrlimit(resource).maximum;
-        (
-            name,
-            hard.map_or_else(|| "unlimited".into(), |limit| limit.to_string()),
-        )
-    })
-    .collect()
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<(), StateError> {
@@ -444,41 +351,9 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), StateError> {
         .map_err(StateError::io("cannot set the mode of", path))
 }
 
-/// That many random bytes, in hexadecimal.
-pub(crate) fn random_hex(bytes: usize) -> Result<String, StateError> {
-    let source = Path::new("/dev/urandom");
-    let mut buffer = vec![0; bytes];
-    fs::File::open(source)
-        .and_then(|mut file| file.read_exact(&mut buffer))
-        .map_err(StateError::io("cannot read", source))?;
-    Ok(buffer.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nodes_are_planned_by_ordinal() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = State::at(folder.path()).unwrap();
-        let nodes = plan_nodes(&state, &LxcSpec::default());
-        let seen: Vec<String> = nodes
-            .iter()
-            .map(|n| format!("{} {} {}", n.ordinal, n.name, n.address))
-            .collect();
-        assert_eq!(
-            seen,
-            [
-                "0 n1 10.83.0.11",
-                "1 n2 10.83.0.12",
-                "2 n3 10.83.0.13",
-                "3 n4 10.83.0.14",
-                "4 n5 10.83.0.15"
-            ]
-        );
-        assert!(hosts_file(&nodes).ends_with("10.83.0.15 n5\n"));
-    }
 
     #[test]
     fn a_state_folder_without_a_lab_has_no_containers() {

@@ -8,6 +8,7 @@
 
 use std::{fmt::Write as _, net::Ipv4Addr, path::Path};
 
+use super::identity::hardware_address;
 use crate::subnet::Subnet;
 
 /// What a container's configuration depends on.
@@ -78,13 +79,6 @@ impl Config<'_> {
         );
         text
     }
-}
-
-/// Derived from the address, so that a node made anew is not shadowed by a neighbour's old entry.
-fn hardware_address(address: Ipv4Addr) -> String {
-    let [a, b, c, d] = address.octets();
-    // 02: locally administered, unicast.
-    format!("02:68:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
 #[cfg(test)]

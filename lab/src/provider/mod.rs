@@ -10,8 +10,10 @@
 
 mod bridge;
 mod container;
+mod identity;
 pub mod lxc;
 mod lxc_config;
+pub mod lxd;
 pub mod ssh;
 
 use std::{net::IpAddr, sync::Arc};
@@ -20,7 +22,11 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub(crate) use self::bridge::{check_subnet, links, routes, stray_blackholes};
+pub use self::lxd::LxdSpec;
+pub(crate) use self::{
+    bridge::{check_subnet, links, routes, stray_blackholes},
+    identity::{plan_nodes, random_hex},
+};
 use crate::{
     access::Access,
     host::HostError,
@@ -94,6 +100,21 @@ pub enum LabError {
     BridgeTaken {
         /// The bridge's name.
         bridge: String,
+        /// Whose it seems to be.
+        owner: String,
+    },
+    /// The server of provider `lxd`.
+    #[error(transparent)]
+    Server(#[from] lxd::ServerError),
+    /// A name is taken on the server.
+    #[error(
+        "{what} {name} exists on the server and is not this lab's: {owner} (mend: take that lab down, or choose another `network` in lab.yaml)"
+    )]
+    Taken {
+        /// Instance, profile or network.
+        what: &'static str,
+        /// Its name.
+        name: String,
         /// Whose it seems to be.
         owner: String,
     },
@@ -186,6 +207,8 @@ pub enum LabError {
 pub enum ProviderKind {
     /// Containers that we make.
     Lxc,
+    /// Instances that a server of LXD or Incus makes.
+    Lxd,
     /// Machines that exist.
     Ssh,
 }
@@ -196,6 +219,7 @@ impl ProviderKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Lxc => "lxc",
+            Self::Lxd => "lxd",
             Self::Ssh => "ssh",
         }
     }
@@ -203,7 +227,11 @@ impl ProviderKind {
     /// Whether its `up` and `down` must be root on the controller.
     #[must_use]
     pub fn needs_root(self) -> bool {
-        self == Self::Lxc
+        match self {
+            // Images are built as root, and so are routes made.
+            Self::Lxc | Self::Lxd => true,
+            Self::Ssh => false,
+        }
     }
 }
 
@@ -237,31 +265,37 @@ impl LxcSpec {
     /// # Errors
     /// [`LabError::Spec`] says what it cannot have.
     pub fn check(&self) -> Result<(), LabError> {
-        if !(1..=MAX_NODES).contains(&self.nodes) {
-            return Err(LabError::Spec(format!(
-                "{} nodes (it has 1 to {MAX_NODES})",
-                self.nodes
-            )));
-        }
-        if self.subnet.node(self.nodes - 1).is_none() {
-            return Err(LabError::Spec(format!(
-                "{} nodes in {}",
-                self.nodes, self.subnet
-            )));
-        }
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        let good = (1..=MAX_BRIDGE_BYTES).contains(&self.bridge.len())
-            && self.bridge.starts_with(|c: char| c.is_ascii_lowercase())
-            && self.bridge.chars().all(plain);
-        if !good {
-            return Err(LabError::Spec(format!(
-                "the bridge `{}` (a lower-case letter, then up to {} letters and digits)",
-                self.bridge,
-                MAX_BRIDGE_BYTES - 1
-            )));
-        }
-        Ok(())
+        check_nodes(self.nodes, self.subnet)?;
+        check_interface("bridge", &self.bridge)
     }
+}
+
+/// Whether a lab can have that many nodes in that subnet.
+fn check_nodes(nodes: usize, subnet: Subnet) -> Result<(), LabError> {
+    if !(1..=MAX_NODES).contains(&nodes) {
+        return Err(LabError::Spec(format!(
+            "{nodes} nodes (it has 1 to {MAX_NODES})"
+        )));
+    }
+    match subnet.node(nodes - 1) {
+        Some(_) => Ok(()),
+        None => Err(LabError::Spec(format!("{nodes} nodes in {subnet}"))),
+    }
+}
+
+/// Whether an interface can have that name, and names of nodes begin with it.
+fn check_interface(what: &str, name: &str) -> Result<(), LabError> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let good = (1..=MAX_BRIDGE_BYTES).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(plain);
+    if good {
+        return Ok(());
+    }
+    Err(LabError::Spec(format!(
+        "the {what} `{name}` (a lower-case letter, then up to {} letters and digits)",
+        MAX_BRIDGE_BYTES - 1
+    )))
 }
 
 /// Machines that exist.
@@ -277,6 +311,8 @@ pub struct SshSpec {
 pub enum LabSpec {
     /// Containers that we make.
     Lxc(LxcSpec),
+    /// Instances that a server of LXD or Incus makes.
+    Lxd(Box<LxdSpec>),
     /// Machines that exist.
     Ssh(SshSpec),
 }
@@ -294,7 +330,55 @@ impl LabSpec {
     pub fn kind(&self) -> ProviderKind {
         match self {
             Self::Lxc(_) => ProviderKind::Lxc,
+            Self::Lxd(_) => ProviderKind::Lxd,
             Self::Ssh(_) => ProviderKind::Ssh,
+        }
+    }
+
+    /// Whether such a lab can be made.
+    ///
+    /// # Errors
+    /// [`LabError::Spec`] says what it cannot have.
+    pub fn check(&self) -> Result<(), LabError> {
+        match self {
+            Self::Lxc(spec) => spec.check(),
+            Self::Lxd(spec) => spec.check(),
+            // An inventory is checked where it is read.
+            Self::Ssh(_) => Ok(()),
+        }
+    }
+
+    /// The number of nodes and the image of nodes that we make, to be changed; none for machines that exist.
+    pub fn made_mut(&mut self) -> Option<(&mut usize, &mut Recipe)> {
+        match self {
+            Self::Lxc(spec) => Some((&mut spec.nodes, &mut spec.image)),
+            Self::Lxd(spec) => Some((&mut spec.nodes, &mut spec.image)),
+            Self::Ssh(_) => None,
+        }
+    }
+
+    /// What the nodes are made from, if we build it.
+    #[must_use]
+    pub fn recipe(&self) -> Option<&Recipe> {
+        match self {
+            Self::Lxc(spec) => Some(&spec.image),
+            Self::Lxd(spec) if spec.server_image.is_none() => Some(&spec.image),
+            Self::Lxd(_) | Self::Ssh(_) => None,
+        }
+    }
+
+    /// The names that the nodes have or will have, in their order.
+    #[must_use]
+    pub fn node_names(&self) -> Vec<String> {
+        let numbered = |nodes: usize| (1..=nodes).map(|number| format!("n{number}")).collect();
+        match self {
+            Self::Lxc(spec) => numbered(spec.nodes),
+            Self::Lxd(spec) => numbered(spec.nodes),
+            Self::Ssh(spec) => spec
+                .nodes
+                .iter()
+                .map(|node| node.name.to_string())
+                .collect(),
         }
     }
 
@@ -306,10 +390,8 @@ impl LabSpec {
                 "{} containers of {} on {} {}",
                 spec.nodes, spec.image, spec.bridge, spec.subnet
             ),
-            Self::Ssh(spec) => {
-                let names: Vec<&str> = spec.nodes.iter().map(|node| node.name.as_str()).collect();
-                format!("the machines {}", names.join(", "))
-            }
+            Self::Lxd(spec) => spec.to_string(),
+            Self::Ssh(_) => format!("the machines {}", self.node_names().join(", ")),
         }
     }
 }
@@ -352,7 +434,7 @@ pub struct LabRecord {
     pub created_unix_ms: u64,
     /// What was asked for.
     pub spec: LabSpec,
-    /// The image that the nodes are made from; containers only.
+    /// The image that the nodes are made from, where we make them.
     pub image: Option<String>,
     /// The nodes.
     pub nodes: Vec<NodeRecord>,
@@ -411,7 +493,7 @@ pub trait Provider: Send + Sync {
     /// Makes what the record names and does not exist yet; fills in what is only known then.
     async fn up(&self, lab: &mut LabRecord, progress: &ProgressFn) -> Result<(), LabError>;
 
-    /// Removes what the record names, and says what that was.
+    /// Removes what the record names, and says what that was. Its phase is the one that it was found in.
     async fn down(&self, lab: &LabRecord) -> Result<Vec<String>, LabError>;
 
     /// How the nodes are, in the record's order.

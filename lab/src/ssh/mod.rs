@@ -21,6 +21,7 @@ mod image;
 mod jump;
 mod lane;
 mod link;
+mod probing;
 mod session;
 mod target;
 mod tunnel;
@@ -41,6 +42,7 @@ use rustix::time::{ClockId, clock_gettime};
 pub use image::{agent_image, agent_image_sha256};
 pub use target::{Auth, DEFAULT_SSH_PORT, HostKeyPolicy, JumpHost, SshTarget};
 
+use crate::probe::Probes;
 use crate::transport::{
     Address, ClockOffset, Daemon, Exec, ExitStatus, NodeStream, Output, Transport, TransportError,
 };
@@ -365,6 +367,10 @@ impl Transport for SshTransport {
             }
         }
         Ok(best)
+    }
+
+    fn probes(&self) -> Option<&dyn Probes> {
+        Some(self)
     }
 
     async fn close(&self) {

@@ -106,6 +106,7 @@ impl Journal {
 fn event(head: &Head, step: &Step) -> Option<NemesisEvent> {
     let (word, error) = match step {
         Step::Intend { .. } => return None,
+        Step::Triggered(_) => ("triggered", None),
         Step::Asked => ("asked", None),
         Step::Observed { .. } => ("observed", None),
         Step::NotObserved { reason } => ("not-observed", Some(reason)),

@@ -20,6 +20,7 @@ mod ports;
 mod process;
 pub mod replay;
 mod report;
+mod wait;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
@@ -39,12 +40,14 @@ use self::{
     one::{Inner, Planned, cancelled},
     process::Processes,
     report::Undone,
+    wait::fired,
 };
 pub use self::{
     live::{InForce, Live, Stage},
-    ports::{Capabilities, Clock, Ledger, NemesisEvent, NemesisLog, SystemClock},
+    ports::{Capabilities, Clock, Ledger, Members, NemesisEvent, NemesisLog, SystemClock},
     replay::{heal_everything, heal_ledger},
     report::{Cause, FaultHeal, HealReport, NodeHeal, Trouble},
+    wait::{PhaseEvent, Phases},
 };
 use crate::plan::{Kind, parse::parse_target};
 
@@ -67,6 +70,8 @@ pub struct Setup {
     pub log: Arc<dyn NemesisLog>,
     /// The times that are written down.
     pub clock: Arc<dyn Clock>,
+    /// Who tells phases of operations, for faults that wait for one.
+    pub phases: Option<Arc<dyn Phases>>,
 }
 
 /// Why a plan is refused before the run begins.
@@ -197,10 +202,25 @@ impl Executor {
         if !kinds.is_empty() {
             check_nodes(&setup.nodes, cuts).await?;
         }
+        if setup.phases.is_none()
+            && let Some(waiting) = plan.faults.iter().find(|fault| fault.trigger.is_some())
+        {
+            return Err(PrepareError::Plan {
+                id: waiting.id,
+                detail: "it waits for an operation, and nobody tells of any".to_owned(),
+            });
+        }
         let network = Network::new(setup.nodes.clone());
         let processes = Processes::new(setup.nodes.clone(), setup.can.clone());
         let journal = Journal::new(setup.ledger, setup.log, setup.clock);
-        let inner = Inner::new(setup.nodes, network, processes, setup.can.leader, journal);
+        let inner = Inner::new(
+            setup.nodes,
+            network,
+            processes,
+            setup.can.leader,
+            setup.phases,
+            journal,
+        );
         Ok(Self {
             inner: Arc::new(inner),
             lanes,
@@ -372,6 +392,20 @@ async fn run_lane(
         if stop.is_none() && !wait(at(planned.fault.inject_ms), &mut cancel).await {
             stop = Some(INTERRUPTED.to_owned());
         }
+        let fired = match (&stop, &planned.fault.trigger, &inner.phases) {
+            (None, Some(trigger), Some(phases)) => {
+                let fired = fired(trigger, &**phases, &mut cancel).await;
+                if fired.is_none() {
+                    stop = Some(match outcome.done.is_empty() {
+                        // Said in the ledger once a lane: nothing of what was asked for has happened.
+                        true => inner.never_fired(planned, trigger).await,
+                        false => INTERRUPTED.to_owned(),
+                    });
+                }
+                fired
+            }
+            _ => None,
+        };
         if let Some(reason) = &stop {
             outcome.skipped.push(Skipped {
                 planned: planned.fault.id,
@@ -379,7 +413,7 @@ async fn run_lane(
             });
             continue;
         }
-        let (fault, observed) = match inner.inject(planned, &mut cancel).await {
+        let (fault, observed) = match inner.inject(planned, fired.as_ref(), &mut cancel).await {
             Ok(injected) => injected,
             Err(error) => {
                 let reason = format!("the ledger cannot be written: {error}");
@@ -392,7 +426,17 @@ async fn run_lane(
                 continue;
             }
         };
-        if !wait(at(planned.fault.heal_ms), &mut cancel).await {
+        let until = match fired {
+            None => at(planned.fault.heal_ms),
+            Some(_) => {
+                let on_ms = planned
+                    .fault
+                    .heal_ms
+                    .saturating_sub(planned.fault.inject_ms);
+                Instant::now() + Duration::from_millis(on_ms)
+            }
+        };
+        if !wait(until, &mut cancel).await {
             stop = Some(INTERRUPTED.to_owned());
         }
         let undone = inner.heal(&fault, Instant::now() + LANE_HEAL_LIMIT).await;

@@ -8,7 +8,7 @@
 //! 3. It is healed when the rules are gone *and* each pair that no other fault cuts connects again.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
     sync::{
@@ -29,7 +29,7 @@ use super::{
     each::each,
     report::{Trouble, Undone, with_sources},
 };
-use crate::plan::{Cut, nft};
+use crate::plan::{Cut, Drops, nft};
 
 /// How long a command of ours may take on a node.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -130,9 +130,12 @@ impl Network {
     /// Tells a node what all cuts in force together want of it; whom it drops from now on.
     async fn apply(&self, node: usize) -> Result<Vec<usize>, Trouble> {
         let _lock = self.locks[node].lock().await;
-        let peers = self.union().peers(node);
-        let addresses: BTreeSet<IpAddr> =
-            peers.iter().map(|peer| self.nodes[*peer].address).collect();
+        let union = self.union();
+        let peers = union.peers(node);
+        let addresses: BTreeMap<IpAddr, Drops> = union
+            .drops(node)
+            .map(|(peer, drops)| (self.nodes[peer].address, drops))
+            .collect();
         let exec = Exec::shell(nft::APPLY)
             .stdin(nft::render(&addresses))
             .timeout(COMMAND_TIMEOUT);

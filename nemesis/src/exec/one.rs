@@ -18,7 +18,7 @@ use std::{
 
 use harness_core::{
     fault::{Evidence, Heal, Step},
-    meta::PlannedFault,
+    meta::{PlannedFault, Trigger},
 };
 use harness_lab::{Leader, Node};
 use tokio::{
@@ -32,6 +32,7 @@ use super::{
     network::Network,
     process::Processes,
     report::{Undone, reason},
+    wait::{Fired, Phases},
 };
 use crate::plan::{Effect, Facts, Kind, Resolved, Target, nft, resolve};
 
@@ -62,6 +63,7 @@ pub(super) struct Inner {
     pub(super) network: Arc<Network>,
     pub(super) processes: Arc<Processes>,
     pub(super) leader: Option<Arc<dyn Leader>>,
+    pub(super) phases: Option<Arc<dyn Phases>>,
     pub(super) journal: Journal,
     pub(super) live: Arc<Live>,
     open: Mutex<BTreeMap<u32, Arc<Fault>>>,
@@ -81,6 +83,7 @@ impl Inner {
         network: Arc<Network>,
         processes: Arc<Processes>,
         leader: Option<Arc<dyn Leader>>,
+        phases: Option<Arc<dyn Phases>>,
         journal: Journal,
     ) -> Self {
         Self {
@@ -89,6 +92,7 @@ impl Inner {
             network,
             processes,
             leader,
+            phases,
             journal,
             live: Arc::default(),
             open: Mutex::default(),
@@ -109,9 +113,11 @@ impl Inner {
     pub(super) async fn inject(
         &self,
         planned: &Planned,
+        fired: Option<&Fired>,
         cancel: &mut watch::Receiver<bool>,
     ) -> io::Result<(Arc<Fault>, bool)> {
-        let resolved = self.resolve(planned).await;
+        let subject = fired.and_then(|fired| fired.subject.as_deref());
+        let resolved = self.resolve(planned, subject).await;
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let resolved = match resolved {
             Ok(resolved) => resolved,
@@ -129,6 +135,10 @@ impl Inner {
             self.close(id);
             return Err(error);
         }
+        if let Some(fired) = fired {
+            let triggered = Step::Triggered(fired.triggered.clone());
+            self.journal.note(&fault.head, triggered).await;
+        }
         self.journal.note(&fault.head, Step::Asked).await;
         let seen = tokio::select! {
             seen = self.strike(&fault) => seen,
@@ -144,7 +154,7 @@ impl Inner {
         Ok((fault, holds))
     }
 
-    async fn resolve(&self, planned: &Planned) -> Result<Resolved, String> {
+    async fn resolve(&self, planned: &Planned, subject: Option<&str>) -> Result<Resolved, String> {
         let target = &planned.target;
         let deadline = Instant::now() + LEADER_LIMIT;
         let place = |node: &Node| {
@@ -165,12 +175,27 @@ impl Inner {
                 voters = found.map(|found| found.iter().filter_map(place).collect::<Vec<_>>());
             }
         }
+        let members = self.processes.members();
         let facts = Facts {
             nodes: &self.names,
             leader,
             voters: voters.as_deref(),
+            subject: subject.and_then(|subject| self.names.iter().position(|name| name == subject)),
+            members: members.as_deref(),
         };
         resolve(planned.kind, target, &planned.fault.order, &facts).map_err(|e| e.to_string())
+    }
+
+    /// A fault whose trigger did not fire until the load ended; says why its lane did nothing.
+    pub(super) async fn never_fired(&self, planned: &Planned, trigger: &Trigger) -> String {
+        let Trigger::Phase { f, .. } = trigger;
+        let why = format!("its trigger never fired: no {f} came to that phase while it waited");
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Err(error) = self.record_nobody(id, planned, why.clone()).await {
+            self.journal
+                .problem(format!("the ledger cannot be written: {error}"));
+        }
+        why
     }
 
     /// Law 3.

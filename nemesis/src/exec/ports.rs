@@ -80,6 +80,16 @@ pub trait NemesisLog: Send + Sync {
     fn record(&self, event: NemesisEvent);
 }
 
+/// Who is a member now, for a workload that changes it. Answers at once, from what it did itself.
+pub trait Members: Send + Sync {
+    /// Names of nodes that are members, or may be.
+    fn members(&self) -> Vec<String>;
+
+    /// How often a node's data were wiped so far. Where that grew while a fault held the node down, its heal starts nothing: the
+    /// system would come back as somebody else, or join by itself.
+    fn wipings(&self, node: &str) -> u64;
+}
+
 /// What a system can do. A fault whose capability is missing is refused before the run begins.
 #[derive(Clone, Default)]
 pub struct Capabilities {
@@ -93,6 +103,8 @@ pub struct Capabilities {
     pub pause: Option<Arc<dyn Pause>>,
     /// Knowing who leads and votes. Without it, targets fall back as `plan::resolve` says.
     pub leader: Option<Arc<dyn Leader>>,
+    /// Knowing who is a member, where not all nodes are.
+    pub members: Option<Arc<dyn Members>>,
 }
 
 impl Capabilities {
@@ -127,6 +139,7 @@ impl fmt::Debug for Capabilities {
             .field("kill", &self.kill.is_some())
             .field("pause", &self.pause.is_some())
             .field("leader", &self.leader.is_some())
+            .field("members", &self.members.is_some())
             .finish()
     }
 }

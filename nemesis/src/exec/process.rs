@@ -4,7 +4,9 @@
 //! is healed, and the node comes back when the last one lets go:
 //! - kill and stop hold it down, pause holds it frozen;
 //! - a process that is frozen does not act upon SIGTERM until it goes on, perhaps after our heal
-//!   has looked: stopping what another fault holds frozen is refused and recorded.
+//!   has looked: stopping what another fault holds frozen is refused and recorded;
+//! - where nothing ran, nothing is started: a node that is no member yet is left as it was found. Nor is a node started
+//!   whose data were wiped since it was struck ([`super::ports::Members`]).
 
 use std::{
     collections::BTreeSet,
@@ -37,6 +39,8 @@ use crate::plan::Kind;
 const ACTION_LIMIT: Duration = Duration::from_secs(120);
 /// How long to wait before trying again to bring a process back on a node that did not answer.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// What is said of a node that is not brought back.
+const WIPED: &str = "was wiped since, and is left as it is";
 /// How long after an unanswered SIGTERM to look again whether the process is still there.
 const LATE_STOP_PAUSE: Duration = Duration::from_secs(2);
 
@@ -45,6 +49,10 @@ const LATE_STOP_PAUSE: Duration = Duration::from_secs(2);
 struct Holds {
     down: BTreeSet<u32>,
     frozen: BTreeSet<u32>,
+    /// Faults that found no process here: they have nothing to bring back.
+    found_nothing: BTreeSet<u32>,
+    /// How often the node had been wiped when it was struck down.
+    wipings: u64,
     /// A SIGTERM was sent and its process was not seen to go: it may go later.
     late_stop: bool,
 }
@@ -164,17 +172,27 @@ impl Processes {
             }
             _ => {}
         }
+        let wipings = self.wipings(at);
         match timeout(ACTION_LIMIT, self.act(at, kind)).await {
-            Ok(Some(Ok(seen))) if seen.pid.is_some() => Struck::Seen(seen.detail),
+            Ok(Some(Ok(seen))) if seen.pid.is_some() => {
+                holds.wipings = wipings;
+                Struck::Seen(seen.detail)
+            }
             Ok(Some(Ok(seen))) => {
+                if kind != Kind::Pause && !self.runs_as_a_rule(at) {
+                    holds.down.remove(&fault);
+                    holds.found_nothing.insert(fault);
+                }
                 Struck::Already(format!("no process to strike ({})", seen.detail))
             }
             Ok(Some(Err(error))) => {
+                holds.wipings = wipings;
                 holds.late_stop |= kind == Kind::Stop;
                 Struck::Failed(with_sources(&error))
             }
             Ok(None) => Struck::Failed(format!("the system offers no {kind}")),
             Err(_) => {
+                holds.wipings = wipings;
                 holds.late_stop |= kind == Kind::Stop;
                 Struck::Failed(format!(
                     "{kind} did not end within {} s",
@@ -182,6 +200,22 @@ impl Processes {
                 ))
             }
         }
+    }
+
+    /// Nodes that are members, or may be, by place; none if all are.
+    pub(super) fn members(&self) -> Option<Vec<usize>> {
+        let names = self.can.members.as_ref()?.members();
+        let place = |name: &String| {
+            self.nodes
+                .iter()
+                .position(|node| node.name.as_str() == name)
+        };
+        Some(names.iter().filter_map(place).collect())
+    }
+
+    /// Whether the system runs there if nobody strikes it: on members. One that ended by itself is started again.
+    fn runs_as_a_rule(&self, at: usize) -> bool {
+        self.members().is_none_or(|members| members.contains(&at))
     }
 
     async fn act(&self, at: usize, kind: Kind) -> Option<Result<Seen, CapabilityError>> {
@@ -249,6 +283,12 @@ impl Processes {
         if let Some(held) = held_by {
             return Ok(held);
         }
+        if holds.found_nothing.remove(&fault) {
+            return Ok("nothing ran here, and nothing is started".to_owned());
+        }
+        if kind != Kind::Pause && self.wipings(at) > holds.wipings {
+            return Ok(WIPED.to_owned());
+        }
         loop {
             match self.bring_back(at, kind).await {
                 Err(trouble)
@@ -259,6 +299,12 @@ impl Processes {
                 answer => return answer,
             }
         }
+    }
+
+    /// How often a node was wiped so far; 0 where nobody wipes.
+    fn wipings(&self, at: usize) -> u64 {
+        let members = self.can.members.as_ref();
+        members.map_or(0, |members| members.wipings(self.nodes[at].name.as_str()))
     }
 
     async fn bring_back(&self, at: usize, kind: Kind) -> Result<String, Trouble> {
@@ -293,7 +339,10 @@ impl Processes {
                 let processes = Arc::clone(self);
                 jobs.push((at, async move {
                     sleep(LATE_STOP_PAUSE).await;
-                    let _holds = processes.holds[at].lock().await;
+                    let holds = processes.holds[at].lock().await;
+                    if processes.wipings(at) > holds.wipings {
+                        return Ok(WIPED.to_owned());
+                    }
                     processes.bring_back(at, Kind::Stop).await
                 }));
             }

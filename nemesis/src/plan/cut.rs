@@ -2,16 +2,26 @@
 //!
 //! Laws:
 //! - nobody drops himself, and nobody but nodes of the lab is in it: the controller cannot be cut;
-//! - what the constructors here make is symmetric: if a drops b then b drops a, so that each side
-//!   holds the partition alone, whatever becomes of the other;
+//! - what [`Cut::between`] and [`Cut::add`] make is symmetric: if a drops b then b drops a, so that each side
+//!   holds the partition alone, whatever becomes of the other; what [`Cut::add_deaf`] makes is held by the one that does
+//!   not hear, where it can be counted;
 //! - cuts compose by union: healing one leaves what another holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Which nodes drop what comes from and goes to which others, by place in the lab.
+/// What a node drops of what it and a peer send to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Drops {
+    /// What comes from the peer.
+    Incoming,
+    /// That, and what goes to it.
+    Both,
+}
+
+/// Which nodes drop what of which others, by place in the lab.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cut {
-    drops: BTreeMap<usize, BTreeSet<usize>>,
+    drops: BTreeMap<usize, BTreeMap<usize, Drops>>,
 }
 
 impl Cut {
@@ -34,8 +44,16 @@ impl Cut {
     /// These two do not see each other. A node and itself: nothing.
     pub fn add(&mut self, a: usize, b: usize) {
         if a != b {
-            self.drops.entry(a).or_default().insert(b);
-            self.drops.entry(b).or_default().insert(a);
+            self.drops.entry(a).or_default().insert(b, Drops::Both);
+            self.drops.entry(b).or_default().insert(a, Drops::Both);
+        }
+    }
+
+    /// `node` does not hear `peer`, which may hear it. A node and itself: nothing.
+    pub fn add_deaf(&mut self, node: usize, peer: usize) {
+        if node != peer {
+            let drops = self.drops.entry(node).or_default();
+            drops.entry(peer).or_insert(Drops::Incoming);
         }
     }
 
@@ -45,7 +63,11 @@ impl Cut {
         let mut all = Self::default();
         for cut in cuts {
             for (node, peers) in &cut.drops {
-                all.drops.entry(*node).or_default().extend(peers);
+                let union = all.drops.entry(*node).or_default();
+                for (peer, what) in peers {
+                    let known = union.entry(*peer).or_insert(*what);
+                    *known = (*known).max(*what);
+                }
             }
         }
         all
@@ -68,8 +90,14 @@ impl Cut {
     pub fn peers(&self, node: usize) -> Vec<usize> {
         self.drops
             .get(&node)
-            .map(|peers| peers.iter().copied().collect())
+            .map(|peers| peers.keys().copied().collect())
             .unwrap_or_default()
+    }
+
+    /// What a node drops of which peers, in ascending order.
+    pub fn drops(&self, node: usize) -> impl Iterator<Item = (usize, Drops)> + '_ {
+        let peers = self.drops.get(&node).into_iter().flatten();
+        peers.map(|(peer, what)| (*peer, *what))
     }
 
     /// Whether packets between the two are dropped by either.
@@ -78,7 +106,7 @@ impl Cut {
         let drops = |node: usize, peer: usize| {
             self.drops
                 .get(&node)
-                .is_some_and(|peers| peers.contains(&peer))
+                .is_some_and(|peers| peers.contains_key(&peer))
         };
         drops(a, b) || drops(b, a)
     }
@@ -88,7 +116,7 @@ impl Cut {
     pub fn pairs(&self) -> Vec<(usize, usize)> {
         let mut pairs = BTreeSet::new();
         for (node, peers) in &self.drops {
-            for peer in peers {
+            for peer in peers.keys() {
                 pairs.insert((*node.min(peer), *node.max(peer)));
             }
         }
@@ -117,6 +145,20 @@ mod tests {
         assert_eq!(Cut::union([&one, &two]).peers(0), [1, 2]);
         assert_eq!(Cut::union([&one]), one);
         assert!(Cut::union([]).is_empty());
+    }
+
+    #[test]
+    fn one_can_be_deaf_while_the_other_hears() {
+        let mut deaf = Cut::default();
+        deaf.add_deaf(0, 1);
+        deaf.add_deaf(2, 2);
+        assert_eq!(deaf.drops(0).collect::<Vec<_>>(), [(1, Drops::Incoming)]);
+        assert_eq!((deaf.nodes(), deaf.pairs()), (vec![0], vec![(0, 1)]));
+        assert!(deaf.separates(1, 0), "no connection comes to be");
+        let both = Cut::between(&[vec![0], vec![1]]);
+        for cuts in [[&deaf, &both], [&both, &deaf]] {
+            assert_eq!(Cut::union(cuts), both);
+        }
     }
 
     #[test]

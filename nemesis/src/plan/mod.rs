@@ -12,9 +12,11 @@ pub mod resolve;
 pub mod schedule;
 mod suggest;
 pub mod target;
+pub mod trigger;
 
-pub use cut::Cut;
+pub use cut::{Cut, Drops};
 pub use parse::{ParseError, check_nodes, parse};
 pub use resolve::{Effect, Facts, ResolveError, Resolved, resolve};
 pub use schedule::{ScheduleError, Timing, schedule};
 pub use target::{Count, Kind, Lane, Selector, Target};
+pub use trigger::{Phase, TriggerError, parse_trigger};

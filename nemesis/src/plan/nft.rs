@@ -13,14 +13,12 @@
 //! stops the ones that were open before. Rules run at priority -300, before connection tracking,
 //! so that no state of it lets packets through.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write,
-    net::IpAddr,
-};
+use std::{collections::BTreeMap, fmt::Write, net::IpAddr};
 
 use serde_json::Value;
 use thiserror::Error;
+
+use super::cut::Drops;
 
 /// The family and name of our table.
 pub const TABLE: &str = "inet harness";
@@ -34,19 +32,22 @@ pub const LIST_TABLES: &str = "PATH=\"$PATH:/usr/sbin:/sbin\" exec nft -j list t
 pub const HEAL: &str =
     "PATH=\"$PATH:/usr/sbin:/sbin\" exec nft 'add table inet harness; delete table inet harness'";
 
-/// A transaction after which exactly these peers are cut from the node; none: no table is left.
+/// A transaction after which the node drops exactly this; nothing: no table is left.
 #[must_use]
-pub fn render(peers: &BTreeSet<IpAddr>) -> String {
+pub fn render(peers: &BTreeMap<IpAddr, Drops>) -> String {
     let mut text = format!("add table {TABLE}\ndelete table {TABLE}\n");
     if peers.is_empty() {
         return text;
     }
-    let chain = |text: &mut String, hook: &str, field: &str| {
+    let chain = |text: &mut String, hook: &str, field: &str, least: Drops| {
         let mut rules = String::new();
-        for peer in peers {
+        for (peer, _) in peers.iter().filter(|(_, drops)| **drops >= least) {
             let family = if peer.is_ipv4() { "ip" } else { "ip6" };
             // Writing to a String cannot fail.
             let _ = writeln!(rules, "\t\t{family} {field} {peer} counter drop");
+        }
+        if rules.is_empty() {
+            return;
         }
         let _ = write!(
             text,
@@ -54,8 +55,8 @@ pub fn render(peers: &BTreeSet<IpAddr>) -> String {
         );
     };
     let _ = writeln!(text, "table {TABLE} {{");
-    chain(&mut text, "input", "saddr");
-    chain(&mut text, "output", "daddr");
+    chain(&mut text, "input", "saddr", Drops::Incoming);
+    chain(&mut text, "output", "daddr", Drops::Both);
     text.push_str("}\n");
     text
 }
@@ -111,8 +112,9 @@ pub fn has_table(json: &[u8]) -> Result<bool, NftError> {
 mod tests {
     use super::*;
 
-    fn peers(addresses: &[&str]) -> BTreeSet<IpAddr> {
-        addresses.iter().map(|text| text.parse().unwrap()).collect()
+    fn peers(addresses: &[&str], drops: Drops) -> BTreeMap<IpAddr, Drops> {
+        let addresses = addresses.iter().map(|text| text.parse().unwrap());
+        addresses.map(|address| (address, drops)).collect()
     }
 
     #[test]
@@ -136,15 +138,33 @@ table inet harness {
 }
 ";
         assert_eq!(
-            render(&peers(&["10.77.0.13", "10.77.0.12", "fd00::2"])),
+            render(&peers(
+                &["10.77.0.13", "10.77.0.12", "fd00::2"],
+                Drops::Both
+            )),
             golden
         );
     }
 
     #[test]
+    fn who_is_deaf_goes_on_talking() {
+        let golden = "\
+add table inet harness
+delete table inet harness
+table inet harness {
+\tchain input {
+\t\ttype filter hook input priority -300; policy accept;
+\t\tip saddr 10.77.0.12 counter drop
+\t}
+}
+";
+        assert_eq!(render(&peers(&["10.77.0.12"], Drops::Incoming)), golden);
+    }
+
+    #[test]
     fn nobody_to_cut_leaves_no_table() {
         let golden = "add table inet harness\ndelete table inet harness\n";
-        assert_eq!(render(&BTreeSet::new()), golden);
+        assert_eq!(render(&BTreeMap::new()), golden);
     }
 
     /// As nft 1.0.6 wrote it.

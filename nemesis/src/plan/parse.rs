@@ -4,12 +4,14 @@
 //!
 //! ```text
 //! nemesis = "none" | part { "," part }
-//! part    = kind [ ":" target ]             without a target: random
+//! part    = kind [ ":" target ] [ "@" trigger ]      without a target: random
 //! kind    = "partition" | "kill" | "stop" | "pause"
 //! target  = word | group { "|" group }      several groups: partition only
+//!         | ( "mute:" | "deaf:" ) ( word | group )    one direction: partition only
 //! word    = one of Kind::words, such as "leader" or "nodes:majority"
 //! group   = node { "+" node }
-//! node    = a name without any of  , : | + =  and white space
+//! node    = a name without any of  , : | + = @  and white space
+//! trigger = see [`super::trigger`]
 //! ```
 //!
 //! A comma always separates faults, never nodes: `partition:n1+n2|n3+n4+n5,kill:leader`.
@@ -22,12 +24,13 @@ use thiserror::Error;
 use super::{
     suggest::nearest,
     target::{Kind, Lane, Selector, Target},
+    trigger::{TriggerError, parse_trigger},
 };
 
 /// Most parts that one `--nemesis` may have.
 pub const MAX_LANES: usize = 16;
 /// What separates names, and so cannot be in one.
-const RESERVED: [char; 5] = [',', ':', '|', '+', '='];
+const RESERVED: [char; 6] = [',', ':', '|', '+', '=', '@'];
 
 /// What is wrong with a value of `--nemesis`. Each message names the part and what is possible.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -84,6 +87,17 @@ pub enum ParseError {
         hint: String,
         /// What may stand there.
         possible: String,
+    },
+    /// A trigger that is none.
+    #[error(transparent)]
+    Trigger(#[from] TriggerError),
+    /// A target that only a trigger gives.
+    #[error(
+        "{part:?} strikes the node that an operation is about, and waits for none; write which, as in {part}@join+300ms"
+    )]
+    NoSubject {
+        /// Where.
+        part: String,
     },
     /// A word that is neither a target nor a node of the lab.
     #[error(
@@ -153,7 +167,11 @@ pub fn parse(value: &str) -> Result<Vec<Lane>, ParseError> {
     Ok(lanes)
 }
 
-fn parse_part(part: &str) -> Result<Lane, ParseError> {
+fn parse_part(whole: &str) -> Result<Lane, ParseError> {
+    let (part, trigger) = match whole.split_once('@') {
+        Some((part, trigger)) => (part, Some(parse_trigger(trigger)?)),
+        None => (whole, None),
+    };
     let (word, target) = match part.split_once(':') {
         Some((word, target)) => (word, Some(target)),
         None => (part, None),
@@ -165,7 +183,16 @@ fn parse_part(part: &str) -> Result<Lane, ParseError> {
         Some(text) => parse_target(kind, text)?,
         None => Target::Random,
     };
-    Ok(Lane { kind, target })
+    if target.selector() == Some(&Selector::Subject) && trigger.is_none() {
+        return Err(ParseError::NoSubject {
+            part: whole.to_owned(),
+        });
+    }
+    Ok(Lane {
+        kind,
+        target,
+        trigger,
+    })
 }
 
 fn unknown_kind(word: &str, part: &str) -> ParseError {
@@ -214,6 +241,20 @@ pub fn parse_target(kind: Kind, text: &str) -> Result<Target, ParseError> {
     }) {
         return Err(bad("only other faults can"));
     }
+    for (prefix, one_way) in [
+        ("mute:", Target::Mute as fn(Selector) -> Target),
+        ("deaf:", Target::Deaf),
+    ] {
+        if let Some(rest) = text.strip_prefix(prefix) {
+            if kind != Kind::Partition {
+                return Err(bad("only a partition has a direction"));
+            }
+            return match parse_target(kind, rest)? {
+                Target::Nodes(selector) => Ok(one_way(selector)),
+                _ => Err(bad("only nodes can be mute or deaf")),
+            };
+        }
+    }
     let mut seen: Vec<&str> = Vec::new();
     let mut groups = Vec::new();
     for group in text.split('|') {
@@ -224,7 +265,7 @@ pub fn parse_target(kind: Kind, text: &str) -> Result<Target, ParseError> {
             }
             if name.contains(RESERVED) || name.contains(char::is_whitespace) {
                 return Err(bad(
-                    "names of nodes have no white space and none of , : | + =",
+                    "names of nodes have no white space and none of , : | + = @",
                 ));
             }
             if seen.contains(name) {
@@ -253,7 +294,9 @@ pub fn check_nodes(lanes: &[Lane], nodes: &[&str]) -> Result<(), ParseError> {
             });
         }
         let named: Vec<&String> = match &lane.target {
-            Target::Nodes(Selector::List(names)) => names.iter().collect(),
+            Target::Nodes(Selector::List(names))
+            | Target::Mute(Selector::List(names))
+            | Target::Deaf(Selector::List(names)) => names.iter().collect(),
             Target::Groups(groups) => groups.iter().flatten().collect(),
             _ => continue,
         };
@@ -262,7 +305,7 @@ pub fn check_nodes(lanes: &[Lane], nodes: &[&str]) -> Result<(), ParseError> {
                 return Err(unknown_node(name, lane, nodes));
             }
         }
-        let one_group = matches!(lane.target, Target::Nodes(_)) && lane.kind == Kind::Partition;
+        let one_group = lane.target.selector().is_some() && lane.kind == Kind::Partition;
         if one_group && named.len() == nodes.len() {
             return Err(ParseError::NobodyLeft {
                 part: lane.to_string(),
@@ -357,7 +400,23 @@ mod tests {
             ),
         ];
         for (text, kind, target) in cases {
-            assert_eq!(parse(text), Ok(vec![Lane { kind, target }]), "{text}");
+            let trigger = None;
+            let lane = Lane {
+                kind,
+                target,
+                trigger,
+            };
+            assert_eq!(parse(text), Ok(vec![lane]), "{text}");
+            assert_eq!(parse(text).unwrap()[0].to_string(), text);
+        }
+        for text in [
+            "partition:mute:n1+n2",
+            "partition:deaf:minority",
+            "partition:mute:subject@join",
+            "kill:subject@join+300ms",
+            "partition@remove.done",
+            "stop:n1+n2@join+0ms..1500ms",
+        ] {
             assert_eq!(parse(text).unwrap()[0].to_string(), text);
         }
         assert_eq!(parse("none"), Ok(vec![]));
@@ -386,12 +445,21 @@ mod tests {
             ),
             ("partition=leader", &["did you mean \"partition:leader\"?"]),
             ("partition:n1,n2|n3", &["\"n2|n3\"", "joined by +"]),
+            ("kill:mute:n1", &["only a partition has a direction"]),
+            ("partition:mute:halves", &["only nodes can be mute"]),
+            ("partition:mute:n1|n2", &["only nodes can be mute"]),
+            ("partition:deaf:subject", &["waits for none"]),
             ("kill:halves", &["only other faults", "minority"]),
             ("partition:all", &["only other faults", "bridge"]),
             ("kill:n1|n2", &["only a partition has groups"]),
             ("kill:n1++n2", &["name is missing"]),
             ("kill:n1+n1", &["n1 is in it twice"]),
             ("kill:", &["name is missing"]),
+            (
+                "kill:subject",
+                &["waits for none", "kill:subject@join+300ms"],
+            ),
+            ("kill@join+3", &["no unit"]),
             (
                 "kill:nodes:majoritty",
                 &["did you mean \"nodes:majority\"?"],

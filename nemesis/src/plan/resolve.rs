@@ -5,7 +5,8 @@
 //!   so the same plan in the same situation strikes the same nodes;
 //! - what had to be assumed stands in the label: an unknown leader or unknown voters are never
 //!   passed over in silence;
-//! - nobody but nodes of the lab is struck.
+//! - nobody but nodes of the lab is struck;
+//! - where some nodes are no members, targets are chosen among the members; a cut still puts every node on a side, members first.
 //!
 //! Fallbacks: if nobody is known to lead, `leader` takes the first voter of the order (the leader
 //! is one of them); if the voters are not known, every node counts as one.
@@ -26,6 +27,10 @@ pub struct Facts<'a> {
     pub leader: Option<usize>,
     /// Who votes; none if it could not be learnt.
     pub voters: Option<&'a [usize]>,
+    /// Whom the operation is about that set the fault off; none if nothing did, or if it is about no node.
+    pub subject: Option<usize>,
+    /// Who is a member, or may be; none if all nodes are.
+    pub members: Option<&'a [usize]>,
 }
 
 /// What to do to whom.
@@ -112,10 +117,14 @@ pub fn resolve(
 /// The facts, with the order checked and the fallbacks applied.
 struct Situation<'a> {
     names: &'a [String],
+    /// All nodes, members first.
     order: Vec<usize>,
+    /// Members in the plan's order.
+    members: Vec<usize>,
     /// Voters in the plan's order.
     voters: Vec<usize>,
     leader: Option<usize>,
+    subject: Option<usize>,
     /// What was assumed.
     notes: Vec<String>,
 }
@@ -132,7 +141,15 @@ impl<'a> Situation<'a> {
                 nodes: count,
             });
         }
+        let is_member = |at: &usize| facts.members.is_none_or(|members| members.contains(at));
+        let (mut members, others): (Vec<usize>, Vec<usize>) =
+            order.iter().partition(|at| is_member(at));
+        let order: Vec<usize> = members.iter().chain(&others).copied().collect();
         let mut notes = Vec::new();
+        if members.is_empty() {
+            notes.push("no member is known, all nodes counted as members".to_owned());
+            members.clone_from(&order);
+        }
         let known: Option<Vec<usize>> = facts.voters.map(|voters| {
             order
                 .iter()
@@ -144,9 +161,16 @@ impl<'a> Situation<'a> {
             Some(voters) if !voters.is_empty() => voters,
             _ => {
                 if target.needs_voters() {
-                    notes.push("voters unknown, all nodes counted as voters".to_owned());
+                    notes.push(format!(
+                        "voters unknown, all {} counted as voters",
+                        if others.is_empty() {
+                            "nodes"
+                        } else {
+                            "members"
+                        }
+                    ));
                 }
-                order.clone()
+                members.clone()
             }
         };
         let leader = facts.leader.filter(|leader| *leader < count);
@@ -161,8 +185,10 @@ impl<'a> Situation<'a> {
         Ok(Self {
             names: facts.nodes,
             order,
+            members,
             voters,
             leader,
+            subject: facts.subject.filter(|subject| *subject < count),
             notes,
         })
     }
@@ -171,24 +197,28 @@ impl<'a> Situation<'a> {
         let first = |of: &[usize], count: usize| of.iter().copied().take(count).collect::<Vec<_>>();
         let pool = |count: Count| match count {
             Count::Voters => &self.voters,
-            Count::Nodes => &self.order,
+            Count::Nodes => &self.members,
         };
         let chosen = match selector {
-            Selector::One => first(&self.order, 1),
+            Selector::One => first(&self.members, 1),
             Selector::Minority(count) => first(pool(*count), minority(pool(*count).len())),
             Selector::Majority(count) => first(pool(*count), majority(pool(*count).len())),
-            Selector::MinorityThird => first(&self.order, minority_third(self.order.len())),
+            Selector::MinorityThird => first(&self.members, minority_third(self.members.len())),
             Selector::Leader => match self.leader {
                 Some(leader) => vec![leader],
                 None => first(&self.voters, 1),
             },
-            Selector::All => self.order.clone(),
+            Selector::All => self.members.clone(),
+            Selector::Subject => self.subject.into_iter().collect(),
             Selector::List(names) => self.named(names)?,
         };
         if chosen.is_empty() {
             return Err(ResolveError::Nobody {
                 target: selector.to_string(),
-                detail: format!("{} nodes, {} voters", self.order.len(), self.voters.len()),
+                detail: match selector {
+                    Selector::Subject => "the operation is about no node of the lab".to_owned(),
+                    _ => format!("{} nodes, {} voters", self.order.len(), self.voters.len()),
+                },
             });
         }
         Ok(chosen)
@@ -216,6 +246,16 @@ impl<'a> Situation<'a> {
             Target::Nodes(selector) => {
                 let side = self.select(selector)?;
                 let (cut, shape) = self.groups(&[side.clone(), self.others(&side)]);
+                (cut, Some(side), shape)
+            }
+            Target::Mute(selector) => {
+                let side = self.select(selector)?;
+                let (cut, shape) = self.one_way(&side, &self.others(&side));
+                (cut, Some(side), shape)
+            }
+            Target::Deaf(selector) => {
+                let side = self.select(selector)?;
+                let (cut, shape) = self.one_way(&self.others(&side), &side);
                 (cut, Some(side), shape)
             }
             Target::Halves => {
@@ -247,6 +287,8 @@ impl<'a> Situation<'a> {
         // A list of names is in the label as the groups themselves.
         let word = match target {
             Target::Groups(_) | Target::Nodes(Selector::List(_)) => String::new(),
+            Target::Mute(Selector::List(_)) => "mute".to_owned(),
+            Target::Deaf(Selector::List(_)) => "deaf".to_owned(),
             word => word.to_string(),
         };
         Ok(Resolved {
@@ -259,6 +301,18 @@ impl<'a> Situation<'a> {
     fn groups(&self, groups: &[Vec<usize>]) -> (Cut, String) {
         let sides: Vec<String> = groups.iter().map(|group| self.list(group)).collect();
         (Cut::between(groups), sides.join(" | "))
+    }
+
+    /// The second do not hear the first.
+    fn one_way(&self, mute: &[usize], deaf: &[usize]) -> (Cut, String) {
+        let mut cut = Cut::default();
+        for from in mute {
+            for to in deaf {
+                cut.add_deaf(*to, *from);
+            }
+        }
+        let shape = format!("{} not heard by {}", self.list(mute), self.list(deaf));
+        (cut, shape)
     }
 
     /// One voter in the middle; the others dealt in turn to both sides, voters first.

@@ -9,6 +9,8 @@
 //! 3. A fault that is cut short by the end of the load lasts at least [`MIN_SEEN_MS`], or the whole
 //!    on period if that is shorter; one that could not is left out, because it could not be seen.
 //! 4. Each lane has at least one fault, or there is no plan.
+//! 5. Faults of a lane with a trigger begin to wait when they would otherwise strike, the first at once; how long after what they
+//!    wait for they strike is drawn for each.
 
 use harness_core::{
     meta::{self, Plan, PlannedFault},
@@ -162,7 +164,11 @@ fn lane_faults(
     let times = seed.stream(&format!("nemesis/{name}"));
     let targets = seed.stream(&format!("targets/{name}"));
     let mut faults = Vec::new();
-    let mut inject_ms = first_inject_ms(&times, timing);
+    let delays = seed.stream(&format!("triggers/{name}"));
+    let mut inject_ms = match lane.trigger {
+        None => first_inject_ms(&times, timing),
+        Some(_) => 0,
+    };
     while inject_ms.saturating_add(timing.least_ms()) <= timing.load_ms {
         let number = faults.len() as u64;
         let mut order: Vec<u32> = (0_u32..).take(nodes).collect();
@@ -175,6 +181,12 @@ fn lane_faults(
             inject_ms,
             heal_ms: inject_ms.saturating_add(timing.on_ms).min(timing.load_ms),
             order,
+            trigger: lane.trigger.as_ref().map(|phase| {
+                let delay_ms = delays
+                    .draw(number)
+                    .random_range(phase.from_ms..=phase.to_ms);
+                phase.with_delay(delay_ms)
+            }),
         });
         inject_ms = inject_ms
             .saturating_add(timing.on_ms)

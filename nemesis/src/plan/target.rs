@@ -11,6 +11,8 @@
 
 use std::fmt;
 
+use super::trigger::Phase;
+
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -59,7 +61,7 @@ impl Kind {
     pub fn offers(self, target: &Target) -> bool {
         match target {
             Target::Nodes(Selector::List(_)) => true,
-            Target::Groups(_) => self == Self::Partition,
+            Target::Groups(_) | Target::Mute(_) | Target::Deaf(_) => self == Self::Partition,
             word => self.words().contains(word),
         }
     }
@@ -95,6 +97,8 @@ pub enum Selector {
     Leader,
     /// Every node.
     All,
+    /// The node that the operation is about that set the fault off.
+    Subject,
     /// These, by name.
     List(Vec<String>),
 }
@@ -106,6 +110,10 @@ pub enum Target {
     Random,
     /// These nodes; for a partition: these against everybody else.
     Nodes(Selector),
+    /// Nobody else hears these; they hear everybody.
+    Mute(Selector),
+    /// These hear nobody else; everybody hears them.
+    Deaf(Selector),
     /// Two groups of nodes that differ in size by one at most.
     Halves,
     /// Everybody sees a majority, no two the same one.
@@ -120,7 +128,7 @@ pub enum Target {
 const THIRD_IS_TWO_NODES: usize = 7;
 
 /// The words that name a target of a partition.
-const PARTITION_WORDS: [Target; 11] = [
+const PARTITION_WORDS: [Target; 16] = [
     Target::Random,
     Target::Nodes(Selector::One),
     Target::Halves,
@@ -132,10 +140,15 @@ const PARTITION_WORDS: [Target; 11] = [
     Target::Bridge,
     Target::Nodes(Selector::Leader),
     Target::Nodes(Selector::MinorityThird),
+    Target::Nodes(Selector::Subject),
+    Target::Mute(Selector::One),
+    Target::Mute(Selector::Leader),
+    Target::Deaf(Selector::One),
+    Target::Deaf(Selector::Leader),
 ];
 
 /// The words that name a target of a process fault.
-const PROCESS_WORDS: [Target; 9] = [
+const PROCESS_WORDS: [Target; 10] = [
     Target::Random,
     Target::Nodes(Selector::One),
     Target::Nodes(Selector::Minority(Count::Voters)),
@@ -145,18 +158,23 @@ const PROCESS_WORDS: [Target; 9] = [
     Target::Nodes(Selector::MinorityThird),
     Target::Nodes(Selector::Leader),
     Target::Nodes(Selector::All),
+    Target::Nodes(Selector::Subject),
 ];
 
 impl Target {
     /// What `random` draws from for that kind among so many nodes. `nodes:…` is left to those who
-    /// ask for it, and `minority-third` where it is the same as `one`.
+    /// ask for it, as are those of one direction, and `minority-third` where it is the same as `one`.
     #[must_use]
     pub fn mix(kind: Kind, nodes: usize) -> Vec<Self> {
         let drawn = |target: &&Self| match target {
             Self::Random
-            | Self::Nodes(Selector::Majority(Count::Nodes) | Selector::Minority(Count::Nodes)) => {
-                false
-            }
+            | Self::Mute(_)
+            | Self::Deaf(_)
+            | Self::Nodes(
+                Selector::Majority(Count::Nodes)
+                | Selector::Minority(Count::Nodes)
+                | Selector::Subject,
+            ) => false,
             Self::Nodes(Selector::MinorityThird) => nodes >= THIRD_IS_TWO_NODES,
             target => target.least_nodes(kind) <= nodes,
         };
@@ -167,9 +185,15 @@ impl Target {
     #[must_use]
     pub fn least_nodes(&self, kind: Kind) -> usize {
         match self {
-            Self::MajoritiesRing
-            | Self::Bridge
-            | Self::Nodes(Selector::Minority(_) | Selector::Majority(_)) => 3,
+            Self::MajoritiesRing => 3,
+            Self::Bridge => 3,
+            _ if matches!(
+                self.selector(),
+                Some(Selector::Minority(_) | Selector::Majority(_))
+            ) =>
+            {
+                3
+            }
             _ if kind == Kind::Partition => 2,
             _ => 1,
         }
@@ -178,22 +202,32 @@ impl Target {
     /// Whether somebody must be asked who leads before it can be resolved.
     #[must_use]
     pub fn needs_leader(&self) -> bool {
-        matches!(self, Self::Nodes(Selector::Leader))
+        self.selector() == Some(&Selector::Leader)
+    }
+
+    /// The nodes that it names, if it does not take all.
+    #[must_use]
+    pub fn selector(&self) -> Option<&Selector> {
+        match self {
+            Self::Nodes(selector) | Self::Mute(selector) | Self::Deaf(selector) => Some(selector),
+            Self::Random | Self::Halves | Self::MajoritiesRing | Self::Bridge | Self::Groups(_) => {
+                None
+            }
+        }
     }
 
     /// Whether somebody must be asked who votes before it can be resolved.
     #[must_use]
     pub fn needs_voters(&self) -> bool {
-        matches!(
-            self,
-            Self::MajoritiesRing
-                | Self::Bridge
-                | Self::Nodes(
+        matches!(self, Self::MajoritiesRing | Self::Bridge)
+            || matches!(
+                self.selector(),
+                Some(
                     Selector::Minority(Count::Voters)
                         | Selector::Majority(Count::Voters)
                         | Selector::Leader
                 )
-        )
+            )
     }
 
     /// One sentence for people on what it means for a fault of that kind.
@@ -205,6 +239,18 @@ impl Target {
             }
             (Self::Random, false) => {
                 "another one of the choices below for each fault, drawn from the seed, all before one again"
+            }
+            (Self::Mute(Selector::Leader), _) => {
+                "nobody hears the node that leads when the fault begins; it hears everybody"
+            }
+            (Self::Mute(_), _) => {
+                "nobody hears these nodes; they hear everybody (mute:n1+n2 names them)"
+            }
+            (Self::Deaf(Selector::Leader), _) => {
+                "the node that leads when the fault begins hears nobody; everybody hears it"
+            }
+            (Self::Deaf(_), _) => {
+                "these nodes hear nobody; everybody hears them (deaf:n1+n2 names them)"
             }
             (Self::Halves, _) => "two groups of nodes that differ in size by one at most",
             (Self::MajoritiesRing, _) => {
@@ -245,6 +291,9 @@ impl Selector {
                 "the node that leads when the fault begins, against all others; a voter instead, with a note, if nobody is known to lead"
             }
             Self::All => "nobody is left to be cut from",
+            Self::Subject => {
+                "the node that the operation is about that set the fault off (see @), against all others"
+            }
             Self::List(_) => "these nodes against all others",
         }
     }
@@ -267,6 +316,7 @@ impl Selector {
                 "the node that leads when the fault begins; a voter instead, with a note, if nobody is known to lead"
             }
             Self::All => "every node, at once",
+            Self::Subject => "the node that the operation is about that set the fault off (see @)",
             Self::List(_) => "these nodes",
         }
     }
@@ -277,6 +327,8 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Random => f.write_str("random"),
+            Self::Mute(selector) => write!(f, "mute:{selector}"),
+            Self::Deaf(selector) => write!(f, "deaf:{selector}"),
             Self::Halves => f.write_str("halves"),
             Self::MajoritiesRing => f.write_str("majorities-ring"),
             Self::Bridge => f.write_str("bridge"),
@@ -300,6 +352,7 @@ impl fmt::Display for Selector {
             Self::MinorityThird => "minority-third",
             Self::Leader => "leader",
             Self::All => "all",
+            Self::Subject => "subject",
             Self::List(names) => return f.write_str(&names.join("+")),
         })
     }
@@ -313,13 +366,19 @@ pub struct Lane {
     pub kind: Kind,
     /// To whom.
     pub target: Target,
+    /// What each of its faults waits for; none: its time alone.
+    pub trigger: Option<Phase>,
 }
 
 impl fmt::Display for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.target {
-            Target::Random => self.kind.fmt(f),
-            target => write!(f, "{}:{target}", self.kind),
+            Target::Random => self.kind.fmt(f)?,
+            target => write!(f, "{}:{target}", self.kind)?,
+        }
+        match &self.trigger {
+            Some(trigger) => write!(f, "@{trigger}"),
+            None => Ok(()),
         }
     }
 }

@@ -24,7 +24,9 @@ use harness_lab::{
     Output, Pause, Start, Stop, Transport, TransportError,
     capability::{CapabilityError, Seen},
 };
-use harness_nemesis::exec::{Capabilities, Clock, Ledger, NemesisEvent, NemesisLog, Setup};
+use harness_nemesis::exec::{
+    Capabilities, Clock, Ledger, Members, NemesisEvent, NemesisLog, Setup,
+};
 
 /// How a simulated node behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +62,28 @@ pub struct World {
     pub voters: Option<Vec<usize>>,
     /// Which append fails, counted from 0.
     pub ledger_breaks_at: Option<usize>,
+    /// How often every node was wiped.
+    pub wipings: u64,
     next_pid: u32,
 }
 
 #[derive(Clone)]
 pub struct Sim(Arc<Mutex<World>>);
+
+struct SimMembers {
+    sim: Sim,
+    names: Vec<String>,
+}
+
+impl Members for SimMembers {
+    fn members(&self) -> Vec<String> {
+        self.names.clone()
+    }
+
+    fn wipings(&self, _node: &str) -> u64 {
+        self.sim.world().wipings
+    }
+}
 
 fn address(at: usize) -> IpAddr {
     IpAddr::from([10, 77, 0, u8::try_from(at + 11).expect("few nodes")])
@@ -97,6 +116,7 @@ impl Sim {
             leader: None,
             voters: None,
             ledger_breaks_at: None,
+            wipings: 0,
             next_pid: 200,
         })))
     }
@@ -136,11 +156,23 @@ impl Sim {
                 kill: Some(system.clone()),
                 pause: Some(system.clone()),
                 leader: Some(system),
+                members: None,
             },
             ledger: Arc::new(self.clone()),
             log: Arc::new(self.clone()),
             clock: Arc::new(SimClock::default()),
+            phases: None,
         }
+    }
+
+    /// The same where only these are members, and a node's data were wiped as often as the world says.
+    pub fn setup_with_members(&self, members: &[&str]) -> Setup {
+        let mut setup = self.setup();
+        setup.can.members = Some(Arc::new(SimMembers {
+            sim: self.clone(),
+            names: members.iter().map(|name| (*name).to_owned()).collect(),
+        }));
+        setup
     }
 
     /// `1 intend`, `1 asked`, … in the order of the ledger.
@@ -203,6 +235,7 @@ impl Sim {
 fn word(step: &Step) -> &'static str {
     match step {
         Step::Intend { .. } => "intend",
+        Step::Triggered(_) => "triggered",
         Step::Asked => "asked",
         Step::Observed { .. } => "observed",
         Step::NotObserved { .. } => "not-observed",
@@ -258,6 +291,7 @@ pub fn planned(id: u32, lane: u32, what: &str, from_s: u64, to_s: u64) -> Planne
         inject_ms: from_s * 1_000,
         heal_ms: to_s * 1_000,
         order: vec![0, 1, 2, 3, 4],
+        trigger: None,
     }
 }
 

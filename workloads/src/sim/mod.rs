@@ -23,9 +23,14 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Client, Clients, Completion, Invocation, OpenError},
-    systems::{Handles, System, SystemError},
+    systems::{Handles, System, SystemError, Timing},
     workload::Kind,
 };
+
+mod cluster;
+mod nodes;
+
+pub use nodes::nodes;
 
 /// One operation in so many is a lie, where a bug is planted.
 const LIE_ONE_IN: u32 = 25;
@@ -33,8 +38,10 @@ const LIE_ONE_IN: u32 = 25;
 const INFO_ONE_IN: u32 = 100;
 /// The longest that an operation takes on each side of its effect, in microseconds.
 const DELAY_MAX_US: u64 = 2_000;
-/// How many nodes it claims to have.
-const NODES: usize = 5;
+/// How long its sources of membership may differ after a change.
+const SETTLE: Duration = Duration::from_millis(1500);
+/// Voters that it keeps.
+pub(crate) const VOTERS: usize = 3;
 
 /// A bug to plant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,14 +54,26 @@ pub enum Plant {
     VanishedElement,
     /// A transfer adds to one account and forgets to take from the other.
     BrokenTotal,
+    /// The first join gets no further than database and truststore, and nobody is told.
+    HalfJoin,
+    /// Whoever joined first is not in raft afterwards.
+    LostMember,
+    /// Who was removed comes back a while later.
+    Resurrection,
+    /// Who was removed stays in raft.
+    GhostAfterRemove,
 }
 
 /// The names of all bugs, for help and errors.
-pub const PLANTS: [&str; 4] = [
+pub const PLANTS: [&str; 8] = [
     "lost-write",
     "stale-read",
     "vanished-element",
     "broken-total",
+    "half-join",
+    "lost-member",
+    "resurrection",
+    "ghost-after-remove",
 ];
 
 impl FromStr for Plant {
@@ -66,6 +85,10 @@ impl FromStr for Plant {
             "stale-read" => Ok(Self::StaleRead),
             "vanished-element" => Ok(Self::VanishedElement),
             "broken-total" => Ok(Self::BrokenTotal),
+            "half-join" => Ok(Self::HalfJoin),
+            "lost-member" => Ok(Self::LostMember),
+            "resurrection" => Ok(Self::Resurrection),
+            "ghost-after-remove" => Ok(Self::GhostAfterRemove),
             other => Err(format!(
                 "there is no bug {other:?} to plant; there are {}",
                 PLANTS.join(", ")
@@ -86,6 +109,7 @@ struct State {
 #[derive(Clone)]
 pub struct Sim {
     state: Arc<Mutex<State>>,
+    cluster: Arc<cluster::Cluster>,
     seed: Seed,
     plant: Option<Plant>,
 }
@@ -96,6 +120,7 @@ impl Sim {
     pub fn new(seed: Seed, plant: Option<Plant>) -> Self {
         Self {
             state: Arc::default(),
+            cluster: Arc::new(cluster::Cluster::new(plant)),
             seed,
             plant,
         }
@@ -113,7 +138,18 @@ impl System for Sim {
     }
 
     fn handles(&self) -> Handles {
-        Handles::default()
+        Handles {
+            membership: Some(self.cluster.clone()),
+            sources: Some(self.cluster.clone()),
+            ..Handles::default()
+        }
+    }
+
+    fn timing(&self) -> Option<Timing> {
+        Some(Timing {
+            settle: SETTLE,
+            max_voters: Some(VOTERS),
+        })
     }
 
     async fn versions(&self, _node: &Node) -> Result<BTreeMap<String, String>, SystemError> {
@@ -124,7 +160,8 @@ impl System for Sim {
         Ok(())
     }
 
-    async fn form(&self, _nodes: &[Node]) -> Result<(), SystemError> {
+    async fn form(&self, nodes: &[Node]) -> Result<(), SystemError> {
+        self.cluster.form(nodes);
         Ok(())
     }
 
@@ -137,16 +174,18 @@ impl System for Sim {
         Ok(())
     }
 
-    fn clients(&self, _nodes: &[Node], workload: &Kind) -> Arc<dyn Clients> {
+    fn clients(&self, nodes: &[Node], workload: &Kind) -> Arc<dyn Clients> {
         Arc::new(SimClients {
             sim: self.clone(),
+            nodes: nodes.iter().map(|node| node.name.as_str().into()).collect(),
             workload: Some(workload.clone()),
         })
     }
 
-    fn probes(&self, _nodes: &[Node]) -> Arc<dyn Clients> {
+    fn probes(&self, nodes: &[Node]) -> Arc<dyn Clients> {
         Arc::new(SimClients {
             sim: self.clone(),
+            nodes: nodes.iter().map(|node| node.name.as_str().into()).collect(),
             workload: None,
         })
     }
@@ -162,13 +201,14 @@ impl System for Sim {
 
 struct SimClients {
     sim: Sim,
+    nodes: Vec<Arc<str>>,
     workload: Option<Kind>,
 }
 
 #[async_trait]
 impl Clients for SimClients {
     fn node_of_thread(&self, thread: usize) -> Option<Arc<str>> {
-        Some(Arc::from(format!("sim{}", thread % NODES + 1)))
+        self.nodes.get(thread % self.nodes.len().max(1)).cloned()
     }
 
     async fn open(&self, _thread: usize, process: u64) -> Result<Box<dyn Client>, OpenError> {
@@ -248,7 +288,7 @@ fn apply(
     match (workload, invocation.f) {
         (None, _) => Completion::Ok(json!("sim")),
         (Some(Kind::Register(_)), f) => register(state, f, value, plant),
-        (Some(Kind::Set(_)), "add") => {
+        (Some(Kind::Set(_) | Kind::Membership(_)), "add") => {
             if let Some(element) = value.as_i64()
                 && plant != Some(Plant::LostWrite)
             {
@@ -259,7 +299,7 @@ fn apply(
             }
             Completion::Ok(value.clone())
         }
-        (Some(Kind::Set(_)), _) => {
+        (Some(Kind::Set(_) | Kind::Membership(_)), _) => {
             let stale = usize::from(plant == Some(Plant::StaleRead));
             let seen = state.elements.len().saturating_sub(stale);
             Completion::Ok(json!(state.elements[..seen]))

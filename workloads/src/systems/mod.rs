@@ -20,6 +20,11 @@ use thiserror::Error;
 use crate::{client::Clients, workload::Kind};
 
 pub mod dqlite;
+pub mod http;
+pub mod lxd;
+pub mod raft_disk;
+pub mod scripts;
+pub mod supervised;
 
 /// Why a system could not be made ready. Says nothing about its consistency: exit 255, with its logs.
 #[derive(Debug, Error)]

@@ -15,8 +15,10 @@
 //! | bank | transfer | `{"from":a,"to":b,"amount":n}` | the same |
 //! | | read | `null` | `{"0":10,"1":12,…}` |
 //! | append | txn | `[["append",k,v],["r",k,null]]` | `[["append",k,v],["r",k,[v,…]]]` |
+//! | membership | join, remove, list, … | see [`harness_core::membership`] | |
+//! | | add, read | as those of set | |
 
-use std::{str::FromStr, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use harness_core::{
     generator::{BoxGenerator, Combine, OpSpec, each_thread, repeat},
@@ -27,11 +29,12 @@ use serde_json::{Value, json};
 
 pub mod append;
 pub mod bank;
+pub mod membership;
 pub mod register;
 pub mod set;
 
 /// The names of all workloads, for help and errors.
-pub const NAMES: [&str; 4] = ["register", "set", "bank", "append"];
+pub const NAMES: [&str; 5] = ["membership", "register", "set", "bank", "append"];
 
 /// How a read gets its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
@@ -68,17 +71,19 @@ pub enum Kind {
     Bank(bank::Parameters),
     /// Transactions of appends to lists and reads of them.
     Append(append::Parameters),
+    /// Joins and removes of members; its data operations are those of [`Kind::Set`].
+    Membership(membership::Parameters),
 }
 
 /// What every generator is told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Load {
     /// The run's seed.
     pub seed: Seed,
     /// Workers.
     pub concurrency: usize,
-    /// Nodes: threads work on node `thread % nodes`.
-    pub nodes: usize,
+    /// Names of the nodes: threads work on node `thread % nodes`.
+    pub names: Arc<[Arc<str>]>,
     /// Operations a second, all workers together; none for as many as they can.
     pub rate: Option<f64>,
     /// How long load lasts.
@@ -96,6 +101,7 @@ impl Kind {
             "set" => Ok(Self::Set(set::Parameters::default())),
             "bank" => Ok(Self::Bank(bank::Parameters::default())),
             "append" => Ok(Self::Append(append::Parameters::default())),
+            "membership" => Ok(Self::Membership(membership::Parameters::default())),
             other => Err(format!(
                 "there is no workload {other:?}; there are {}",
                 NAMES.join(", ")
@@ -111,6 +117,7 @@ impl Kind {
             Self::Set(_) => "set",
             Self::Bank(_) => "bank",
             Self::Append(_) => "append",
+            Self::Membership(_) => "membership",
         }
     }
 
@@ -122,6 +129,7 @@ impl Kind {
             Self::Set(parameters) => parameters.load(load),
             Self::Bank(parameters) => parameters.load(load),
             Self::Append(parameters) => parameters.load(load),
+            Self::Membership(parameters) => parameters.load(load),
         }
     }
 
@@ -132,6 +140,7 @@ impl Kind {
             Self::Register(_) | Self::Append(_) => None,
             Self::Set(parameters) => Some(parameters.final_reads(load)),
             Self::Bank(parameters) => Some(parameters.final_reads(load)),
+            Self::Membership(parameters) => Some(parameters.final_reads(load)),
         }
     }
 
@@ -142,6 +151,16 @@ impl Kind {
             Self::Register(parameters) => json!({ "reads": parameters.reads }),
             Self::Set(_) | Self::Append(_) => json!({}),
             Self::Bank(parameters) => parameters.options(),
+            Self::Membership(parameters) => parameters.options(),
+        }
+    }
+
+    /// Its parameters, if it changes the membership.
+    #[must_use]
+    pub fn membership(&self) -> Option<&membership::Parameters> {
+        match self {
+            Self::Membership(parameters) => Some(parameters),
+            _ => None,
         }
     }
 }

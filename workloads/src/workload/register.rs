@@ -62,7 +62,7 @@ impl Parameters {
     pub(super) fn load(&self, load: &Load) -> BoxGenerator {
         let seed = load.seed;
         let per_key_count = self.operations_per_key;
-        let threads = load.nodes.clamp(1, load.concurrency.max(1));
+        let threads = load.names.len().clamp(1, load.concurrency.max(1));
         let keys = per_key(threads, None, move |key| {
             let stream = seed.stream(&format!("workload/register/{key}"));
             from_fn(stream, move |rng, number, _context| match verb(rng) {

@@ -29,15 +29,21 @@ mod reads;
 mod tell;
 
 use harness_core::{
-    format::{Format, FormatError},
     history::Outcome,
     verdict::{Budget, CheckInput, CheckResult, Checker, Exhausted, Severity, Verdict},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Columns, findings::WITNESSES_PER_KIND, input::Shape, take, unusable};
-use crate::words;
+use super::{
+    findings::WITNESSES_PER_KIND,
+    input::{Shape, Transactions},
+    take, unusable,
+};
+use crate::{
+    registry::{Source, Straight},
+    words,
+};
 use reads::Sessions;
 
 /// The level that is asked for if none is named.
@@ -123,24 +129,7 @@ impl WeakIsolation {
         Some(Self { level: *level })
     }
 
-    /// As [`super::Transactional::read`], and formats that have sessions and no times.
-    ///
-    /// # Errors
-    /// If the bytes are not of the format.
-    pub fn read(
-        &self,
-        bytes: &[u8],
-        format: Format,
-        consumed: &mut dyn FnMut(usize),
-    ) -> Result<(Columns, Vec<String>), FormatError> {
-        let (txns, remarks) = take::bytes(bytes, format, Shape::Registers, consumed)?;
-        Ok((Columns(txns), remarks))
-    }
-
-    /// Judges what [`WeakIsolation::read`] gave.
-    #[must_use]
-    pub fn judge(&self, columns: Columns, budget: &dyn Budget) -> CheckResult {
-        let txns = columns.0;
+    fn judge(&self, txns: Transactions, budget: &dyn Budget) -> CheckResult {
         let looked_at = txns.len() as u64;
         let mut figures = super::counts(&txns);
         figures.insert("model".to_owned(), self.level.name().into());
@@ -224,10 +213,18 @@ impl Checker for WeakIsolation {
     }
 
     fn check(&self, input: &CheckInput<'_>, budget: &dyn Budget) -> CheckResult {
-        self.judge(
-            Columns(take::history(input.history, Shape::Registers)),
-            budget,
-        )
+        self.judge(take::history(input.history, Shape::Registers), budget)
+    }
+}
+
+impl Straight for WeakIsolation {
+    fn check_bytes(
+        &self,
+        source: &Source<'_>,
+        budget: &dyn Budget,
+    ) -> Option<(CheckResult, Vec<String>)> {
+        let (txns, remarks) = take::source(source, Shape::Registers)?;
+        Some((self.judge(txns, budget), remarks))
     }
 }
 

@@ -65,21 +65,23 @@ pub fn bench(args: BenchArgs) -> Result<Exit, Failure> {
             }
             Ok(Exit::Valid)
         }
-        BenchCommand::Checkers {
-            transactions,
-            rows,
-            folder,
-            json,
-            measure,
-        } => match measure {
-            Some(path) => bench_checkers::measure(&path, &rows),
-            None => bench_checkers::all(transactions, &rows, folder, json),
-        },
         BenchCommand::Report {
             operations,
             output,
             json,
         } => report(operations, output.as_deref(), json),
+        BenchCommand::Checkers {
+            row,
+            measure: Some(folder),
+            ..
+        } => bench_checkers::measure(&row, &folder),
+        BenchCommand::Checkers {
+            row,
+            large,
+            folder,
+            json,
+            measure: None,
+        } => bench_checkers::checkers(&row, large, folder, json),
     }
 }
 
@@ -134,6 +136,7 @@ fn report(
         plan: &Plan::default(),
         faults: &[],
         history: &history,
+        views: &[],
         verdict: &verdict,
         logs: &[],
         folder: "synthetic",

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use harness_checkers::verify::Finding;
 use harness_core::{
     exit::Exit,
     verdict::{Verdict, VerdictFile},
@@ -28,8 +29,10 @@ pub fn check(args: CheckArgs) -> Result<Exit, Failure> {
     let many = args.targets.len() > 1;
     let mut worst = Exit::Valid;
     let mut told = Vec::new();
+    let mut refuted = None;
     for target in &args.targets {
         let path = Path::new(target);
+        let mut again = Vec::new();
         let (verdict, exit) = if path.is_file()
             && path.file_name().is_none_or(|name| name != "meta.json")
         {
@@ -39,10 +42,9 @@ pub fn check(args: CheckArgs) -> Result<Exit, Failure> {
                     harness_checkers::registry::names().join(", ")
                 ))
             })?;
-            let verdict = sources::judge_file(path, args.format, checker, &options, limits)?;
-            if args.verify {
-                sources::verify_file(path, args.format, &verdict)?;
-            }
+            let (verdict, found) =
+                sources::judge_file(path, args.format, checker, &options, limits, args.verify)?;
+            again.extend(found);
             let exit = Exit::from(verdict.verdict);
             if !args.json {
                 print_file(target, &verdict, many);
@@ -52,7 +54,8 @@ pub fn check(args: CheckArgs) -> Result<Exit, Failure> {
             let run = sources::load(&store, target)?;
             let verdict = sources::judge_run(&run, args.checker.as_deref(), limits)?;
             if args.verify {
-                sources::verify(target, &run.history, &verdict)?;
+                let logs = run.log_texts();
+                again.extend(sources::verified(&options, &run.input(&logs), &verdict));
             }
             let whole = args.checker.is_none();
             if whole && !args.dry_run {
@@ -73,9 +76,12 @@ pub fn check(args: CheckArgs) -> Result<Exit, Failure> {
             let exit = sources::exit(&run.meta, &verdict);
             (verdict, exit)
         };
-        told.push(
-            json!({ "target": target, "verdict": verdict.verdict, "results": verdict.results }),
-        );
+        let mut tell =
+            json!({ "target": target, "verdict": verdict.verdict, "results": verdict.results });
+        if args.verify {
+            tell["verified"] = told_again(target, &again, args.json, &mut refuted);
+        }
+        told.push(tell);
         worst = worst.worst(exit);
     }
     if args.json {
@@ -86,7 +92,48 @@ pub fn check(args: CheckArgs) -> Result<Exit, Failure> {
         };
         terminal::print(&all.to_string());
     }
+    if let Some(why) = refuted {
+        return Err(Failure::harness(why));
+    }
     Ok(worst)
+}
+
+/// Says what became of the witnesses when they were looked at again.
+fn told_again(
+    target: &str,
+    again: &[Finding],
+    as_json: bool,
+    refuted: &mut Option<String>,
+) -> Value {
+    let confirmed = again
+        .iter()
+        .filter(|finding| **finding == Finding::Confirmed)
+        .count();
+    let mut words = vec![format!(
+        "verified: {confirmed} of {} witnesses prove what they claim",
+        again.len()
+    )];
+    for (number, finding) in (1..).zip(again) {
+        match finding {
+            Finding::Confirmed => {}
+            Finding::NotTried(why) => {
+                words.push(format!("witness {number} was not verified: {why}"))
+            }
+            Finding::Refuted(why) => {
+                let line = format!("witness {number} does not prove what it claims: {why}");
+                *refuted = Some(format!(
+                    "{target}: {line}; the checker is wrong here, please report it"
+                ));
+                words.push(line);
+            }
+        }
+    }
+    if !as_json {
+        for line in &words {
+            terminal::print(&format!("  {line}"));
+        }
+    }
+    json!({ "confirmed": confirmed, "of": again.len(), "remarks": words[1..] })
 }
 
 fn options(args: &CheckArgs) -> Result<Value, Failure> {

@@ -129,22 +129,23 @@ pub fn generate(args: GenerateArgs) -> Result<Exit, Failure> {
     if !(args.format == Format::Plume && parameters.workload == Workload::RwRegister) {
         writable(args.format)?;
     }
-    let (planted, result) = write_generated(&parameters, args.format, args.output.as_deref())?;
-    if parameters.plant.is_some() && !planted {
-        return Err(Failure::usage(
-            "the anomaly could not be planted in so short a history; ask for more operations",
-        ));
-    }
-    written(result)
+    write(
+        &parameters,
+        args.format,
+        Sink::open(args.output.as_deref())?,
+    )
 }
 
-/// Whether the anomaly, if one was asked for, was planted; and how writing went.
+/// Writes a synthetic history to a file.
 pub fn write_generated(
     parameters: &Parameters,
     format: Format,
-    output: Option<&Path>,
-) -> Result<(bool, io::Result<()>), Failure> {
-    let mut sink = Sink::open(output)?;
+    path: &Path,
+) -> Result<(), Failure> {
+    write(parameters, format, Sink::open(Some(path))?).map(drop)
+}
+
+fn write(parameters: &Parameters, format: Format, mut sink: Sink) -> Result<Exit, Failure> {
     let mut buffer = Vec::with_capacity(CHUNK_BYTES * 2);
     if format == Format::Ours {
         buffer.extend_from_slice(history::encode_header().as_bytes());
@@ -158,10 +159,16 @@ pub fn write_generated(
         }
     })
     .map_err(|error| Failure::usage(chain(&error)))?;
-    let result = result
-        .and_then(|()| sink.write(&buffer))
-        .and_then(|()| sink.finish());
-    Ok((planted, result))
+    if parameters.plant.is_some() && !planted {
+        return Err(Failure::usage(
+            "the anomaly could not be planted in so short a history; ask for more operations",
+        ));
+    }
+    written(
+        result
+            .and_then(|()| sink.write(&buffer))
+            .and_then(|()| sink.finish()),
+    )
 }
 
 /// Reads a history in one format and writes it in another.

@@ -3,7 +3,7 @@
 use harness_core::exit::Exit;
 use harness_lab::{
     doctor::{self, Status, Subject},
-    provider::DEFAULT_BRIDGE,
+    provider::{DEFAULT_BRIDGE, LabSpec},
     state::State,
     subnet::Subnet,
 };
@@ -18,11 +18,18 @@ use crate::{
 /// Looks at everything and changes nothing. 0 if nothing fails, 2 if something does.
 pub fn doctor(args: DoctorArgs) -> Result<Exit, Failure> {
     let state = State::look_from_environment().map_err(|error| Failure::usage(chain(&error)))?;
+    let lab = super::lab::spec_or_up(args.lab.as_deref(), None, None)?;
+    let (subnet, bridge) = match &lab {
+        LabSpec::Lxc(spec) => (spec.subnet, spec.bridge.as_str()),
+        LabSpec::Lxd(spec) => (spec.subnet, spec.network_of_nodes()),
+        LabSpec::Ssh(_) => (Subnet::default(), DEFAULT_BRIDGE),
+    };
     let checks = doctor::examine(&Subject {
         state: &state,
         results: &args.results,
-        subnet: Subnet::default(),
-        bridge: DEFAULT_BRIDGE,
+        subnet,
+        bridge,
+        lab: Some(&lab),
     });
     let worst = doctor::worst(&checks);
     if args.json {

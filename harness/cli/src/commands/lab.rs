@@ -8,7 +8,7 @@ use std::{
 use harness_core::{exit::Exit, fault};
 use harness_lab::{
     Exec, ExitStatus, Node,
-    image::{BuildOptions, ImageStore, Recipe},
+    image::{BuildOptions, ImageStore, ImageSystem, Recipe},
     inventory,
     lab::{self, Lab, UpOptions},
     provider::{LabError, LabPhase, LabSpec, NodeState},
@@ -61,6 +61,17 @@ pub fn spec_or_up(
     spec(lab, nodes, suite)
 }
 
+/// The built-in lab with LXD in its image, beside dqlite; other labs as they are.
+pub fn with_lxd(mut spec: LabSpec) -> Result<LabSpec, Failure> {
+    if let LabSpec::Lxc(containers) = &mut spec
+        && !containers.image.systems().contains(&ImageSystem::Lxd)
+    {
+        let suite = containers.image.suite().to_string();
+        containers.image = recipe(&suite, &["dqlite".to_owned(), "lxd".to_owned()])?;
+    }
+    Ok(spec)
+}
+
 /// How a lab is brought up, with the environment's mirror for an image that must be built.
 #[must_use]
 pub fn up_options() -> UpOptions {
@@ -79,32 +90,29 @@ fn spec(lab: Option<&Path>, nodes: Option<usize>, suite: Option<&str>) -> Result
         Some(path) => inventory::read(path).map_err(|error| Failure::usage(chain(&error)))?,
         None => LabSpec::default(),
     };
-    match &mut spec {
-        LabSpec::Lxc(containers) => {
-            if let Some(nodes) = nodes {
-                containers.nodes = nodes;
-            }
+    if suite.is_some() && spec.recipe().is_none() {
+        return Err(Failure::usage(
+            "suite: the nodes of this lab have what is installed on them; leave it out",
+        ));
+    }
+    match spec.made_mut() {
+        Some((count, image)) => {
+            *count = nodes.unwrap_or(*count);
             if let Some(suite) = suite {
-                containers.image = recipe(suite, &["dqlite".to_owned()])?;
+                *image = recipe(suite, &["dqlite".to_owned()])?;
             }
-            containers
-                .check()
-                .map_err(|error| Failure::usage(chain(&error)))?;
         }
-        LabSpec::Ssh(machines) => {
-            if suite.is_some() {
-                return Err(Failure::usage(
-                    "suite: machines of an inventory have what is installed on them; leave it out",
-                ));
-            }
-            if nodes.is_some_and(|nodes| nodes != machines.nodes.len()) {
+        None => {
+            let listed = spec.node_names().len();
+            if nodes.is_some_and(|nodes| nodes != listed) {
                 return Err(Failure::usage(format!(
-                    "nodes: the inventory has {}; leave it out",
-                    machines.nodes.len()
+                    "nodes: the inventory has {listed}; leave it out"
                 )));
             }
         }
     }
+    spec.check()
+        .map_err(|error| Failure::usage(chain(&error)))?;
     Ok(spec)
 }
 
@@ -123,7 +131,7 @@ fn recipe(suite: &str, with: &[String]) -> Result<Recipe, Failure> {
 /// Becomes root if the lab needs it.
 pub fn elevate_for(spec: &LabSpec) -> Result<(), Failure> {
     if spec.kind().needs_root() {
-        return elevate::require_root("the built-in lab of containers");
+        return elevate::require_root("a lab whose nodes are made");
     }
     Ok(())
 }
@@ -134,7 +142,7 @@ pub fn state() -> Result<State, Failure> {
 }
 
 /// Becomes root if the lab that is recorded needs it, or if what is recorded cannot be read.
-fn elevate_to_look() -> Result<(), Failure> {
+pub fn elevate_to_look() -> Result<(), Failure> {
     match State::look_from_environment().map(|state| state.read_lab()) {
         Ok(Ok(None)) => Ok(()),
         Ok(Ok(Some(record))) => elevate_for(&record.spec),
@@ -146,7 +154,7 @@ fn elevate_to_look() -> Result<(), Failure> {
 fn elevate_to_change() -> Result<(), Failure> {
     match State::look_from_environment().map(|state| state.read_lab()) {
         Ok(Ok(Some(record))) => elevate_for(&record.spec),
-        _ => elevate::require_root("the built-in lab of containers"),
+        _ => elevate::require_root("a lab whose nodes are made"),
     }
 }
 

@@ -7,8 +7,10 @@ mod convert;
 mod doctor;
 mod lab;
 mod list;
+mod points;
 mod report;
 mod run;
+mod selftest;
 mod sources;
 
 pub use lab::failure as lab_failure;
@@ -30,8 +32,11 @@ pub fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::List(args) => list::list(args),
         Command::Show(args) => list::show(args),
         Command::Lab(args) => lab::lab(args),
+        Command::Points(args) => points::points(args),
+        Command::Trace(args) => points::trace(args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::Bench(args) => bench::bench(args),
+        Command::Selftest(args) => selftest::selftest(&args),
         Command::Generate(args) => convert::generate(args),
         Command::Convert(args) => convert::convert(args),
         Command::Completions(args) => {

@@ -19,8 +19,8 @@ use harness_run::{
     store::RunFolder,
 };
 use harness_workloads::{
-    sim::Sim,
-    systems::{System, dqlite},
+    sim::{self, Sim},
+    systems::{System, dqlite, lxd},
 };
 use serde_json::{Value, json};
 
@@ -34,6 +34,8 @@ use crate::{
     terminal,
 };
 
+/// Nodes that a simulation has if nobody says how many.
+const SIMULATED_NODES: usize = 5;
 /// The configuration file that is read if no other is named.
 const CONFIG_FILE: &str = "harness.yaml";
 
@@ -60,6 +62,7 @@ pub fn run(args: RunArgs) -> Result<Exit, Failure> {
         cancel: Cancel::new(),
     };
     // Refused before anything is touched, and before anybody is asked for a password.
+    session.config.check_nodes(&session.node_names())?;
     let plan = session.plan(seed, &session.node_names())?;
     if session.args.dry_run {
         return Ok(session.dry_run(seed, &plan));
@@ -98,7 +101,11 @@ fn spec(config: &RunConfig, lanes: &[Lane]) -> Result<Option<LabSpec>, Failure> 
         }
         return Ok(None);
     }
-    lab::spec_or_up(config.lab.as_deref(), config.nodes, config.suite.as_deref()).map(Some)
+    let spec = lab::spec_or_up(config.lab.as_deref(), config.nodes, config.suite.as_deref())?;
+    if config.system == "lxd" && config.lab.is_none() {
+        return lab::with_lxd(spec).map(Some);
+    }
+    Ok(Some(spec))
 }
 
 fn fresh_seed() -> Seed {
@@ -110,15 +117,11 @@ fn fresh_seed() -> Seed {
 impl Session {
     fn node_names(&self) -> Vec<String> {
         match &self.spec {
-            None => Vec::new(),
-            Some(LabSpec::Ssh(machines)) => machines
-                .nodes
+            None => sim::nodes(self.config.nodes.unwrap_or(SIMULATED_NODES))
                 .iter()
                 .map(|node| node.name.to_string())
                 .collect(),
-            Some(LabSpec::Lxc(containers)) => (1..=containers.nodes)
-                .map(|number| format!("n{number}"))
-                .collect(),
+            Some(spec) => spec.node_names(),
         }
     }
 
@@ -198,6 +201,8 @@ impl Session {
             "recovery_timeout_ms": config.recovery_timeout.as_millis(),
             "fault_on_ms": config.fault_on.as_millis(),
             "fault_off_ms": config.fault_off.as_millis(),
+            "sample_interval_ms": config.sample_interval.as_millis(),
+            "lxd": (config.system == "lxd").then_some(&config.lxd),
             "trace": config.trace,
             "plant": config.plant,
             "check_timeout_ms": config.check_timeout.as_millis(),
@@ -257,7 +262,10 @@ impl Session {
     }
 
     async fn once(&self, seed: Seed, lab: Option<(&State, &Lab)>) -> Result<Exit, Failure> {
-        let nodes = lab.map(|(_, lab)| lab.nodes.clone()).unwrap_or_default();
+        let nodes = match lab {
+            Some((_, lab)) => lab.nodes.clone(),
+            None => sim::nodes(self.node_names().len()),
+        };
         let plan = self.plan(seed, &self.node_names())?;
         let system = self.system(seed, &nodes)?;
         let nemesis: Vec<String> = match self.lanes.len() {
@@ -290,16 +298,17 @@ impl Session {
         let setting = Setting {
             meta: self.meta(seed, nemesis, &folder, lab.map(|(_, lab)| lab), &nodes),
             system,
-            nodes,
+            sample_interval: self.config.sample_interval,
             workload: self.config.workload.clone(),
             plan,
             seed,
-            concurrency: self.concurrency(lab),
+            concurrency: self.config.concurrency.clients(nodes.len()),
             rate: self.config.rate,
             time_limit: self.config.time_limit,
             op_timeout: self.config.op_timeout,
             recovery_timeout: self.config.recovery_timeout,
             leave_running: self.args.leave_running,
+            nodes,
             folder: folder.clone(),
             active_ledger: active,
         };
@@ -365,24 +374,26 @@ impl Session {
         .map_err(|error| Failure::because("judging panicked", &error))?
     }
 
-    fn concurrency(&self, lab: Option<(&State, &Lab)>) -> usize {
-        let nodes = lab.map_or(1, |(_, lab)| lab.nodes.len());
-        self.config.concurrency.clients(match &self.spec {
-            Some(_) => nodes,
-            None => self.config.nodes.unwrap_or(5),
-        })
-    }
-
     fn system(&self, seed: Seed, nodes: &[Node]) -> Result<Arc<dyn System>, Failure> {
         if self.config.system == "sim" {
             let plant = self.config.plant.as_deref().map(str::parse).transpose();
             let plant = plant.map_err(|error| Failure::usage(format!("plant: {error}")))?;
             return Ok(Arc::new(Sim::new(seed, plant)));
         }
-        let options = dqlite::Options {
-            trace: self.config.trace,
-        };
-        Ok(Arc::new(dqlite::Dqlite::new(nodes, options)))
+        match self.config.system.as_str() {
+            "lxd" => {
+                let system = lxd::Lxd::new(nodes, self.config.lxd.clone());
+                Ok(Arc::new(
+                    system.map_err(|error| Failure::usage(error.to_string()))?,
+                ))
+            }
+            _ => {
+                let options = dqlite::Options {
+                    trace: self.config.trace,
+                };
+                Ok(Arc::new(dqlite::Dqlite::new(nodes, options)))
+            }
+        }
     }
 
     fn meta(
@@ -396,7 +407,8 @@ impl Session {
         let mut options = self.config.workload.options();
         options["recovery_timeout_ms"] = json!(self.config.recovery_timeout.as_millis() as u64);
         let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
-        if !names.is_empty() {
+        // Who lives at the end of a run that changes the membership, its history says.
+        if self.config.workload.membership().is_none() {
             options["live_nodes"] = json!(names);
         }
         let record = lab.map(|lab| &lab.record);
@@ -414,10 +426,9 @@ impl Session {
             nemesis,
             provider: record
                 .map_or_else(String::new, |record| record.spec.kind().name().to_owned()),
-            suite: match record.map(|record| &record.spec) {
-                Some(LabSpec::Lxc(containers)) => containers.image.suite().to_string(),
-                _ => String::new(),
-            },
+            suite: record
+                .and_then(|record| record.spec.recipe())
+                .map_or_else(String::new, |recipe| recipe.suite().to_string()),
             image_hash: image,
             seed: seed.0,
             time_limit_s: self.config.time_limit.as_secs_f64(),

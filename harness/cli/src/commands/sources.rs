@@ -1,15 +1,17 @@
 //! Stored runs and loose history files, judged and reported: what `run`, `check`, `report` and `show` share.
 
-use std::path::{Path, PathBuf};
+use std::{
+    num::NonZero,
+    path::{Path, PathBuf},
+};
 
 use harness_checkers::{
-    registry,
-    verify::{self, Verified},
+    registry::{self, Source},
+    verify::{Finding, verify},
 };
 use harness_core::{
     exit::Exit,
-    format::{self, Format, FormatError},
-    history::History,
+    format::{self, Format},
     meta::Meta,
     verdict::{CheckInput, VerdictFile},
 };
@@ -17,7 +19,7 @@ use harness_report::{
     Model, ReportInput, RunFile, html, json::RunSummary, junit, summary, terminal as lines,
 };
 use harness_run::{
-    check::{Limits, judge, judge_within, merge},
+    check::{Limits, judge, judge_by, merge},
     files::Owner,
     load::LoadedRun,
     map::Mapped,
@@ -31,6 +33,8 @@ use crate::{
     terminal,
 };
 
+/// Threads that take a large file apart, at most.
+const READERS: usize = 4;
 /// Columns of results that do not go to a terminal.
 const PIPE_WIDTH: usize = 0;
 
@@ -96,38 +100,61 @@ pub fn judge_run(
     Ok(judge(&checkers, &run.input(&logs), limits))
 }
 
-/// Judges a loose history file.
+/// Looks at the witnesses of all results again; `options` are those of the checker, if they were given.
+pub fn verified(
+    options: &serde_json::Value,
+    input: &CheckInput<'_>,
+    verdict: &VerdictFile,
+) -> Vec<Finding> {
+    verdict
+        .results
+        .iter()
+        .flat_map(|result| verify(options, input, result))
+        .collect()
+}
+
+/// Judges a loose history file; with `again` its witnesses are looked at again, by [`verified`].
 pub fn judge_file(
     path: &Path,
     format: Option<Format>,
     checker: &str,
     options: &serde_json::Value,
     limits: Limits,
-) -> Result<VerdictFile, Failure> {
+    again: bool,
+) -> Result<(VerdictFile, Vec<Finding>), Failure> {
     let name = path.display();
     let bytes = Mapped::open(path).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
     let format = format.unwrap_or_else(|| Format::detect(&bytes));
-    let wrong = |error: FormatError| Failure::usage(format!("{name}: {}", chain(&error)));
-    let of_bytes =
-        registry::of_bytes(checker, options).map_err(|error| Failure::usage(chain(&error)))?;
-    if let Some(checker) = of_bytes {
-        let (columns, remarks) = checker
-            .read(&bytes, format, &mut |until| bytes.release(until))
-            .map_err(wrong)?;
-        for remark in &remarks {
+    let whole =
+        registry::checker(checker, options).map_err(|error| Failure::usage(chain(&error)))?;
+    let release = |range| bytes.release(range);
+    let source = Source {
+        bytes: &bytes,
+        format,
+        threads: std::thread::available_parallelism()
+            .map_or(1, NonZero::get)
+            .min(READERS),
+        release: &release,
+    };
+    // The verifier needs the history whole.
+    let straight = (!again)
+        .then(|| {
+            judge_by(checker, limits, |budget| {
+                registry::check_bytes(checker, options, &source, budget)
+            })
+        })
+        .flatten();
+    if let Some((result, remarks)) = straight {
+        for remark in remarks {
             terminal::say(&format!("{name}: {remark}"));
         }
-        let result = judge_within(checker.name(), limits, |budget| {
-            checker.judge(columns, budget)
-        });
-        return Ok(merge(vec![result]));
+        return Ok((merge(vec![result]), Vec::new()));
     }
-    let history = format::read(&bytes, format).map_err(wrong)?;
+    let history = format::read(&bytes, format)
+        .map_err(|error| Failure::usage(format!("{name}: {}", chain(&error))))?;
     for remark in &history.remarks {
         terminal::say(&format!("{name}: {remark}"));
     }
-    let checker =
-        registry::checker(checker, options).map_err(|error| Failure::usage(chain(&error)))?;
     let input = CheckInput {
         history: &history,
         faults: &[],
@@ -135,45 +162,13 @@ pub fn judge_file(
         views: &[],
         meta: &Meta::default(),
     };
-    Ok(judge(&[checker], &input, limits))
-}
-
-/// Has each witness of a file's verdict checked once more ([`fn@verify`]).
-pub fn verify_file(
-    path: &Path,
-    format: Option<Format>,
-    verdict: &VerdictFile,
-) -> Result<(), Failure> {
-    let name = path.display().to_string();
-    let bytes = Mapped::open(path).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
-    let format = format.unwrap_or_else(|| Format::detect(&bytes));
-    let history = format::read(&bytes, format)
-        .map_err(|error| Failure::usage(format!("{name}: {}", chain(&error))))?;
-    verify(&name, &history, verdict)
-}
-
-/// Has each witness checked once more by the verifier, which shares no code with those who found them. One that does not hold is a
-/// fault of the harness.
-pub fn verify(target: &str, history: &History, verdict: &VerdictFile) -> Result<(), Failure> {
-    let (mut held, mut open) = (0, 0);
-    for result in &verdict.results {
-        for witness in &result.witnesses {
-            match verify::witness(history, result, witness) {
-                Verified::Holds => held += 1,
-                Verified::NotKnown(_) => open += 1,
-                Verified::Wrong(detail) => {
-                    return Err(Failure::harness(format!(
-                        "{target}: a witness of {} ({}) does not hold: {detail}",
-                        result.checker, witness.kind
-                    )));
-                }
-            }
-        }
-    }
-    terminal::say(&format!(
-        "{target}: {held} witnesses were verified, {open} are of kinds that the verifier does not know"
-    ));
-    Ok(())
+    let verdict = judge(&[whole], &input, limits);
+    let found = if again {
+        verified(options, &input, &verdict)
+    } else {
+        Vec::new()
+    };
+    Ok((verdict, found))
 }
 
 /// A run's folder as people type it: relative if it lies below the current folder.
@@ -228,6 +223,7 @@ pub fn with_model<T>(
         plan: &run.plan,
         faults: &run.faults,
         history: &run.history,
+        views: &run.views,
         verdict,
         logs: &logs,
         folder: &folder,

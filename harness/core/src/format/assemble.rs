@@ -149,10 +149,7 @@ impl Assembler {
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         if self.without_time > 0 {
-            remarks.push(format!(
-                "{} of {} events have no time: their place in the file stands for nanoseconds",
-                self.without_time, self.count
-            ));
+            remarks.push(without_time(self.without_time, self.count));
         }
         if self.without_process > 0 {
             remarks.push(format!(
@@ -191,6 +188,11 @@ impl Assembler {
     }
 }
 
+/// The remark that some events have no time.
+pub(crate) fn without_time(without: u64, of: u64) -> String {
+    format!("{without} of {of} events have no time: their place in the file stands for nanoseconds")
+}
+
 /// Jepsen's times are integers; some JSON writers made floating numbers of them.
 fn time_ns(value: &Value) -> Option<u64> {
     if let Some(time) = value.as_i64() {
@@ -205,7 +207,7 @@ fn time_ns(value: &Value) -> Option<u64> {
 }
 
 /// `:timed-out`, `[:not-found "no such key"]`, or anything.
-fn op_error(error: Value) -> OpError {
+pub(crate) fn op_error(error: Value) -> OpError {
     match error {
         Value::String(kind) => OpError {
             kind,

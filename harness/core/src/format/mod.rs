@@ -20,7 +20,7 @@
 //! digits, sets and lists arrays. Writing undoes that where the place tells what Jepsen expects: `:type`, `:f` and the
 //! heads of micro-operations are keywords, keys of maps are integers or keywords where they look like one.
 
-mod assemble;
+pub(crate) mod assemble;
 mod cursor;
 pub mod edn;
 mod jepsen;

@@ -13,6 +13,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::probe::{ProbeEnd, ProbeRequest};
+
 /// The controller's first frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Greeting {
@@ -84,6 +86,8 @@ pub enum Request {
     },
     /// Reads the clocks; ends with [`End::Clock`].
     Clock,
+    /// Watches functions of a program until the controller sends `Eof`; ends with [`End::Probed`]. See [`super::probe`].
+    Probe(ProbeRequest),
 }
 
 /// A command to run to its end.
@@ -165,6 +169,8 @@ pub enum End {
     Closed,
     /// The clocks were read.
     Clock(Clock),
+    /// Probes were taken away.
+    Probed(ProbeEnd),
     /// It could not be done.
     Failed(Failure),
 }

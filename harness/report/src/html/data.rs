@@ -1,11 +1,17 @@
 //! The page's data: what its script needs to tell what lies under the pointer. Columns instead of rows, because that is
 //! a third of the size.
 
+use std::collections::HashMap;
+
 use harness_core::history::Outcome;
 use serde::Serialize;
 
 use crate::{
-    model::{Model, series::Window},
+    model::{
+        Model,
+        membership::{Membership, lanes::Held},
+        series::Window,
+    },
     number::{NS_PER_MS, NS_PER_S},
     plot::panel,
 };
@@ -21,6 +27,24 @@ struct Data<'a> {
     quantiles_us: [Vec<Option<u64>>; 3],
     latency_ms: (f64, f64),
     points: Points,
+    /// Words of [`Held`], by number.
+    held: Vec<&'static str>,
+    lanes: Vec<LaneData<'a>>,
+    /// Who says what, by number.
+    said: Vec<&'a str>,
+    led: Vec<(u64, String)>,
+}
+
+/// When a stretch begins, what holds from then on, and who says what (from 1; 0 is all).
+type Start = (u64, usize, usize);
+
+/// One lane: its sources with the starts of their stretches, and its roles.
+#[derive(Serialize)]
+struct LaneData<'a> {
+    id: &'a str,
+    until_us: u64,
+    sources: Vec<(&'static str, Vec<Start>)>,
+    roles: Vec<(u64, u64, &'static str)>,
 }
 
 #[derive(Serialize)]
@@ -72,6 +96,7 @@ pub(super) fn encode(model: &Model) -> Result<String, serde_json::Error> {
         points.p.push(point.process);
         points.k.push(point.kind);
     }
+    let (lanes, said) = model.membership.as_ref().map(lanes).unwrap_or_default();
     let data = Data {
         started_wall_ms: model.axis.started_wall_ns / NS_PER_MS,
         end_us: model.axis.end_ns / 1_000,
@@ -108,8 +133,67 @@ pub(super) fn encode(model: &Model) -> Result<String, serde_json::Error> {
         ],
         latency_ms: panel::latency_range_ms(series),
         points,
+        held: HELD.map(Held::words).to_vec(),
+        led: model.membership.as_ref().map_or_else(Vec::new, led),
+        lanes,
+        said,
     };
     Ok(escape_json(&serde_json::to_string(&data)?))
+}
+
+/// All that a stripe can say, by number.
+const HELD: [Held; 7] = [
+    Held::Nowhere,
+    Held::Everywhere,
+    Held::Pending,
+    Held::Unread(Some(true)),
+    Held::Unread(Some(false)),
+    Held::Unread(None),
+    Held::Differ,
+];
+
+fn led(membership: &Membership) -> Vec<(u64, String)> {
+    let led = membership.led.iter();
+    led.map(|stretch| (stretch.from_ns / 1_000, stretch.what.words()))
+        .collect()
+}
+
+fn lanes(membership: &Membership) -> (Vec<LaneData<'_>>, Vec<&str>) {
+    let mut said: Vec<&str> = Vec::new();
+    let mut numbers: HashMap<&str, usize> = HashMap::new();
+    let mut lanes = Vec::with_capacity(membership.lanes.len());
+    for lane in &membership.lanes {
+        let mut sources = Vec::new();
+        for stripe in &lane.stripes {
+            let mut starts = Vec::with_capacity(stripe.stretches.len());
+            for stretch in &stripe.stretches {
+                let held = HELD.iter().position(|held| *held == stretch.what);
+                let who = stretch.words.as_deref().map_or(0, |words| {
+                    *numbers.entry(words).or_insert_with(|| {
+                        said.push(words);
+                        said.len()
+                    })
+                });
+                starts.push((stretch.from_ns / 1_000, held.unwrap_or_default(), who));
+            }
+            sources.push((stripe.source.as_str(), starts));
+        }
+        let ends = lane
+            .stripes
+            .iter()
+            .filter_map(|stripe| stripe.stretches.last());
+        lanes.push(LaneData {
+            id: &lane.anchor,
+            until_us: ends.map(|last| last.to_ns).max().unwrap_or_default() / 1_000,
+            sources,
+            roles: lane
+                .roles
+                .iter()
+                .map(|role| (role.from_ns / 1_000, role.to_ns / 1_000, role.what.words()))
+                .collect(),
+        });
+    }
+    (lanes, said)
 }
 
 /// In JSON these characters occur inside strings only, where `\u` may stand for them.

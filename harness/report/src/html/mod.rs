@@ -16,7 +16,21 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     RenderError, glossary,
-    model::{Model, fault::FaultRow, headline::SIMULATION, log::Line, witness::WitnessView},
+    model::{
+        Model,
+        block::{self, Block},
+        fault::FaultRow,
+        headline::SIMULATION,
+        log::Line,
+        membership::{
+            cell::{Cell, Kind},
+            lanes::Lane,
+            matrix::NodeState,
+            told::{self, Convergence},
+            words,
+        },
+        witness::WitnessView,
+    },
     number,
     plot::{
         escape,
@@ -28,6 +42,8 @@ use crate::{
 
 /// The page's style sheet.
 const CSS: &str = include_str!("../../assets/report.css");
+/// Stretches of one source that are told in words below the lanes.
+const LANE_WORDS: usize = 40;
 /// The page's script.
 const JS: &str = include_str!("../../assets/report.js");
 
@@ -42,6 +58,8 @@ struct Page<'a> {
     definitions: String,
     hatches: Vec<Hatch>,
     rows: Vec<Row>,
+    blocks: Vec<Block<'a>>,
+    convergence: Vec<Convergence>,
     simulation: &'static str,
     terms: &'static [glossary::Term],
 }
@@ -57,6 +75,8 @@ pub fn render(model: &Model) -> Result<String, RenderError> {
         data: data::encode(model)?,
         definitions: hatch::definitions(&hatches),
         rows: panel::rows(model, &hatches),
+        blocks: block::blocks(&model.checks),
+        convergence: told::convergence(&model.checks),
         hatches,
         simulation: SIMULATION,
         terms: glossary::TERMS,
@@ -115,6 +135,57 @@ impl Page<'_> {
             hatch.hue,
             escape(&hatch.id)
         )
+    }
+
+    /// A lane in words: all of it, within reason.
+    fn lane_words(&self, lane: &Lane) -> String {
+        words::of(lane, LANE_WORDS)
+    }
+
+    /// What a cell shows, and what is read out instead of a sign.
+    fn cell(&self, cell: &Cell) -> String {
+        let (sign, said) = match cell.kind {
+            Kind::In => ("✓", "in"),
+            Kind::Out => ("·", "not in"),
+            Kind::Unread => ("?", "unread"),
+            Kind::Stopped => ("–", "stopped"),
+        };
+        if !cell.differs.is_empty() {
+            return format!("<b>✗ {}</b>", escape(&cell.differs));
+        }
+        let why = match cell.why {
+            "" => String::new(),
+            why => format!("<small>{}</small>", escape(why)),
+        };
+        format!("<span aria-hidden=\"true\">{sign}</span><span class=\"heard\">{said}</span>{why}")
+    }
+
+    fn cell_class(&self, cell: &Cell) -> String {
+        let kind = match cell.kind {
+            Kind::In => "in",
+            Kind::Out => "out",
+            Kind::Unread => "unread",
+            Kind::Stopped => "stopped",
+        };
+        let mut class = kind.to_owned();
+        for (holds, word) in [
+            (!cell.differs.is_empty(), " odd"),
+            (cell.first, " edge"),
+            (!cell.counts, " aside"),
+        ] {
+            if holds {
+                class.push_str(word);
+            }
+        }
+        class
+    }
+
+    fn node_state(&self, state: &NodeState) -> &'static str {
+        match state {
+            NodeState::Live => "",
+            NodeState::Stopped => "stopped",
+            NodeState::Outside => "no member",
+        }
     }
 
     fn at(&self, ns: &Option<u64>) -> String {

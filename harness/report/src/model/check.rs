@@ -1,9 +1,14 @@
 //! What each checker found, in the order in which it is shown: the worst first.
 
-use harness_core::verdict::{CheckResult, Severity, Verdict};
+use harness_core::verdict::{CheckResult, Note, Severity, Verdict};
 use serde_json::Value;
 
-use super::{ReportInput, fault::Faults, witness};
+use super::{
+    ReportInput,
+    fault::Faults,
+    membership::invariants::{self, Invariant},
+    witness,
+};
 use crate::{
     number,
     text::{self, Anchors},
@@ -42,6 +47,8 @@ pub struct Check {
     pub anchor: String,
     /// Its name.
     pub name: String,
+    /// The invariant of the membership checker that it judges, if it does.
+    pub invariant: Option<&'static Invariant>,
     /// What it says.
     pub verdict: Verdict,
     /// One line.
@@ -63,6 +70,13 @@ pub struct Check {
 }
 
 impl Check {
+    /// Whether there is more to say of it than its row in the table does.
+    #[must_use]
+    pub fn has_body(&self) -> bool {
+        self.invariant.is_none()
+            || !(self.notes.is_empty() && self.witnesses.is_empty() && self.figures.is_empty())
+    }
+
     /// The reason of a verdict that is not valid: its first error, else its line.
     #[must_use]
     pub fn reason(&self) -> &str {
@@ -74,7 +88,7 @@ impl Check {
 }
 
 /// Where a verdict stands in a list whose head is looked at.
-fn rank(verdict: Verdict) -> u8 {
+pub(super) fn rank(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::Invalid => 0,
         Verdict::Unknown => 1,
@@ -97,6 +111,7 @@ pub(super) fn checks(
             let name = text::clip(&result.checker, 60);
             Check {
                 anchor: anchors.claim(&format!("checker-{}", text::slug(&name))),
+                invariant: invariants::named(&name),
                 name,
                 verdict: result.verdict,
                 summary: text::clip(&result.summary, 300),
@@ -126,9 +141,15 @@ pub(super) fn checks(
 }
 
 fn notes(result: &CheckResult) -> Vec<NoteView> {
+    // A note that only says what a witness says is told there.
+    let told = |note: &&Note| {
+        let mut witnesses = result.witnesses.iter();
+        !witnesses.any(|witness| note.text == format!("{} {}", witness.title, witness.story))
+    };
     let mut notes: Vec<_> = result
         .notes
         .iter()
+        .filter(told)
         .map(|note| NoteView {
             kind: text::clip(&note.kind, 40),
             severity: note.severity,

@@ -6,10 +6,13 @@
 //! - anchors are unique in a report, and the same for the same run.
 
 pub mod axis;
+pub mod block;
 pub mod check;
+mod exercise;
 pub mod fault;
 pub mod headline;
 pub mod log;
+pub mod membership;
 pub mod near;
 pub mod node;
 pub mod operation;
@@ -24,6 +27,7 @@ use harness_core::{
     history::History,
     meta::{Meta, Plan},
     verdict::{LogText, Verdict, VerdictFile},
+    view::View,
 };
 
 use crate::text::Anchors;
@@ -48,6 +52,8 @@ pub struct ReportInput<'a> {
     pub faults: &'a [FaultRecord],
     /// `history.jsonl`, paired.
     pub history: &'a History,
+    /// `views.jsonl`; empty if the run has none.
+    pub views: &'a [View],
     /// `verdict.json`.
     pub verdict: &'a VerdictFile,
     /// Logs of the nodes; excerpts are taken here.
@@ -85,6 +91,8 @@ pub struct Model {
     pub faults: fault::Faults,
     /// What each checker found.
     pub checks: Vec<check::Check>,
+    /// Membership over time and at the end, if the run has views.
+    pub membership: Option<membership::Membership>,
     /// Operations that have an anchor of their own: of witnesses, close to them, extreme.
     pub operations: Vec<operation::Listed>,
     /// The nodes.
@@ -106,13 +114,18 @@ impl Model {
         let checks = check::checks(input, &faults, &mut anchors);
         let near = near::Near::new(input.history, input.verdict, &checks);
         let series = series::Series::new(input.history, &axis, &tally, &near);
-        let operations = operation::listed(input, &checks);
+        let membership = membership::Membership::new(input, &axis, &faults, &checks, &mut anchors);
+        let changes = membership
+            .as_ref()
+            .map_or(&[][..], |membership| &membership.changes);
+        let operations = operation::listed(input, &checks, changes);
         let (nodes, log_remarks) = node::nodes(input, &checks, &faults, &mut anchors);
         let told = story::tell(&story::Scene {
             input,
             tally: &tally,
             faults: &faults,
             checks: &checks,
+            membership: membership.as_ref(),
             series: &series,
             nodes: &nodes,
         });
@@ -129,6 +142,7 @@ impl Model {
             series,
             faults,
             checks,
+            membership,
             operations,
             nodes,
             log_remarks,
@@ -139,6 +153,15 @@ impl Model {
     /// All witnesses, in the order of their numbers.
     pub fn witnesses(&self) -> impl Iterator<Item = &witness::WitnessView> {
         self.checks.iter().flat_map(|check| &check.witnesses)
+    }
+
+    /// Whether a witness is about one member, and so has its place in that member's lane.
+    #[must_use]
+    pub fn is_about_a_member(&self, witness: &witness::WitnessView) -> bool {
+        self.membership.as_ref().is_some_and(|membership| {
+            let mut lanes = membership.lanes.iter();
+            lanes.any(|lane| lane.witnesses.contains(&witness.number))
+        })
     }
 
     /// Checks with that verdict.

@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use harness_core::history::{Operation, Outcome};
+use harness_core::{
+    history::{Operation, Outcome},
+    membership::{change, member_of},
+};
 
-use super::{ReportInput, check::Check, near, tally::latency_ns};
+use super::{ReportInput, check::Check, membership::standing::Change, near, tally::latency_ns};
 use crate::{number, text};
 
 /// Rows of the list of operations, at most.
 pub const LISTED_LIMIT: usize = 400;
+/// Joins and removes that are listed beside those of witnesses.
+pub const CHANGES_LISTED: usize = 200;
 /// Slowest operations that are listed.
 const SLOWEST: usize = 5;
 /// `info` operations that are listed beside those of witnesses.
@@ -44,11 +49,15 @@ pub struct Listed {
 /// An operation in a few words: its kind, and its result or else its arguments.
 #[must_use]
 pub fn label(operation: &Operation, limit_chars: usize) -> String {
+    let member = member_of(operation).filter(|_| change(&operation.f).is_some());
     let shown = match operation.outcome {
         Outcome::Ok if !operation.output.is_null() => &operation.output,
         _ => &operation.input,
     };
-    let value = text::value(shown, limit_chars);
+    let value = match member {
+        Some(member) => text::clip(member, limit_chars),
+        None => text::value(shown, limit_chars),
+    };
     let f = text::clip(&operation.f, 24);
     let mut label = text::clip(&format!("{f} {value}"), limit_chars);
     if operation.outcome != Outcome::Ok {
@@ -61,7 +70,7 @@ pub fn label(operation: &Operation, limit_chars: usize) -> String {
 }
 
 /// The operations that are listed, by index.
-pub(super) fn listed(input: &ReportInput<'_>, checks: &[Check]) -> Vec<Listed> {
+pub(super) fn listed(input: &ReportInput<'_>, checks: &[Check], changes: &[Change]) -> Vec<Listed> {
     let operations = &input.history.operations;
     let mut places: BTreeMap<usize, &'static str> = BTreeMap::new();
     let mut add = |place: Option<usize>, reason| {
@@ -83,6 +92,9 @@ pub(super) fn listed(input: &ReportInput<'_>, checks: &[Check]) -> Vec<Listed> {
                 "beside a witness",
             );
         }
+    }
+    for change in changes.iter().take(CHANGES_LISTED) {
+        add(Some(change.place), "a join or a remove");
     }
     let mut slowest: Vec<(u64, usize)> = operations
         .iter()

@@ -127,7 +127,7 @@ impl Series {
             points,
             binned,
             open,
-            longest_gap: longest_gap(history),
+            longest_gap: longest_gap(history, axis),
         }
     }
 }
@@ -246,11 +246,16 @@ fn bin(points: &[(usize, Point)], axis: &Axis, scale: f64) -> Vec<Point> {
     into
 }
 
-fn longest_gap(history: &History) -> Option<Gap> {
+fn longest_gap(history: &History, axis: &Axis) -> Option<Gap> {
+    let load = axis.phases.iter().find(|phase| phase.name == "load");
+    let load_end_ns = load
+        .and_then(|load| u64::try_from(load.end_ns?).ok())
+        .unwrap_or(u64::MAX);
     let mut ends: Vec<u64> = history
         .operations
         .iter()
         .filter(|operation| operation.outcome == Outcome::Ok)
+        .filter(|operation| operation.invoked_ns <= load_end_ns)
         .filter_map(|operation| operation.completed_ns)
         .collect();
     ends.sort_unstable();

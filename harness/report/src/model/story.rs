@@ -6,25 +6,27 @@
 //!   really exercised;
 //! - nothing is said here that a table further down does not show.
 
-use harness_core::{
-    history::Outcome,
-    verdict::{Severity, Verdict},
-};
+use std::collections::BTreeSet;
+
+use harness_core::verdict::Verdict;
 
 use super::{
     ReportInput,
     check::Check,
+    exercise,
     fault::{Faults, State},
+    membership::{Membership, told},
     node::Node,
     series::Series,
     tally::Tally,
 };
-use crate::number;
+use crate::{
+    number,
+    text::{capital, full_stop},
+};
 
 /// Sentences, at most.
 pub const LIMIT: usize = 5;
-/// From here on a stretch without an ok is worth a sentence.
-const GAP_WORTH_NS: u64 = number::NS_PER_S;
 
 /// One sentence, with a headline before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,10 +45,12 @@ pub struct Sentence {
     pub anchor: String,
     /// What the link says: `witness 1`.
     pub link: String,
+    /// Further proofs of the same: anchors, and what their links say.
+    pub more: Vec<(String, String)>,
 }
 
 impl Sentence {
-    fn new(verdict: Verdict, lead: impl Into<String>, text: impl Into<String>) -> Self {
+    pub(super) fn new(verdict: Verdict, lead: impl Into<String>, text: impl Into<String>) -> Self {
         Self {
             verdict,
             lead: full_stop(lead.into()),
@@ -55,10 +59,11 @@ impl Sentence {
             explanation: None,
             anchor: String::new(),
             link: String::new(),
+            more: Vec::new(),
         }
     }
 
-    fn proof(mut self, anchor: &str, link: impl Into<String>) -> Self {
+    pub(super) fn proof(mut self, anchor: &str, link: impl Into<String>) -> Self {
         anchor.clone_into(&mut self.anchor);
         self.link = link.into();
         self
@@ -71,6 +76,7 @@ pub(super) struct Scene<'a> {
     pub tally: &'a Tally,
     pub faults: &'a Faults,
     pub checks: &'a [Check],
+    pub membership: Option<&'a Membership>,
     pub series: &'a Series,
     pub nodes: &'a [Node],
 }
@@ -81,29 +87,13 @@ pub(super) struct Told {
     pub left_out: usize,
 }
 
-fn full_stop(text: String) -> String {
-    if text.ends_with(['.', '!', '?', '…']) {
-        text
-    } else {
-        text + "."
-    }
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    match letters.next() {
-        Some(first) => first.to_uppercase().chain(letters).collect(),
-        None => String::new(),
-    }
-}
-
 pub(super) fn tell(scene: &Scene<'_>) -> Told {
     let mut sentences = invalid(scene);
     sentences.extend(unknown(scene));
     if scene.input.verdict.verdict == Verdict::Valid {
-        sentences.extend(valid(scene));
+        sentences.extend(exercise::valid(scene));
     } else if sentences.len() < LIMIT {
-        sentences.push(exercised(scene));
+        sentences.push(exercise::exercised(scene));
     }
     let left_out = sentences.len().saturating_sub(LIMIT);
     sentences.truncate(LIMIT);
@@ -113,7 +103,8 @@ pub(super) fn tell(scene: &Scene<'_>) -> Told {
     }
 }
 
-/// The first witness of each checker before the second of any.
+/// The first witness of each checker before the second of any; what membership invariants found about one member is told
+/// once, where the first of it stands.
 fn invalid(scene: &Scene<'_>) -> Vec<Sentence> {
     let checks: Vec<_> = scene
         .checks
@@ -122,9 +113,23 @@ fn invalid(scene: &Scene<'_>) -> Vec<Sentence> {
         .collect();
     let rounds = checks.iter().map(|check| check.witnesses.len()).max();
     let mut sentences: Vec<Sentence> = Vec::new();
+    let mut told_of = BTreeSet::new();
     for round in 0..rounds.unwrap_or_default().max(1) {
         for check in &checks {
             if let Some(witness) = check.witnesses.get(round) {
+                if let (Some(membership), Some(_)) = (scene.membership, check.invariant)
+                    && let Some(member) = membership.subject(witness)
+                {
+                    if told_of.insert(member) {
+                        sentences.extend(told::about(
+                            membership,
+                            scene.checks,
+                            scene.faults,
+                            member,
+                        ));
+                    }
+                    continue;
+                }
                 let link = format!("witness {}, {}", witness.number, check.name);
                 let mut sentence = Sentence::new(
                     Verdict::Invalid,
@@ -169,8 +174,11 @@ fn unknown(scene: &Scene<'_>) -> Vec<Sentence> {
                 .proof("checkers", "checkers"),
         );
     }
+    for (reason, checks) in told::unjudged(scene.checks) {
+        sentences.extend(unjudged(&reason, &checks, scene.input.folder));
+    }
     for check in scene.checks {
-        if check.verdict == Verdict::Unknown {
+        if check.verdict == Verdict::Unknown && check.invariant.is_none() {
             let text = format!(
                 "{} {}",
                 full_stop(capital(check.reason())),
@@ -188,6 +196,28 @@ fn unknown(scene: &Scene<'_>) -> Vec<Sentence> {
     }
     sentences.extend(faults_without_effect(scene.faults));
     sentences
+}
+
+/// One sentence for all invariants that lack the same.
+fn unjudged(reason: &str, checks: &[&Check], folder: &str) -> Option<Sentence> {
+    let first = checks.first()?;
+    let names: Vec<&str> = checks.iter().map(|check| check.name.as_str()).collect();
+    let lead = match checks {
+        [one] => format!("{} could not be judged", one.name),
+        several => format!("{} invariants could not be judged", several.len()),
+    };
+    let list = if checks.len() > 1 {
+        format!(" They are {}.", names.join(", "))
+    } else {
+        String::new()
+    };
+    let text = format!(
+        "{}{list} {}",
+        full_stop(capital(reason)),
+        how_to_know(first, folder)
+    );
+    let link = format!("checker {}", first.name);
+    Some(Sentence::new(Verdict::Unknown, lead, text).proof(&first.anchor, link))
 }
 
 fn faults_without_effect(faults: &Faults) -> Option<Sentence> {
@@ -232,6 +262,13 @@ fn how_to_know(check: &Check, folder: &str) -> String {
     } else if about(&["without an ok", "no ok"]) {
         "Repeat the run for longer, or with fewer faults, so that each kind ends ok at least once."
             .to_owned()
+    } else if about(&["in common", "no sample of the views", "samples that show"]) {
+        "Repeat the run with a shorter sampling interval, and with more time between disturbances."
+            .to_owned()
+    } else if about(&["never quiet", "still under way at the end"]) {
+        "Repeat the run with more time at its end, so that the sources can settle.".to_owned()
+    } else if about(&["could not be read", "was not read"]) {
+        "Repeat the run once that source can be read; what it said is under Final state.".to_owned()
     } else if about(&[
         "not judged yet",
         "not implemented",
@@ -242,156 +279,4 @@ fn how_to_know(check: &Check, folder: &str) -> String {
     } else {
         format!("Mend that and repeat the run, or judge it again: harness check {folder}.")
     }
-}
-
-/// What was really done: operations by kind and outcome.
-fn exercised(scene: &Scene<'_>) -> Sentence {
-    let counts = scene.tally.counts;
-    let kinds: Vec<String> = scene
-        .tally
-        .kinds
-        .iter()
-        .map(|kind| format!("{} {}", number::count(kind.counts.all()), kind.name))
-        .collect();
-    let lead = format!(
-        "{} ended ok, {} fail, {} info",
-        number::counted(counts.ok, "operation"),
-        number::count(counts.fail),
-        number::count(counts.info)
-    );
-    let mut text = if kinds.is_empty() {
-        "No client did anything.".to_owned()
-    } else {
-        format!("By kind: {}.", kinds.join(", "))
-    };
-    if let Some(latency) = scene.tally.latency {
-        text.push_str(&format!(
-            " Half of the ok ones took at most {}, 99 of 100 at most {}, the slowest {}.",
-            number::duration(latency.p50_ns),
-            number::duration(latency.p99_ns),
-            number::duration(latency.max_ns)
-        ));
-    }
-    // What was exercised is no finding: beside something broken it carries no verdict of its own.
-    let verdict = match scene.input.verdict.verdict {
-        Verdict::Valid => Verdict::Valid,
-        _ => Verdict::NotApplicable,
-    };
-    Sentence::new(verdict, lead, text).proof("operations-by-kind", "operations")
-}
-
-fn valid(scene: &Scene<'_>) -> Vec<Sentence> {
-    let mut sentences = vec![exercised(scene), held(scene.faults), judged(scene)];
-    sentences.extend(gap(scene));
-    sentences.extend(worth_a_look(scene));
-    sentences
-}
-
-fn held(faults: &Faults) -> Sentence {
-    if faults.total == 0 {
-        return Sentence::new(
-            Verdict::Valid,
-            "No fault was injected",
-            "The system was only loaded, so nothing is known about how it bears faults.",
-        )
-        .proof("faults", "faults");
-    }
-    let kinds: Vec<String> = faults
-        .held_by_kind
-        .iter()
-        .map(|(kind, count)| format!("{} {kind}", number::count(*count)))
-        .collect();
-    let lead = format!(
-        "{} of {} took hold",
-        number::count(faults.total - faults.not_held),
-        number::counted(faults.total, "fault")
-    );
-    let text = format!(
-        "{}; {} observed healed.",
-        if kinds.is_empty() {
-            "None".to_owned()
-        } else {
-            kinds.join(", ")
-        },
-        number::count(faults.healed)
-    );
-    Sentence::new(Verdict::Valid, lead, text).proof("faults", "faults")
-}
-
-fn judged(scene: &Scene<'_>) -> Sentence {
-    let named = |wanted: Verdict| {
-        scene
-            .checks
-            .iter()
-            .filter(|check| check.verdict == wanted)
-            .map(|check| check.name.as_str())
-            .collect::<Vec<_>>()
-    };
-    let valid = named(Verdict::Valid);
-    let idle = named(Verdict::NotApplicable);
-    let lead = format!(
-        "{} found nothing wrong",
-        number::counted(valid.len() as u64, "checker")
-    );
-    let mut text = full_stop(capital(&valid.join(", ")));
-    if !idle.is_empty() {
-        text.push_str(&format!(" Not applicable: {}.", idle.join(", ")));
-    }
-    Sentence::new(Verdict::Valid, lead, text).proof("checkers", "checkers")
-}
-
-fn gap(scene: &Scene<'_>) -> Option<Sentence> {
-    let gap = scene.series.longest_gap?;
-    let length = gap.end_ns - gap.start_ns;
-    if length < GAP_WORTH_NS {
-        return None;
-    }
-    let open = scene
-        .input
-        .history
-        .operations
-        .iter()
-        .filter(|operation| operation.outcome != Outcome::Ok)
-        .filter(|operation| (gap.start_ns..gap.end_ns).contains(&operation.invoked_ns))
-        .count() as u64;
-    let lead = format!("Nothing ended ok for {}", number::duration(length));
-    let text = format!(
-        "From {} to {}; {} that began then ended fail or info.",
-        number::instant(gap.start_ns),
-        number::instant(gap.end_ns),
-        number::counted(open, "operation")
-    );
-    let mut sentence = Sentence::new(Verdict::Valid, lead, text).proof("time", "time axis");
-    sentence.around = scene
-        .faults
-        .around(gap.start_ns, gap.end_ns)
-        .as_deref()
-        .map(capital)
-        .map(full_stop);
-    Some(sentence)
-}
-
-fn worth_a_look(scene: &Scene<'_>) -> Option<Sentence> {
-    let warning = scene.checks.iter().find_map(|check| {
-        let note = check
-            .notes
-            .iter()
-            .find(|note| note.severity >= Severity::Warning)?;
-        Some((check, note))
-    });
-    if let Some((check, note)) = warning {
-        let lead = format!("Worth a look: {}", note.kind);
-        return Some(
-            Sentence::new(Verdict::Valid, lead, note.text.clone())
-                .proof(&check.anchor, format!("checker {}", check.name)),
-        );
-    }
-    let node = scene.nodes.iter().find(|node| node.unexpected > 0)?;
-    let lead = format!("A process on {} ended by itself", node.name);
-    let exit = node.exits.iter().find(|exit| !exit.expected)?;
-    let text = format!("At {}: {}.", exit.at, exit.words);
-    Some(
-        Sentence::new(Verdict::Valid, lead, text)
-            .proof(&node.anchor, format!("node {}", node.name)),
-    )
 }

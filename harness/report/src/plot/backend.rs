@@ -62,10 +62,26 @@ pub enum Ink {
     Open,
     /// How many of them there are.
     OpenCount,
+    /// Every live node's source lists the member.
+    MemberIn,
+    /// It does, and some as pending.
+    MemberPending,
+    /// Some list it, some do not.
+    MemberDiffers,
+    /// Some could not be read; those that could list it.
+    MemberUnreadIn,
+    /// Some could not be read; none lists it.
+    MemberUnread,
+    /// It votes.
+    RoleVoter,
+    /// It stands by.
+    RoleStandBy,
+    /// It is a spare.
+    RoleSpare,
 }
 
 /// All inks, and their classes.
-const INKS: [(Ink, &str); 15] = [
+const INKS: [(Ink, &str); 23] = [
     (Ink::Mesh, "mesh"),
     (Ink::RateOk, "rate ok"),
     (Ink::RateFail, "rate fail"),
@@ -81,6 +97,14 @@ const INKS: [(Ink, &str); 15] = [
     (Ink::PointFail3, "pt fail d3"),
     (Ink::Open, "open info"),
     (Ink::OpenCount, "opencount info"),
+    (Ink::MemberIn, "held in"),
+    (Ink::MemberPending, "held pending"),
+    (Ink::MemberDiffers, "held differs"),
+    (Ink::MemberUnreadIn, "held unread-in"),
+    (Ink::MemberUnread, "held unread"),
+    (Ink::RoleVoter, "role voter"),
+    (Ink::RoleStandBy, "role stand-by"),
+    (Ink::RoleSpare, "role spare"),
 ];
 
 impl From<Ink> for Paint {

@@ -67,6 +67,25 @@ pub fn label(axis: &Axis, class: &str, at_ns: u64, y: u32, dx: i32, text: &str) 
     )
 }
 
+/// Text that begins at a time, of something that lasts to another: it stays in sight while that is, however far the reader
+/// zooms in.
+#[must_use]
+pub fn lasting_label(
+    axis: &Axis,
+    class: &str,
+    (a_ns, b_ns): (u64, u64),
+    (y, dx): (u32, i32),
+    text: &str,
+) -> String {
+    format!(
+        "<text class=\"{class}\" data-a=\"{}\" data-b=\"{}\" x=\"{}\" y=\"{y}\" dx=\"{dx}\">{}</text>",
+        us(a_ns),
+        us(b_ns),
+        percent(axis, a_ns),
+        escape(text)
+    )
+}
+
 /// The hatch of a kind, as an attribute.
 #[must_use]
 pub fn fill_of(hatches: &[Hatch], kind: &str) -> String {
@@ -152,6 +171,8 @@ pub struct Panel {
     pub height_px: u32,
     /// What it says to those who do not see it; None if its parts speak for themselves.
     pub words: Option<String>,
+    /// Whether there are links in it, which one who does not see it must reach.
+    pub links: bool,
     /// Drawn first.
     pub behind: String,
     /// Plotters' paths.
@@ -167,7 +188,8 @@ impl Panel {
         let height = self.height_px;
         let mut svg = match &self.words {
             Some(words) => format!(
-                "<svg class=\"panel\" height=\"{height}\" role=\"img\" aria-label=\"{}\">",
+                "<svg class=\"panel\" height=\"{height}\" role=\"{}\" aria-label=\"{}\">",
+                if self.links { "group" } else { "img" },
                 escape(words)
             ),
             None => format!("<svg class=\"panel\" height=\"{height}\" role=\"group\">"),

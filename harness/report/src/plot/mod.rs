@@ -8,6 +8,7 @@
 pub mod backend;
 mod chart;
 pub mod hatch;
+pub mod lanes;
 pub mod layer;
 pub mod panel;
 mod strip;

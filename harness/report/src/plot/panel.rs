@@ -12,6 +12,7 @@ use super::{
     backend::{Ink, Paint},
     chart::{Chart, draw, failed, gutter_ticks, mesh, seconds, short, ticks, time_ticks, top_of},
     hatch::Hatch,
+    lanes,
     layer::{self, Panel},
     strip,
 };
@@ -43,7 +44,9 @@ const DENSE: [u32; 2] = [2, 10];
 #[derive(Clone, Debug)]
 pub struct Row {
     /// Its id: `panel-rate`.
-    pub id: &'static str,
+    pub id: String,
+    /// Its class: `values`, `strip`, `member`.
+    pub class: &'static str,
     /// Its title; empty for a row whose gutter says it.
     pub title: &'static str,
     /// One sentence on how to read it.
@@ -57,7 +60,9 @@ pub struct Row {
 /// All panels, from top to bottom.
 #[must_use]
 pub fn rows(model: &Model, hatches: &[Hatch]) -> Vec<Row> {
-    let mut rows = vec![strip::phases(model), strip::faults(model, hatches)];
+    let mut rows = vec![strip::phases(model)];
+    rows.extend(lanes::rows(model, hatches));
+    rows.push(strip::faults(model, hatches));
     if model.witnesses().next().is_some() {
         rows.push(strip::witnesses(model));
     }
@@ -84,6 +89,10 @@ fn backdrop(model: &Model, hatches: &[Hatch]) -> String {
         svg.push_str(&layer::line(&model.axis, "grid", tick, "0", "100%"));
     }
     for witness in model.witnesses() {
+        // What is about a member is framed in its lane; its span would only redden everything else.
+        if model.is_about_a_member(witness) {
+            continue;
+        }
         let span = (witness.start_ns, witness.end_ns.max(witness.start_ns));
         svg.push_str(&layer::rect(&model.axis, "proof", span, ("0", "100%"), ""));
         svg.push_str(&layer::line(
@@ -175,12 +184,13 @@ fn value_row(
             words: Some(words),
             behind: behind.to_owned(),
             paths,
-            above: String::new(),
+            ..Panel::default()
         }
         .svg()
     });
     Row {
-        id,
+        id: id.to_owned(),
+        class: "values",
         title,
         caption,
         gutter: gutter_ticks(&marks, height_px),
@@ -245,12 +255,13 @@ fn latency(model: &Model, behind: &str) -> Row {
             words: Some(words),
             behind: behind.to_owned(),
             paths,
-            above: String::new(),
+            ..Panel::default()
         }
         .svg()
     });
     Row {
-        id: "panel-latency",
+        id: "panel-latency".to_owned(),
+        class: "values",
         title: "Latency",
         caption: caption.to_owned(),
         gutter: gutter_ticks(&marks, LATENCY_PX),
@@ -381,12 +392,13 @@ fn open(model: &Model, behind: &str) -> Row {
             words: Some(words),
             behind: behind.to_owned(),
             paths,
-            above: String::new(),
+            ..Panel::default()
         }
         .svg()
     });
     Row {
-        id: "panel-open",
+        id: "panel-open".to_owned(),
+        class: "values",
         title: "Info: may still take effect",
         caption: caption.to_owned(),
         gutter: gutter_ticks(&marks, height_px),

@@ -9,7 +9,7 @@ use super::{
     panel::Row,
 };
 use crate::{
-    model::{Model, fault::FaultRow},
+    model::{Model, fault::FaultRow, membership::Membership},
     number,
 };
 
@@ -23,6 +23,9 @@ const FAULT_ROWS: usize = 8;
 const REFERENCE_PX: f64 = 900.0;
 
 const CHARACTER_PX: f64 = 6.6;
+
+/// Stretches of leaders that are told in words.
+const LEADERS_TOLD: usize = 32;
 
 pub(super) fn phases(model: &Model) -> Row {
     let mut panel = Panel {
@@ -161,7 +164,12 @@ pub(super) fn witnesses(model: &Model) -> Row {
     let mut free_px = 0.0;
     for witness in model.witnesses() {
         let span = (witness.start_ns, witness.end_ns.max(witness.start_ns));
-        let mut item = layer::rect(&model.axis, "witness", span, ("4", "14"), "");
+        let class = if model.is_about_a_member(witness) {
+            "witness state"
+        } else {
+            "witness"
+        };
+        let mut item = layer::rect(&model.axis, class, span, ("4", "14"), "");
         item.push_str(&layer::line(
             &model.axis,
             "witness",
@@ -234,6 +242,83 @@ pub(super) fn time_axis(model: &Model) -> Row {
     )
 }
 
+/// Leader and term, as nodes say.
+pub(super) fn leader(model: &Model, membership: &Membership) -> Option<Row> {
+    membership.led.first()?;
+    let mut panel = Panel {
+        height_px: ROW_PX,
+        ..Panel::default()
+    };
+    let mut said = Vec::new();
+    let mut free_px = 0.0_f64;
+    for (place, stretch) in membership.led.iter().enumerate() {
+        let class = match (stretch.what.leaders.len(), place % 2) {
+            (0, _) => "led none",
+            (1, 0) => "led even",
+            (1, _) => "led odd",
+            _ => "led several",
+        };
+        let span = (stretch.from_ns, stretch.to_ns);
+        let words = stretch.what.words();
+        panel.behind.push_str(&format!(
+            "<g><title>{}</title>{}</g>",
+            escape(&format!(
+                "{words}, from {}",
+                number::instant(stretch.from_ns)
+            )),
+            layer::rect(&model.axis, class, span, ("3", "16"), "")
+        ));
+        let at_px = model.axis.share(stretch.from_ns) * REFERENCE_PX;
+        let until_px = model.axis.share(stretch.to_ns) * REFERENCE_PX;
+        let width = words.chars().count() as f64 * 6.9 + 8.0;
+        if at_px >= free_px {
+            let brief = stretch.what.leaders.join("+");
+            let fits = at_px + width <= until_px.max(at_px + 1.0);
+            let full = if fits {
+                words.as_str()
+            } else if until_px - at_px > 24.0 {
+                &brief
+            } else {
+                ""
+            };
+            let class = if stretch.what.leaders.len() > 1 {
+                "row-label halo bad"
+            } else {
+                "row-label"
+            };
+            for (size, words) in [("full", full), ("brief", brief.as_str())] {
+                let class = format!("{class} {size}");
+                panel.above.push_str(&layer::lasting_label(
+                    &model.axis,
+                    &class,
+                    span,
+                    (15, 5),
+                    words,
+                ));
+            }
+            free_px = if full.is_empty() {
+                at_px
+            } else {
+                at_px + full.chars().count() as f64 * 6.9
+            };
+        }
+        if said.len() < LEADERS_TOLD {
+            said.push(format!("{words} from {}", number::instant(stretch.from_ns)));
+        }
+    }
+    panel.words = Some(format!(
+        "Leader and term, as nodes say: {}.",
+        said.join("; ")
+    ));
+    Some(row(
+        "panel-leader",
+        "",
+        "",
+        gutter_words("leader", ROW_PX),
+        Ok(panel.svg()),
+    ))
+}
+
 fn row(
     id: &'static str,
     title: &'static str,
@@ -242,7 +327,8 @@ fn row(
     svg: Result<String, PlotError>,
 ) -> Row {
     Row {
-        id,
+        id: id.to_owned(),
+        class: "strip",
         title,
         caption: caption.to_owned(),
         gutter,

@@ -9,9 +9,13 @@ use harness_core::{
     history::{self, History},
     meta::{Meta, NodeMeta, Phase, Plan, PlannedFault, ProcessExit},
     verdict::{CheckResult, Edge, LogText, Note, Severity, Verdict, VerdictFile, Witness},
+    view::View,
 };
 use harness_report::{ReportInput, RunFile};
 use serde_json::{Value, json};
+
+pub mod membership;
+mod world;
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -25,6 +29,7 @@ pub struct Run {
     pub plan: Plan,
     pub faults: Vec<FaultRecord>,
     pub history: History,
+    pub views: Vec<View>,
     pub verdict: VerdictFile,
     pub logs: Vec<(String, String, Vec<u8>)>,
 }
@@ -60,6 +65,7 @@ impl Run {
             plan: &self.plan,
             faults: &self.faults,
             history: &self.history,
+            views: &self.views,
             verdict: &self.verdict,
             logs: &logs,
             folder: "results/runs/latest",
@@ -299,6 +305,7 @@ fn fault(
         nodes: nodes.iter().map(|node| (*node).to_owned()).collect(),
         planned: Some(id),
         heals: Vec::new(),
+        triggered: None,
         intended_ns: ns(from_s) - 6 * MS,
         asked_ns: Some(ns(from_s)),
         observed_ns: Some(ns(from_s) + 184 * MS),
@@ -323,6 +330,7 @@ fn plan_of(faults: &[FaultRecord]) -> Plan {
         faults: faults
             .iter()
             .map(|fault| PlannedFault {
+                trigger: None,
                 id: fault.id,
                 lane: 0,
                 kind: fault.kind.clone(),
@@ -419,6 +427,7 @@ pub fn valid() -> Run {
         plan: plan_of(&faults),
         faults,
         history,
+        views: Vec::new(),
         verdict: file(vec![
             linear,
             availability,
@@ -534,6 +543,7 @@ pub fn rich() -> Run {
         faults,
         verdict: file(rich_results(looked, &tags)),
         history,
+        views: Vec::new(),
         logs: rich_logs(),
     }
 }
@@ -797,6 +807,7 @@ pub fn unknown() -> Run {
     slow.memory_bytes = Some(4_000_000_000);
     let mut plan = plan_of(&faults);
     plan.faults.push(PlannedFault {
+        trigger: None,
         id: 2,
         inject_ms: 30_000,
         heal_ms: 40_000,
@@ -807,6 +818,7 @@ pub fn unknown() -> Run {
         plan,
         faults,
         history,
+        views: Vec::new(),
         verdict: file(vec![
             slow,
             result(

@@ -108,12 +108,20 @@ pub enum Origin {
 impl Folder {
     /// Reads a folder from its files, in any order. Files that are not raft's are passed over.
     pub fn read(files: &[File<'_>]) -> Self {
+        Self::with_segments(files, Vec::new())
+    }
+
+    /// The same, with segments that were [decoded](Segment::decode) before and are not among the files: a closed segment
+    /// never changes, so whoever reads a folder again and again need not read it twice.
+    pub fn with_segments(files: &[File<'_>], decoded: Vec<Segment>) -> Self {
         let mut problems = Problems::default();
         let files = Listed::new(files, &mut problems);
         let metadata = files.metadata(&mut problems);
         files.leftovers(&mut problems);
         let snapshots = files.snapshots(&mut problems);
         let mut segments = files.segments();
+        segments.extend(decoded);
+        log::sort(&mut segments);
         log::arrange(&mut segments, snapshots.last(), &mut problems);
         let mut folder = Self {
             metadata,
@@ -412,7 +420,6 @@ impl<'a> Listed<'a> {
             };
             segments.push(Segment::decode(file.name, range, file.bytes, size_bytes));
         }
-        log::sort(&mut segments);
         segments
     }
 }

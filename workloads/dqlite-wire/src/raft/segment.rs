@@ -229,6 +229,46 @@ impl Segment {
     }
 }
 
+/// How far the batches of an open segment reach, by their headers alone, for a reader that fetches it piece by piece.
+///
+/// `from` is 0 or what an earlier call gave for fewer bytes of the same file. Returns where the next batch begins, as far as
+/// `bytes` show it, and whether zeros are seen there: then no more needs to be fetched. Checksums are not looked at.
+///
+/// ```
+/// use dqlite_wire::raft::segment::reach;
+///
+/// let mut bytes = vec![1, 0, 0, 0, 0, 0, 0, 0];
+/// assert_eq!(reach(&bytes, 0), (8, false));
+/// bytes.extend([0; 16]);
+/// assert_eq!(reach(&bytes, 8), (8, true));
+/// ```
+pub fn reach(bytes: &[u8], from: usize) -> (usize, bool) {
+    const PREAMBLE_BYTES: usize = CHECKSUM_BYTES + WORD_BYTES;
+    let content = Content::whole(bytes);
+    let is_zero = |at: usize| bytes[at..at + PREAMBLE_BYTES].iter().all(|byte| *byte == 0);
+    if from == 0 && bytes.len() >= PREAMBLE_BYTES && is_zero(0) {
+        return (0, true);
+    }
+    let mut at = from.max(WORD_BYTES);
+    while content.need(at, PREAMBLE_BYTES as u64).is_ok() {
+        if is_zero(at) {
+            return (at, true);
+        }
+        let count = content.u64(at + CHECKSUM_BYTES);
+        let first = at + PREAMBLE_BYTES;
+        let header_bytes = count.saturating_mul(ENTRY_BYTES as u64);
+        if count == 0 || count > MAX_BATCH_ENTRIES || content.need(first, header_bytes).is_err() {
+            break;
+        }
+        let count = count as usize;
+        let Ok(data_bytes) = payload_bytes(&content, first, count) else {
+            break;
+        };
+        at = first + count * ENTRY_BYTES + data_bytes as usize;
+    }
+    (at, false)
+}
+
 /// Adds the entries of the batch at `at`; its end. On an error nothing is added, and where raft
 /// says that the batch starts comes with it.
 fn batch(

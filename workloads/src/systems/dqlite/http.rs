@@ -7,15 +7,16 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use harness_core::event::OpError;
-use harness_lab::{Address, Node, TransportError};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, body::Bytes, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use harness_lab::{Address, Node};
+use hyper::Method;
 use serde_json::json;
 use thiserror::Error;
 
 use super::paths;
-use crate::client::{Client, Clients, Completion, Invocation, OpenError};
+use crate::{
+    client::{Client, Clients, Completion, Invocation, OpenError},
+    systems::http,
+};
 
 /// The longest answer that is read, in bytes.
 const BODY_LIMIT_BYTES: usize = 64 * 1024;
@@ -23,67 +24,29 @@ const BODY_LIMIT_BYTES: usize = 64 * 1024;
 /// Why a request did not succeed.
 #[derive(Debug, Error)]
 pub enum HttpError {
-    /// The interface could not be connected to: it never saw the request.
-    #[error("no connection to the HTTP interface")]
-    Connect(#[source] TransportError),
-    /// Something went wrong after the request may have been sent.
-    #[error("the HTTP request was cut off: {0}")]
-    Cut(String),
+    /// There is no answer.
+    #[error(transparent)]
+    Unanswered(#[from] http::HttpError),
     /// It answered with an error.
     #[error("the HTTP interface answered {0:?}")]
     Answer(String),
-    /// No answer in time.
-    #[error("no answer from the HTTP interface within {} ms", .0.as_millis())]
-    TimedOut(Duration),
 }
 
 /// Stores a value under a key, through the interface of `node`, from that node.
 pub async fn put(node: &Node, key: &str, value: &str, timeout: Duration) -> Result<(), HttpError> {
-    match tokio::time::timeout(timeout, request(node, Method::PUT, key, value, timeout)).await {
-        Err(_) => Err(HttpError::TimedOut(timeout)),
-        Ok(Err(error)) => Err(error),
-        Ok(Ok(body)) if body == "done" => Ok(()),
-        Ok(Ok(body)) => Err(HttpError::Answer(body)),
-    }
-}
-
-async fn request(
-    node: &Node,
-    method: Method,
-    key: &str,
-    value: &str,
-    timeout: Duration,
-) -> Result<String, HttpError> {
-    let address = Address::Tcp((node.address, paths::API_PORT).into());
-    let stream = node
-        .transport
-        .connect(&address, timeout)
-        .await
-        .map_err(HttpError::Connect)?;
-    let cut = |error: &dyn std::fmt::Display| HttpError::Cut(error.to_string());
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| cut(&error))?;
-    // Dropping the task's handle does not end it; the connection ends when the sender is dropped.
-    let driver = tokio::spawn(connection);
-    let request = Request::builder()
-        .method(method)
-        .uri(format!("/{key}"))
-        .header(hyper::header::HOST, paths::api_address(node))
-        .header(hyper::header::CONNECTION, "close")
-        .body(Full::new(Bytes::copy_from_slice(value.as_bytes())))
-        .map_err(|error| cut(&error))?;
-    let answer = sender.send_request(request).await;
-    let body = match answer {
-        Ok(response) => Limited::new(response.into_body(), BODY_LIMIT_BYTES)
-            .collect()
-            .await
-            .map_err(|error| cut(&error))?
-            .to_bytes(),
-        Err(error) => return Err(cut(&error)),
+    let ask = http::Ask {
+        method: &Method::PUT,
+        path: &format!("/{key}"),
+        host: &paths::api_address(node),
+        body: value.as_bytes(),
+        answer_limit_bytes: BODY_LIMIT_BYTES,
     };
-    driver.abort();
-    Ok(String::from_utf8_lossy(&body).trim_end().to_owned())
+    let address = Address::Tcp((node.address, paths::API_PORT).into());
+    let (_, body) = http::send(node, &address, ask, timeout).await?;
+    match String::from_utf8_lossy(&body).trim_end() {
+        "done" => Ok(()),
+        said => Err(HttpError::Answer(said.to_owned())),
+    }
 }
 
 /// One client a node that writes through the node's own interface: operation `availability`.
@@ -136,10 +99,10 @@ impl Client for Probe {
             Ok(()) => Completion::Ok(json!(self.node.name.as_str())),
             Err(error) => {
                 let kind = match &error {
-                    HttpError::Connect(_) => "refused",
-                    HttpError::Cut(_) => "connection-lost",
+                    HttpError::Unanswered(http::HttpError::Connect(_)) => "refused",
+                    HttpError::Unanswered(http::HttpError::Cut(_)) => "connection-lost",
+                    HttpError::Unanswered(http::HttpError::TimedOut(_)) => "timeout",
                     HttpError::Answer(_) => "http-error",
-                    HttpError::TimedOut(_) => "timeout",
                 };
                 let message = match std::error::Error::source(&error) {
                     Some(source) => format!("{error}: {source}"),

@@ -20,14 +20,20 @@ use harness_lab::{
     capability::{CapabilityError, Leader, LogFiles, Start},
 };
 
-use super::{Handles, System, SystemError};
+use self::origin::Origin;
+use super::{Handles, System, SystemError, Timing, raft_disk};
 use crate::{client::Clients, workload::Kind};
 
 pub mod http;
+mod membership;
+pub mod origin;
+mod outcome;
 pub mod paths;
 mod process;
+mod roles;
 pub mod session;
-mod sql;
+mod sources;
+pub(super) mod sql;
 mod statements;
 
 /// How long a cluster may take to form and its roles to settle.
@@ -36,8 +42,13 @@ pub const FORM_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How many voters go-dqlite keeps.
 pub const VOTER_TARGET: usize = 3;
-/// Lines of the log that go into an error message.
-const LAST_WORDS_LINES: usize = 5;
+/// How often each node of go-dqlite looks at the cluster: it rewrites its `cluster.yaml`, and the one that leads
+/// mends the roles. `dqlite-demo` keeps go-dqlite's default in 1.11.5, 2.0.0 and 3.0.4.
+pub const ROLES_PERIOD: Duration = Duration::from_secs(30);
+/// How long go-dqlite waits for one server while it looks for the leader: one that vanished without a word delays a look by as much.
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+/// After this long without a disturbance every node has looked at the cluster once.
+pub const SETTLE: Duration = ROLES_PERIOD.saturating_add(ATTEMPT_TIMEOUT);
 
 /// What can be chosen about it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,20 +62,23 @@ pub struct Options {
 pub struct Dqlite {
     options: Options,
     nodes: Arc<[Node]>,
+    disk: Arc<raft_disk::Reader>,
 }
 
 impl Dqlite {
-    /// dqlite on these nodes; the first one bootstraps the cluster.
+    /// dqlite on these nodes, which are all of the lab; who is in the cluster is told to [`System::form`].
     #[must_use]
     pub fn new(nodes: &[Node], options: Options) -> Self {
         Self {
             options,
             nodes: nodes.into(),
+            disk: Arc::default(),
         }
     }
 
+    /// Program and arguments, but for whom to join: see [`origin::Origin`].
     fn arguments(&self, node: &Node) -> Vec<String> {
-        let mut arguments: Vec<String> = [
+        [
             paths::PROGRAM,
             "--api",
             &paths::api_address(node),
@@ -75,11 +89,7 @@ impl Dqlite {
             "--verbose",
         ]
         .map(str::to_owned)
-        .to_vec();
-        if let Some(first) = self.nodes.first().filter(|first| first.name != node.name) {
-            arguments.extend(["--join".to_owned(), paths::db_address(first)]);
-        }
-        arguments
+        .to_vec()
     }
 
     fn environment(&self) -> Vec<(String, String)> {
@@ -94,21 +104,14 @@ impl Dqlite {
             .collect()
     }
 
-    /// The last lines of its log, for error messages.
-    async fn last_words(&self, node: &Node) -> String {
-        let tail = format!(
-            "tail -n {LAST_WORDS_LINES} {} 2>/dev/null",
-            paths::log_file().display()
-        );
-        match node.transport.exec(Exec::shell(tail)).await {
-            Ok(output) => format!("its log ends with {:?}", output.stdout_text().trim()),
-            Err(error) => format!("its log could not be read: {error}"),
-        }
-    }
-
     /// Starts a node and waits until its HTTP interface takes a write.
-    async fn start_and_wait(&self, node: &Node, until: Instant) -> Result<(), SystemError> {
-        self.start(node).await?;
+    async fn start_and_wait(
+        &self,
+        node: &Node,
+        origin: &Origin,
+        until: Instant,
+    ) -> Result<(), SystemError> {
+        self.start_as(node, origin).await?;
         let mut last = String::from("nothing was tried");
         while Instant::now() < until {
             match http::put(node, "harness-formed", "1", POLL_INTERVAL * 40).await {
@@ -116,7 +119,10 @@ impl Dqlite {
                 Err(error) => last = error.to_string(),
             }
             if !self.is_running(node).await? {
-                last = format!("its process has ended; {}", self.last_words(node).await);
+                last = format!(
+                    "its process has ended; {}",
+                    paths::PROCESS.last_words(node).await
+                );
                 break;
             }
             tokio::time::sleep(POLL_INTERVAL).await;
@@ -148,10 +154,17 @@ impl System for Dqlite {
             kill: Some(this.clone()),
             pause: Some(this.clone()),
             leader: Some(this.clone()),
-            log_files: Some(this),
-            membership: None,
-            sources: None,
+            log_files: Some(this.clone()),
+            membership: Some(this.clone()),
+            sources: Some(this),
         }
+    }
+
+    fn timing(&self) -> Option<Timing> {
+        Some(Timing {
+            settle: SETTLE,
+            max_voters: Some(VOTER_TARGET),
+        })
     }
 
     async fn versions(&self, node: &Node) -> Result<BTreeMap<String, String>, SystemError> {
@@ -184,23 +197,15 @@ impl System for Dqlite {
     }
 
     async fn wipe(&self, node: &Node) -> Result<(), SystemError> {
-        let timeout = Duration::from_secs(u64::from(paths::KILL_WAIT_S) * 2);
-        let text = process::script(node, "wipe dqlite-demo", paths::wipe_script(), timeout).await?;
-        if text.contains("alive") {
-            return Err(CapabilityError::NotSeen {
-                what: "the end of dqlite-demo before its data is wiped".to_owned(),
-                node: node.name.to_string(),
-                waited_ms: u64::from(paths::KILL_WAIT_S) * 1000,
-            }
-            .into());
-        }
-        Ok(())
+        Ok(paths::PROCESS.wipe(node, ":").await?)
     }
 
     async fn form(&self, nodes: &[Node]) -> Result<(), SystemError> {
         let until = Instant::now() + FORM_TIMEOUT;
+        let mut origin = Origin::Bootstrap;
         for node in nodes {
-            self.start_and_wait(node, until).await?;
+            self.start_and_wait(node, &origin, until).await?;
+            origin = Origin::Join(vec![paths::db_address(&nodes[0])]);
         }
         let wanted = VOTER_TARGET.min(nodes.len());
         let mut last = String::from("nobody was asked");
@@ -224,13 +229,17 @@ impl System for Dqlite {
     }
 
     async fn prepare(&self, nodes: &[Node], workload: &Kind) -> Result<(), SystemError> {
-        sql::prepare(nodes, workload)
+        sql::prepare(&sql::OverTcp, nodes, workload)
             .await
             .map_err(|detail| SystemError::NotPrepared { detail })
     }
 
     fn clients(&self, nodes: &[Node], workload: &Kind) -> Arc<dyn Clients> {
-        Arc::new(sql::SqlClients::new(nodes, workload.clone()))
+        Arc::new(sql::SqlClients::new(
+            Arc::new(sql::OverTcp),
+            nodes,
+            workload.clone(),
+        ))
     }
 
     fn probes(&self, nodes: &[Node]) -> Arc<dyn Clients> {
@@ -238,22 +247,11 @@ impl System for Dqlite {
     }
 
     async fn exits(&self, node: &Node) -> Result<Vec<ProcessExit>, SystemError> {
-        Ok(self.read_exits(node).await?)
+        Ok(paths::PROCESS.read_exits(node).await?)
     }
 
     async fn core_dumps(&self, node: &Node) -> Result<Vec<PathBuf>, SystemError> {
-        // The supervisor starts the program in `/`; a relative `core_pattern` puts dumps there.
-        let found = process::script(
-            node,
-            "look for core dumps",
-            format!(
-                "find / {} /var/crash /var/lib/systemd/coredump -xdev -maxdepth 1 -type f \\( -name core -o -name 'core.*' -o -name '*.core' \\) 2>/dev/null || true",
-                paths::BASE
-            ),
-            Duration::from_secs(20),
-        )
-        .await?;
-        Ok(found.lines().map(PathBuf::from).collect())
+        Ok(paths::PROCESS.core_dumps(node).await?)
     }
 }
 
@@ -278,6 +276,6 @@ impl Leader for Dqlite {
 
 impl LogFiles for Dqlite {
     fn log_files(&self, _node: &Node) -> Vec<PathBuf> {
-        vec![paths::log_file()]
+        vec![paths::PROCESS.log_file()]
     }
 }

@@ -1,14 +1,14 @@
-//! Where things are on a node that runs `dqlite-demo`, and the scripts that act on its process.
+//! Where things are on a node that runs `dqlite-demo`, and the scripts that only it needs.
 //!
-//! Each script is for `/bin/sh -c`, needs only dash and coreutils, is idempotent, and tells a
-//! process apart from a later one with the same number by its start time (field 22 of `/proc/PID/stat`).
-//!
-//! What the scripts print, a word first, is read by `process`:
-//! `running PID`, `absent`, `gone PID`, `alive PID`, `stopped PID`, `state PID S`.
+//! The file `origin` says how the node came, or is to come, into a cluster: `bootstrap`, or `join ADDRESS,…`. go-dqlite
+//! bootstraps whenever it finds no data and is given nobody to join: so what has no such file stands by, and is never started.
 
 use std::path::PathBuf;
 
 use harness_lab::Node;
+
+use super::origin::Origin;
+use crate::systems::{scripts, supervised::Supervised};
 
 /// The folder of everything that we put on a node for this system.
 pub const BASE: &str = "/srv/harness/dqlite";
@@ -19,35 +19,24 @@ pub const API_PORT: u16 = 8001;
 /// The program, found through `PATH`.
 pub const PROGRAM: &str = "dqlite-demo";
 
-/// How long a graceful stop is waited for. go-dqlite's handover gives up after a minute without a leader.
+/// The database of `dqlite-demo`.
+pub const DATABASE: &str = "demo";
+
+/// How long a graceful stop is waited for, in seconds. go-dqlite's handover gives up after a minute without a leader.
 pub const STOP_WAIT_S: u32 = 75;
-/// How long a killed process may take to vanish.
-pub const KILL_WAIT_S: u32 = 10;
-/// How long SIGSTOP and SIGCONT may take to show.
-pub const PAUSE_WAIT_S: u32 = 5;
 
-/// `PID STARTTIME` of the process that runs, or ran last.
-#[must_use]
-pub fn pid_file() -> PathBuf {
-    format!("{BASE}/pid").into()
-}
+/// Its process.
+pub const PROCESS: Supervised = Supervised {
+    program: PROGRAM,
+    base: BASE,
+    log: "dqlite.log",
+    stop_wait_s: STOP_WAIT_S,
+};
 
-/// Both outputs of all its processes, one after the other.
+/// How the node came into its cluster: see [`Origin`].
 #[must_use]
-pub fn log_file() -> PathBuf {
-    format!("{BASE}/dqlite.log").into()
-}
-
-/// How the last process ended.
-#[must_use]
-pub fn exit_file() -> PathBuf {
-    format!("{BASE}/exit.json").into()
-}
-
-/// How earlier processes ended, one object a line.
-#[must_use]
-pub fn exits_file() -> PathBuf {
-    format!("{BASE}/exits.jsonl").into()
+pub fn origin_file() -> PathBuf {
+    format!("{BASE}/origin").into()
 }
 
 /// The folder that holds raft's files and go-dqlite's YAML; `dqlite-demo` puts the address beneath `--dir`.
@@ -68,151 +57,102 @@ pub fn api_address(node: &Node) -> String {
     format!("{}:{API_PORT}", node.address)
 }
 
-/// Sets `$pid` to the process that runs now, or to nothing. A zombie does not run.
-const FIND: &str = r#"
-base=/srv/harness/dqlite
-pid= start=
-[ -e "$base/pid" ] && read -r pid start <"$base/pid"
-alive() {
-  [ -n "$pid" ] && [ -r "/proc/$pid/stat" ] || return 1
-  s=$(cat "/proc/$pid/stat" 2>/dev/null) || return 1
-  s=${s##*) }
-  set -- $s
-  state=$1
-  [ "$state" != Z ] && [ "$state" != X ] && [ "${20}" = "$start" ]
-}
-"#;
-
-/// Prints `running PID` or `absent`.
+/// For a start without us: adds to the words of the command what the origin asks for, or ends there, because what stands
+/// by is left alone.
 #[must_use]
-pub fn probe_script() -> String {
-    format!("{FIND}\nif alive; then echo \"running $pid $state\"; else echo absent; fi\n")
+pub fn choose_origin() -> String {
+    format!(
+        r#"origin=
+[ -e "$base/origin" ] && read -r origin <"$base/origin"
+case "$origin" in
+  {bootstrap}) ;;
+  {join}\ *) set -- "$@" {flag} "${{origin#{join} }}" ;;
+  *) echo "stands by"; exit 0 ;;
+esac"#,
+        bootstrap = Origin::BOOTSTRAP,
+        join = Origin::JOIN,
+        flag = Origin::JOIN_FLAG,
+    )
 }
 
-/// Sends a signal, waits until the process is gone: `gone PID`, `absent` or `alive PID`; then how it ended, if known.
-fn end_script(signal: &str, before: &str, wait_s: u32) -> String {
+/// Ends what runs, at once, and removes its data: the node stands by. How its processes ended, and what they logged, stays.
+#[must_use]
+pub fn clear_script() -> String {
     format!(
-        r#"{FIND}
-alive || {{ echo absent; exit 0; }}
-{before}
-kill -{signal} "$pid"
-n=0
-while alive; do
-  n=$((n+1))
-  [ $n -gt {turns} ] && {{ echo "alive $pid"; exit 0; }}
-  sleep 0.02
-done
-echo "gone $pid"
-m=0
-while [ ! -s "$base/exit.json" ] && [ $m -lt 25 ]; do m=$((m+1)); sleep 0.02; done
-cat "$base/exit.json" 2>/dev/null || true
+        "said=$({kill})\necho \"$said\"\ncase \"$said\" in alive*) exit 0 ;; esac\n\
+         rm -rf {BASE}/data {BASE}/origin {BASE}/stopping\n",
+        kill = scripts::kill(BASE)
+    )
+}
+
+/// SIGTERM, and once the process is gone the node stands by: nothing starts it again, its data stay.
+#[must_use]
+pub fn retire_script(wait_s: u32) -> String {
+    format!(
+        "said=$({stop})\necho \"$said\"\ncase \"$said\" in *alive*) exit 0 ;; esac\n\
+         rm -f {BASE}/origin {BASE}/stopping\n",
+        stop = scripts::stop(BASE, TERM, wait_s)
+    )
+}
+
+/// Asks it to stop; see [`scripts::stop`].
+pub const TERM: &str = "kill -TERM \"$pid\"";
+
+/// What is on the node of an earlier life, after what [`scripts::probe`] prints: `identity ID` of go-dqlite's `info.yaml`,
+/// `joining` if a join was not completed, and `log BYTES`.
+#[must_use]
+pub fn look_script(node: &Node) -> String {
+    format!(
+        r#"{probe}
+cd {folder} 2>/dev/null && {{
+  [ -e info.yaml ] && echo "identity $(sed -n 's/^ID: *//p' info.yaml)"
+  [ -e join ] && echo joining
+}}
+echo "log $(stat -c %s {log} 2>/dev/null || echo 0)"
 "#,
-        turns = wait_s * 50
+        probe = scripts::probe(BASE),
+        folder = scripts::quote(&data_folder(node).display().to_string()),
+        log = PROCESS.log_file().display(),
     )
 }
 
-/// SIGTERM. Leaves a note that the stop was wanted, so that a start that comes meanwhile waits for it.
-#[must_use]
-pub fn stop_script(wait_s: u32) -> String {
-    end_script("TERM", ": >\"$base/stopping\"", wait_s)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// SIGKILL; works on a stopped process too.
-#[must_use]
-pub fn kill_script() -> String {
-    end_script("KILL", ":", KILL_WAIT_S)
-}
+    fn run(script: &str, base: &std::path::Path) -> String {
+        let script = script.replace(BASE, &base.display().to_string());
+        let output = std::process::Command::new("/bin/sh")
+            .args(["-c", &script])
+            .stderr(std::process::Stdio::null())
+            .output()
+            .expect("a shell");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
 
-/// SIGSTOP, or SIGCONT: prints `state PID S` once the state is as wanted, `alive PID` if that never came.
-fn state_script(signal: &str, test: &str) -> String {
-    format!(
-        r#"{FIND}
-alive || {{ echo absent; exit 0; }}
-kill -{signal} "$pid"
-n=0
-while alive; do
-  if [ "$state" {test} T ]; then echo "state $pid $state"; exit 0; fi
-  n=$((n+1))
-  [ $n -gt {turns} ] && {{ echo "alive $pid"; exit 0; }}
-  sleep 0.02
-done
-echo absent
-"#,
-        turns = PAUSE_WAIT_S * 50
-    )
-}
-
-/// SIGSTOP: prints `state PID T` once it is seen, `alive PID` if it never is.
-#[must_use]
-pub fn pause_script() -> String {
-    state_script("STOP", "=")
-}
-
-/// SIGCONT: prints `state PID S` once the state is another than T, `alive PID` if it never is.
-#[must_use]
-pub fn resume_script() -> String {
-    state_script("CONT", "!=")
-}
-
-/// Waits for a stop that is under way, and keeps the record of how the last process ended.
-#[must_use]
-pub fn before_start_script() -> String {
-    format!(
-        r#"{FIND}
-mkdir -p "$base/data"
-if [ -e "$base/stopping" ]; then
-  n=0
-  while alive && [ $n -lt {turns} ]; do n=$((n+1)); sleep 0.02; done
-  alive && kill -KILL "$pid"
-  rm -f "$base/stopping"
-fi
-if alive; then echo "running $pid $state"; exit 0; fi
-if [ -s "$base/exit.json" ]; then cat "$base/exit.json" >>"$base/exits.jsonl"; echo >>"$base/exits.jsonl"; rm -f "$base/exit.json"; fi
-echo absent
-"#,
-        turns = STOP_WAIT_S * 50
-    )
-}
-
-/// Starts the program with nothing but a shell, for the ledger: there is no agent then to supervise it.
-#[must_use]
-pub fn start_script(arguments: &[String]) -> String {
-    let words: Vec<String> = arguments.iter().map(|word| quote(word)).collect();
-    format!(
-        r#"{before}
-if alive; then exit 0; fi
-setsid sh -c 'read -r line <"/proc/$$/stat"; line=${{line##*) }}; set -- $line; shift 19; echo "$$ $1" >{BASE}/pid; exec {command}' </dev/null >>{BASE}/dqlite.log 2>&1 &
-n=0
-pid=
-while [ $n -lt 250 ]; do
-  n=$((n+1)); sleep 0.02
-  [ -e "$base/pid" ] && read -r pid start <"$base/pid"
-  alive && {{ echo "running $pid $state"; exit 0; }}
-done
-exit 1
-"#,
-        before = before_start_script(),
-        command = words.join(" ").replace('\'', r"'\''"),
-    )
-}
-
-/// Ends what runs, at once, and removes all that we put on the node.
-#[must_use]
-pub fn wipe_script() -> String {
-    // What still runs keeps its data: wiping it under a live process makes failures that are the harness's own.
-    format!(
-        "said=$({})\necho \"$said\"\ncase \"$said\" in alive*) exit 0 ;; esac\nrm -rf {BASE}\nmkdir -p {BASE}\n",
-        kill_script()
-    )
-}
-
-/// Quotes a word for a POSIX shell.
-#[must_use]
-pub fn quote(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=,@+".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
+    /// By a real shell, on a real process.
+    #[test]
+    fn what_stands_by_is_not_started_and_what_is_cleared_stands_by() {
+        let base = tempfile::tempdir().unwrap();
+        let base = base.path();
+        let words = ["sh", "-c", "sleep 300", "sh"].map(str::to_owned);
+        let start = scripts::start(BASE, "log", &[], &words, &choose_origin(), 5);
+        let said = run(&start, base);
+        assert_eq!(said.lines().last(), Some("stands by"), "{said}");
+        std::fs::write(base.join("origin"), "join a:1,b:2\n").unwrap();
+        let said = run(&start, base);
+        assert!(
+            said.lines().any(|line| line.starts_with("running ")),
+            "{said}"
+        );
+        let kept = std::fs::read_to_string(base.join("pid")).unwrap();
+        let pid = kept.split_whitespace().next().unwrap();
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        assert!(command.trim_end().ends_with("--join a:1,b:2"), "{command}");
+        let said = run(&clear_script(), base);
+        assert!(said.contains(&format!("gone {pid}")), "{said}");
+        assert!(!base.join("origin").exists() && !base.join("data").exists());
+        assert_eq!(run(&start, base).lines().last(), Some("stands by"));
     }
 }

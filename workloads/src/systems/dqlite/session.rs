@@ -4,7 +4,11 @@
 //! there, so that a partition of the node cuts its clients off as well. Stand-bys and spares do not
 //! know who leads (they answer with nobody), so the own node is asked first and then the others.
 
-use std::{collections::BTreeMap, io, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    time::Duration,
+};
 
 use dqlite_wire::{
     Role,
@@ -12,16 +16,21 @@ use dqlite_wire::{
         ClientError, Connection, Connector, Deadline, DiscoverError, DiscoverOptions,
         LeaderConnection, Limits, connect, connect_leader,
     },
+    outcome::Sent,
+    wire::response::Server,
 };
-use harness_lab::{Address, Node, NodeStream, TransportError};
+use harness_lab::{Address, Node, NodeStream, TransportError, capability::ChangeError};
 use tokio::task::JoinSet;
 
-use super::paths;
+use super::{outcome, paths, sources};
 
 /// How long one node is asked when many are.
 const ASK_TIMEOUT: Duration = Duration::from_millis(800);
 /// How long connecting to one node and asking it may take while a client looks for the leader.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// Pause between two looks for a leader.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// A stream from a node.
 pub type Stream = Box<dyn NodeStream>;
@@ -71,6 +80,16 @@ pub struct Member {
     pub role: Option<Role>,
 }
 
+impl From<Server> for Member {
+    fn from(server: Server) -> Self {
+        Self {
+            id: server.id,
+            address: server.address,
+            role: server.role,
+        }
+    }
+}
+
 impl Member {
     /// Whether it votes.
     #[must_use]
@@ -105,6 +124,77 @@ pub async fn to_leader(
         Deadline::after(timeout),
     )
     .await
+}
+
+/// A connection to the one that leads.
+pub type Leading = LeaderConnection<Stream>;
+
+/// The members as one node lists them, which answers from its own configuration, committed or not.
+pub async fn members_at(node: &Node, deadline: Deadline) -> Result<Vec<Member>, ClientError> {
+    let deadline = deadline.within(ATTEMPT_TIMEOUT);
+    let connector = FromNode::new(node, ATTEMPT_TIMEOUT);
+    let address = paths::db_address(node);
+    let mut connection = connect(&connector, &address, Limits::default(), deadline).await?;
+    let servers = connection.cluster(deadline).await?;
+    Ok(servers.into_iter().map(Member::from).collect())
+}
+
+/// The members as the leader lists them.
+///
+/// # Errors
+/// A refusal: a question has no effect.
+pub async fn members(leader: &mut Leading, deadline: Deadline) -> Result<Vec<Member>, ChangeError> {
+    let servers = leader
+        .connection
+        .cluster(deadline.within(ATTEMPT_TIMEOUT))
+        .await
+        .map_err(|error| outcome::of_wire(&error, Sent::ReadOnly))?;
+    Ok(servers.into_iter().map(Member::from).collect())
+}
+
+/// Connects from `via` to the leader of the cluster that it belongs to, looking for one until the deadline, as go-dqlite does.
+///
+/// # Errors
+/// A refusal: nothing was sent that changes anything.
+pub async fn leader_via(via: &Node, deadline: Deadline) -> Result<Leading, ChangeError> {
+    loop {
+        let last = match look_via(via, deadline).await {
+            Ok(leader) => return Ok(leader),
+            Err(error) => error,
+        };
+        let is_over = deadline.within(LOOK_PAUSE * 2) >= deadline;
+        if is_over || !outcome::is_passing(&last) {
+            return Err(last);
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+}
+
+async fn look_via(via: &Node, deadline: Deadline) -> Result<Leading, ChangeError> {
+    let mut members = members_at(via, deadline)
+        .await
+        .map_err(|error| outcome::of_wire(&error, Sent::ReadOnly))?;
+    // Only voters know who leads.
+    members.sort_by_key(|member| !member.is_voter());
+    let mut seeds = vec![paths::db_address(via)];
+    seeds.extend(members.into_iter().map(|member| member.address));
+    // A spare is not replicated to, so its own list is old or empty: its application keeps the members in a file.
+    let told = sources::cluster_yaml_of(via).await.unwrap_or_default();
+    seeds.extend(told.into_iter().filter_map(|member| member.address));
+    let mut seen = BTreeSet::new();
+    seeds.retain(|address| seen.insert(address.clone()));
+    let options = DiscoverOptions {
+        attempt_timeout: ATTEMPT_TIMEOUT,
+        limits: Limits::default(),
+    };
+    connect_leader(
+        &FromNode::new(via, ATTEMPT_TIMEOUT),
+        &seeds,
+        options,
+        deadline,
+    )
+    .await
+    .map_err(|error| outcome::of_discovery(&error))
 }
 
 /// Whom a node itself calls the leader.
@@ -158,14 +248,7 @@ pub async fn cluster(nodes: &[Node]) -> Result<Vec<Member>, ClusterError> {
 async fn cluster_from(node: &Node, nodes: &[Node]) -> Result<Vec<Member>, ClusterError> {
     let mut leader = to_leader(node, nodes, ASK_TIMEOUT).await?;
     let servers = leader.connection.cluster(ASK_TIMEOUT).await?;
-    Ok(servers
-        .into_iter()
-        .map(|server| Member {
-            id: server.id,
-            address: server.address,
-            role: server.role,
-        })
-        .collect())
+    Ok(servers.into_iter().map(Member::from).collect())
 }
 
 /// Why the members could not be listed.

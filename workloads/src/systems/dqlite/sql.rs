@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dqlite_wire::{
-    client::{ClientError, Connection, Deadline},
+    client::{ClientError, Connection, Deadline, DiscoverError, LeaderConnection},
     outcome::{self, Outcome, Sent},
 };
 use harness_core::event::OpError;
@@ -39,10 +39,42 @@ pub const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long making tables may take.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How a client on a node comes to the leader's dqlite.
+#[async_trait]
+pub(in crate::systems) trait Way: Send + Sync {
+    /// Connects to the leader for a client that belongs to `node`, within `timeout`.
+    async fn to_leader(
+        &self,
+        node: &Node,
+        nodes: &[Node],
+        timeout: Duration,
+    ) -> Result<LeaderConnection<Stream>, DiscoverError>;
+}
+
+/// dqlite's own port, over TCP from the client's node.
+pub(super) struct OverTcp;
+
+#[async_trait]
+impl Way for OverTcp {
+    async fn to_leader(
+        &self,
+        node: &Node,
+        nodes: &[Node],
+        timeout: Duration,
+    ) -> Result<LeaderConnection<Stream>, DiscoverError> {
+        session::to_leader(node, nodes, timeout).await
+    }
+}
+
 /// Makes the workload's tables and first rows.
-pub(super) async fn prepare(nodes: &[Node], workload: &Kind) -> Result<(), String> {
+pub(in crate::systems) async fn prepare(
+    way: &dyn Way,
+    nodes: &[Node],
+    workload: &Kind,
+) -> Result<(), String> {
     let node = nodes.first().ok_or("there is no node")?;
-    let mut leader = session::to_leader(node, nodes, PREPARE_TIMEOUT)
+    let mut leader = way
+        .to_leader(node, nodes, PREPARE_TIMEOUT)
         .await
         .map_err(|error| error.to_string())?;
     let deadline = Deadline::after(PREPARE_TIMEOUT);
@@ -57,7 +89,7 @@ pub(super) async fn prepare(nodes: &[Node], workload: &Kind) -> Result<(), Strin
         Kind::Register(_) => statements
             .push("CREATE TABLE IF NOT EXISTS registers (k INTEGER PRIMARY KEY, v INTEGER)".into()),
         // No unique index: an element that was added twice must be seen twice.
-        Kind::Set(_) => {
+        Kind::Set(_) | Kind::Membership(_) => {
             statements.push("CREATE TABLE IF NOT EXISTS elements (v INTEGER NOT NULL)".into());
         }
         Kind::Bank(parameters) => {
@@ -83,6 +115,7 @@ pub(super) async fn prepare(nodes: &[Node], workload: &Kind) -> Result<(), Strin
 
 /// Makes SQL clients: thread `t` works on node `t % nodes`.
 pub struct SqlClients {
+    way: Arc<dyn Way>,
     nodes: Arc<[Node]>,
     workload: Kind,
 }
@@ -90,8 +123,9 @@ pub struct SqlClients {
 impl SqlClients {
     /// Clients for this workload.
     #[must_use]
-    pub fn new(nodes: &[Node], workload: Kind) -> Self {
+    pub(in crate::systems) fn new(way: Arc<dyn Way>, nodes: &[Node], workload: Kind) -> Self {
         Self {
+            way,
             nodes: nodes.into(),
             workload,
         }
@@ -114,6 +148,7 @@ impl Clients for SqlClients {
             message: "the lab has no nodes".to_owned(),
         })?;
         let mut client = SqlClient {
+            way: Arc::clone(&self.way),
             node,
             nodes: Arc::clone(&self.nodes),
             workload: self.workload.clone(),
@@ -132,6 +167,7 @@ impl Clients for SqlClients {
 }
 
 struct SqlClient {
+    way: Arc<dyn Way>,
     node: Node,
     nodes: Arc<[Node]>,
     workload: Kind,
@@ -186,7 +222,9 @@ impl SqlClient {
         let left = deadline
             .instant()
             .saturating_duration_since(tokio::time::Instant::now());
-        let mut leader = session::to_leader(&self.node, &self.nodes, left)
+        let mut leader = self
+            .way
+            .to_leader(&self.node, &self.nodes, left)
             .await
             .map_err(|error| OpError {
                 kind: "no-leader".to_owned(),
@@ -210,7 +248,9 @@ impl SqlClient {
             Kind::Register(parameters) => {
                 statements::register(connection, invocation, parameters.reads, deadline).await
             }
-            Kind::Set(_) => statements::set(connection, invocation, deadline).await,
+            Kind::Set(_) | Kind::Membership(_) => {
+                statements::set(connection, invocation, deadline).await
+            }
             Kind::Bank(parameters) => {
                 statements::bank(connection, invocation, parameters.allow_negative, deadline).await
             }

@@ -1,0 +1,381 @@
+//! One event out of a line of JSON; of EDN and of a log of etcd in `foreign`.
+
+mod foreign;
+
+use std::ops::Range;
+
+use serde::de::IgnoredAny;
+
+use super::{
+    Atom, Reading, Shape, TAG_BITS, TAG_TEXT,
+    cursor::{Cursor, Piece},
+};
+use crate::{
+    event::{EventType, OpError},
+    format::{Format, assemble::op_error},
+    history::FORMAT_VERSION,
+};
+
+/// The process of the nemesis.
+pub(super) const NEMESIS: u64 = u64::MAX;
+/// An event that has no index.
+pub(super) const NO_INDEX: u64 = u64::MAX;
+const LENGTH_BITS: u32 = 26;
+
+/// One event as it stands there. Texts are pieces of the bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Raw {
+    pub process: u64,
+    pub index: u64,
+    pub kind: EventType,
+    pub has_time: bool,
+    pub f: Piece,
+    pub shape: Shape,
+    pub atoms: [Atom; 3],
+    /// It failed with a kind of error that is an observation.
+    pub observed: bool,
+    /// Where it begins and ends.
+    pub start: usize,
+    pub end: usize,
+}
+
+/// A text that has no number yet.
+fn unnumbered(piece: Piece) -> Option<Atom> {
+    let place = (piece.start as u64) << LENGTH_BITS | u64::from(piece.len);
+    let fits = piece.start < 1 << (64 - TAG_BITS - LENGTH_BITS) && piece.len < 1 << LENGTH_BITS;
+    fits.then_some(Atom(place << TAG_BITS | TAG_TEXT))
+}
+
+/// The piece of a text that has no number yet.
+pub(super) fn piece(atom: Atom) -> Option<Piece> {
+    (atom.0 & 3 == TAG_TEXT).then_some(Piece {
+        start: (atom.0 >> (TAG_BITS + LENGTH_BITS)) as usize,
+        len: (atom.0 >> TAG_BITS) as u32 & ((1 << LENGTH_BITS) - 1),
+    })
+}
+
+/// All lines of a history.
+pub(super) struct Lines<'a> {
+    bytes: &'a [u8],
+    format: Format,
+    observing: &'a [String],
+    /// Events begin and end here.
+    range: Range<usize>,
+    remark: Option<String>,
+}
+
+impl<'a> Lines<'a> {
+    /// Takes the header and a torn last line off.
+    pub fn new(bytes: &'a [u8], format: Format, reading: &Reading<'a>) -> Option<Self> {
+        let mut range = 0..bytes.len();
+        let mut remark = None;
+        if format == Format::Ours {
+            let header = format!("{{\"format_version\":{FORMAT_VERSION}}}\n");
+            range.start = bytes
+                .starts_with(header.as_bytes())
+                .then_some(header.len())?;
+            if bytes.last() != Some(&b'\n') {
+                let end = bytes.iter().rposition(|byte| *byte == b'\n')? + 1;
+                let torn = &bytes[end..];
+                if !torn.trim_ascii().is_empty() {
+                    let line = bytes[..end].iter().filter(|byte| **byte == b'\n').count() + 1;
+                    remark = Some(format!(
+                        "the last line ({} bytes, line {line}) is torn and was left out",
+                        torn.len()
+                    ));
+                }
+                range.end = end;
+            }
+        }
+        Some(Self {
+            bytes,
+            format,
+            observing: reading.observing,
+            range,
+            remark,
+        })
+    }
+
+    /// Pieces of about this many bytes that end with a line.
+    pub fn chunks(&self, bytes: usize) -> Vec<Range<usize>> {
+        let mut chunks = Vec::new();
+        let mut start = self.range.start;
+        while start < self.range.end {
+            let near = (start + bytes).min(self.range.end);
+            let end = self.bytes[near..self.range.end]
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .map_or(self.range.end, |more| near + more + 1);
+            chunks.push(start..end);
+            start = end;
+        }
+        chunks
+    }
+
+    pub fn remarks(&self) -> Option<String> {
+        self.remark.clone()
+    }
+
+    /// Hands out every event of a chunk. None: something does not fit, or the receiver does not want more.
+    pub fn each(&self, chunk: Range<usize>, take: &mut dyn FnMut(Raw) -> Option<()>) -> Option<()> {
+        let mut cursor = Cursor {
+            bytes: &self.bytes[..chunk.end],
+            at: chunk.start,
+        };
+        loop {
+            cursor.skip_space(self.format != Format::Ours && self.format != Format::JepsenJson);
+            if cursor.peek().is_none() {
+                return Some(());
+            }
+            let mut raw = Raw {
+                process: NEMESIS,
+                index: NO_INDEX,
+                kind: EventType::Info,
+                has_time: false,
+                f: Piece::default(),
+                shape: Shape::Single,
+                atoms: [Atom::NULL; 3],
+                observed: false,
+                start: cursor.at,
+                end: 0,
+            };
+            match self.format {
+                Format::Ours => {
+                    let (start, blank) = (cursor.at, raw);
+                    if as_written(&mut cursor, &mut raw).is_none() {
+                        (cursor.at, raw) = (start, blank);
+                        self.json(&mut cursor, &mut raw, true)?;
+                    }
+                }
+                Format::JepsenJson => self.json(&mut cursor, &mut raw, false)?,
+                Format::Edn | Format::PorcupineKv => self.edn(&mut cursor, &mut raw)?,
+                Format::PorcupineEtcd => self.log(&mut cursor, &mut raw)?,
+                // Transactions are no simple values.
+                Format::Awdit | Format::Plume => return None,
+            }
+            raw.end = cursor.at;
+            take(raw)?;
+        }
+    }
+
+    fn json(&self, cursor: &mut Cursor<'_>, raw: &mut Raw, ours: bool) -> Option<()> {
+        cursor.expect(b'{')?;
+        let mut key = None;
+        let mut error: Option<OpError> = None;
+        let mut exception = None;
+        let mut found = 0_u32;
+        let mut once = |bit: u32| {
+            let fresh = found & (1 << bit) == 0;
+            found |= 1 << bit;
+            fresh.then_some(())
+        };
+        loop {
+            cursor.skip_space(false);
+            let name = cursor.quoted()?;
+            cursor.skip_space(false);
+            cursor.expect(b':')?;
+            cursor.skip_space(false);
+            match name.of(self.bytes) {
+                b"index" => {
+                    once(0)?;
+                    raw.index = u64::try_from(cursor.integer()?).ok()?;
+                }
+                b"time_ns" if ours => {
+                    once(1)?;
+                    u64::try_from(cursor.integer()?).ok()?;
+                    raw.has_time = true;
+                }
+                b"time" if !ours => {
+                    once(1)?;
+                    cursor.integer()?;
+                    raw.has_time = true;
+                }
+                b"process" => {
+                    once(2)?;
+                    raw.process = if cursor.take(b"\"nemesis\"") {
+                        NEMESIS
+                    } else {
+                        u64::try_from(cursor.integer()?).ok()?
+                    };
+                }
+                b"type" => {
+                    once(3)?;
+                    raw.kind = event_type(cursor.quoted()?.of(self.bytes))?;
+                }
+                b"f" => {
+                    once(4)?;
+                    raw.f = cursor.quoted()?;
+                }
+                b"value" => {
+                    once(5)?;
+                    let start = cursor.at;
+                    if json_value(cursor, raw).is_none() {
+                        cursor.at = start;
+                        raw.shape = Shape::Odd;
+                        skip_json::<IgnoredAny>(cursor)?;
+                    }
+                }
+                b"node" => {
+                    once(6)?;
+                    if ours || cursor.peek() == Some(b'"') {
+                        cursor.quoted()?;
+                    } else {
+                        skip_json::<IgnoredAny>(cursor)?;
+                    }
+                }
+                b"error" if ours => {
+                    once(7)?;
+                    error = skip_json::<Option<OpError>>(cursor)?;
+                }
+                b"error" => {
+                    once(7)?;
+                    error = Some(skip_json::<serde_json::Value>(cursor)?)
+                        .filter(|value| !value.is_null())
+                        .map(op_error);
+                }
+                b"exception" if !ours => {
+                    once(8)?;
+                    exception = Some(skip_json::<serde_json::Value>(cursor)?)
+                        .filter(|value| !value.is_null())
+                        .map(op_error);
+                }
+                b"key" if !ours => {
+                    once(9)?;
+                    key = Some(json_atom(cursor)?);
+                }
+                _ if ours => return None,
+                _ => {
+                    skip_json::<IgnoredAny>(cursor)?;
+                }
+            }
+            cursor.skip_space(false);
+            if cursor.take(b",") {
+                continue;
+            }
+            cursor.expect(b'}')?;
+            break;
+        }
+        // Index and time are needed in our own format only, process, type and kind in both.
+        let needed = if ours { 0b11111 } else { 0b11100 };
+        (found & needed == needed).then_some(())?;
+        self.finish(raw, key, error.or(exception))
+    }
+
+    fn finish(&self, raw: &mut Raw, key: Option<Atom>, error: Option<OpError>) -> Option<()> {
+        raw.observed = raw.kind == EventType::Fail
+            && error.is_some_and(|error| self.observing.contains(&error.kind));
+        if let Some(key) = key {
+            let [first, second, _] = raw.atoms;
+            (raw.shape, raw.atoms) = match raw.shape {
+                Shape::Single => (Shape::Pair, [key, first, Atom::NULL]),
+                Shape::Pair => (Shape::Nested, [key, first, second]),
+                Shape::Nested | Shape::Odd => (Shape::Odd, [Atom::NULL; 3]),
+            };
+        }
+        Some(())
+    }
+}
+
+/// An event of a client without an error, field by field as we write it: most lines are so.
+fn as_written(cursor: &mut Cursor<'_>, raw: &mut Raw) -> Option<()> {
+    let yes = |taken: bool| taken.then_some(());
+    yes(cursor.literal(b"{\"index\":"))?;
+    raw.index = u64::try_from(cursor.integer()?).ok()?;
+    yes(cursor.literal(b",\"time_ns\":"))?;
+    u64::try_from(cursor.integer()?).ok()?;
+    raw.has_time = true;
+    yes(cursor.literal(b",\"process\":"))?;
+    raw.process = u64::try_from(cursor.integer()?).ok()?;
+    if cursor.literal(b",\"node\":") {
+        cursor.quoted()?;
+    }
+    raw.kind = if cursor.literal(b",\"type\":\"invoke\",\"f\":") {
+        EventType::Invoke
+    } else if cursor.literal(b",\"type\":\"ok\",\"f\":") {
+        EventType::Ok
+    } else if cursor.literal(b",\"type\":\"info\",\"f\":") {
+        EventType::Info
+    } else {
+        return None;
+    };
+    raw.f = cursor.quoted()?;
+    yes(cursor.literal(b",\"value\":"))?;
+    json_value(cursor, raw)?;
+    yes(cursor.literal(b"}\n"))
+}
+
+fn event_type(word: &[u8]) -> Option<EventType> {
+    Some(match word {
+        b"invoke" => EventType::Invoke,
+        b"ok" => EventType::Ok,
+        b"fail" => EventType::Fail,
+        b"info" => EventType::Info,
+        _ => return None,
+    })
+}
+
+fn json_atom(cursor: &mut Cursor<'_>) -> Option<Atom> {
+    match cursor.peek()? {
+        b'"' => unnumbered(cursor.quoted()?),
+        b'n' => cursor.take(b"null").then_some(Atom::NULL),
+        _ => Atom::integer(cursor.integer()?),
+    }
+}
+
+fn json_value(cursor: &mut Cursor<'_>, raw: &mut Raw) -> Option<()> {
+    value(
+        cursor,
+        raw,
+        json_atom,
+        |cursor| {
+            cursor.skip_space(false);
+            cursor.expect(b',')?;
+            cursor.skip_space(false);
+            Some(())
+        },
+        false,
+    )
+}
+
+/// `a`, `[a, b]` or `[a, [b, c]]`.
+fn value(
+    cursor: &mut Cursor<'_>,
+    raw: &mut Raw,
+    atom: impl Fn(&mut Cursor<'_>) -> Option<Atom>,
+    between: impl Fn(&mut Cursor<'_>) -> Option<()>,
+    commas: bool,
+) -> Option<()> {
+    if !cursor.take(b"[") {
+        raw.atoms[0] = atom(cursor)?;
+        raw.shape = Shape::Single;
+        return Some(());
+    }
+    let close = |cursor: &mut Cursor<'_>| {
+        cursor.skip_space(commas);
+        cursor.expect(b']')
+    };
+    cursor.skip_space(commas);
+    raw.atoms[0] = atom(cursor)?;
+    between(cursor)?;
+    if cursor.take(b"[") {
+        cursor.skip_space(commas);
+        raw.atoms[1] = atom(cursor)?;
+        between(cursor)?;
+        raw.atoms[2] = atom(cursor)?;
+        close(cursor)?;
+        raw.shape = Shape::Nested;
+    } else {
+        raw.atoms[1] = atom(cursor)?;
+        raw.shape = Shape::Pair;
+    }
+    close(cursor)
+}
+
+/// Reads any JSON value and goes behind it.
+fn skip_json<T: serde::de::DeserializeOwned>(cursor: &mut Cursor<'_>) -> Option<T> {
+    let rest = &cursor.bytes[cursor.at..];
+    let mut stream = serde_json::Deserializer::from_slice(rest).into_iter::<T>();
+    let value = stream.next()?.ok()?;
+    cursor.at += stream.byte_offset();
+    Some(value)
+}

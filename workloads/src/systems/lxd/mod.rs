@@ -1,0 +1,231 @@
+//! LXD: real daemons from Debian's packages, without systemd, under the agent's supervisor.
+//!
+//! What was seen of them (bookworm's 5.0.2, trixie's 5.0.2+git20231211; the same on both unless said):
+//! - `cluster.offline_threshold` set before there is a cluster makes the handler panic: the client sees `EOF`, the value
+//!   is stored all the same, and every later PUT of settings ends that way; so it is set after the bootstrap;
+//! - a token can be had for any name, also for one that is taken. The join with it fails with "already has a member with
+//!   name", and leaves the joiner's certificate in the truststore, under that name (see [`refusals`]);
+//! - trixie's wants `server_name` in a joiner's preseed, bookworm's takes it from the token; both take it there;
+//! - a member that is removed resets itself and could join again without being wiped;
+//! - one that is removed by force while it runs is not told: it goes on to read and to write the cluster's database, on
+//!   connections that it has (37 s later still), though it is in none of the others' sources. Started anew it never
+//!   gets ready, and the others log `Invalid client certificate`;
+//! - without a leader `lxc cluster list` and whatever else needs the global database waits, and the local one answers;
+//! - stopping (`lxd shutdown`) takes a second, in which a voter's role goes to a stand-by.
+//!
+//! | module | subject |
+//! | --- | --- |
+//! | [`options`] | what can be chosen, and the preseeds |
+//! | [`rest`], [`commands`] | asking a daemon; running LXD's programs, recovery |
+//! | `wire` | dqlite inside a daemon |
+//! | `process`, `form` | starting and stopping; forming a cluster |
+//! | `membership`, [`refusals`], [`token`] | joining and removing, and what errors prove |
+//! | `sources` | the places where membership is kept |
+//! | [`probes`] | writes as users do |
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use harness_core::meta::ProcessExit;
+use harness_lab::{
+    Exec, Node,
+    capability::{CapabilityError, Leader, LogFiles},
+};
+
+use super::{
+    Handles, System, SystemError, Timing,
+    dqlite::sql::{self, SqlClients},
+    raft_disk,
+    supervised::Supervised,
+};
+use crate::{client::Clients, workload::Kind};
+
+pub mod commands;
+mod form;
+pub mod membership;
+pub mod options;
+pub mod probes;
+mod process;
+pub mod refusals;
+pub mod rest;
+mod sources;
+pub mod token;
+mod wire;
+
+pub use form::FORM_TIMEOUT;
+pub use options::{OptionError, Options};
+
+/// The folder of everything that we put on a node for this system.
+pub const BASE: &str = "/srv/harness/lxd";
+/// The daemon's process. A handover gives up after a minute without a leader.
+pub const PROCESS: Supervised = Supervised {
+    program: "lxd",
+    base: BASE,
+    log: "lxd.log",
+    stop_wait_s: 75,
+};
+/// How long the leader may take to list the servers of raft.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// LXD on the nodes of a lab. Cheap to clone.
+#[derive(Clone)]
+pub struct Lxd {
+    options: Arc<Options>,
+    nodes: Arc<[Node]>,
+    disk: Arc<raft_disk::Reader>,
+}
+
+impl Lxd {
+    /// LXD on these nodes.
+    ///
+    /// # Errors
+    /// If the options are not what LXD takes.
+    pub fn new(nodes: &[Node], options: Options) -> Result<Self, OptionError> {
+        options.check()?;
+        Ok(Self {
+            options: Arc::new(options),
+            nodes: nodes.into(),
+            disk: Arc::default(),
+        })
+    }
+
+    /// What was chosen.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The address that a node has as a member.
+    #[must_use]
+    pub fn address(&self, node: &Node) -> String {
+        SocketAddr::new(node.address, self.options.port).to_string()
+    }
+
+    /// The servers of raft as the leader has them, or why they could not be learnt.
+    async fn servers_of_leader(&self, nodes: &[Node]) -> Result<Vec<dqlite_wire::Server>, String> {
+        let first = nodes.first().ok_or("there is no node")?;
+        let found = self.leading_dqlite(first, nodes, ASK_TIMEOUT).await;
+        let mut leader = found.map_err(|error| error.to_string())?;
+        let servers = leader.connection.cluster(ASK_TIMEOUT).await;
+        servers.map_err(|error| error.to_string())
+    }
+}
+
+#[async_trait]
+impl System for Lxd {
+    fn name(&self) -> &'static str {
+        "lxd"
+    }
+
+    fn handles(&self) -> Handles {
+        let this = Arc::new(self.clone());
+        Handles {
+            start: Some(this.clone()),
+            stop: Some(this.clone()),
+            kill: Some(this.clone()),
+            pause: Some(this.clone()),
+            leader: Some(this.clone()),
+            log_files: Some(this.clone()),
+            membership: Some(this.clone()),
+            sources: Some(this),
+        }
+    }
+
+    fn timing(&self) -> Option<Timing> {
+        Some(Timing {
+            settle: self.options.settle(),
+            max_voters: Some(self.options.max_voters),
+        })
+    }
+
+    async fn versions(&self, node: &Node) -> Result<BTreeMap<String, String>, SystemError> {
+        // Packages where there are any; of a snap's or one's own build, what the program says of itself.
+        let script = "command -v \"$1\" >/dev/null && command -v \"$2\" >/dev/null || exit 3\n\
+            echo \"lxd $(\"$1\" --version)\"\n\
+            dpkg-query -W -f '${Package} ${Version}\\n' lxd lxd-client libdqlite0 libdqlite1.17-0 libdqlite1.18-0 libraft2 2>/dev/null || true";
+        let (lxd, lxc) = (&self.options.lxd, &self.options.lxc);
+        let exec: Exec = self.command(["/bin/sh", "-c", script, "sh", lxd, lxc]);
+        let output = node
+            .transport
+            .exec(exec)
+            .await
+            .map_err(CapabilityError::from)?;
+        if !output.status.success() {
+            return Err(SystemError::NotInstalled {
+                node: node.name.to_string(),
+                program: format!("{lxd} and {lxc}"),
+                mend: "use an image built with `harness lab image build --with lxd`, install Debian's lxd and lxd-client on the node, or name the programs in the options of lxd".to_owned(),
+            });
+        }
+        Ok(output
+            .stdout_text()
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .map(|(package, version)| (package.to_owned(), version.trim().to_owned()))
+            .filter(|(_, version)| !version.is_empty())
+            .collect())
+    }
+
+    async fn wipe(&self, node: &Node) -> Result<(), SystemError> {
+        Ok(self.remove_everything(node).await?)
+    }
+
+    async fn form(&self, nodes: &[Node]) -> Result<(), SystemError> {
+        self.form_cluster(nodes).await
+    }
+
+    async fn prepare(&self, nodes: &[Node], workload: &Kind) -> Result<(), SystemError> {
+        sql::prepare(self, nodes, workload)
+            .await
+            .map_err(|detail| SystemError::NotPrepared { detail })
+    }
+
+    fn clients(&self, nodes: &[Node], workload: &Kind) -> Arc<dyn Clients> {
+        Arc::new(SqlClients::new(
+            Arc::new(self.clone()),
+            nodes,
+            workload.clone(),
+        ))
+    }
+
+    fn probes(&self, nodes: &[Node]) -> Arc<dyn Clients> {
+        Arc::new(probes::Probes {
+            lxd: self.clone(),
+            nodes: nodes.into(),
+        })
+    }
+
+    async fn exits(&self, node: &Node) -> Result<Vec<ProcessExit>, SystemError> {
+        Ok(PROCESS.read_exits(node).await?)
+    }
+
+    async fn core_dumps(&self, node: &Node) -> Result<Vec<PathBuf>, SystemError> {
+        Ok(PROCESS.core_dumps(node).await?)
+    }
+}
+
+#[async_trait]
+impl Leader for Lxd {
+    async fn leader(&self, nodes: &[Node]) -> Option<Node> {
+        let address = self.leader_address(nodes).await?;
+        self.node_at(&self.nodes, &address).cloned()
+    }
+
+    async fn voters(&self, nodes: &[Node]) -> Option<Vec<Node>> {
+        let servers = self.servers_of_leader(nodes).await.ok()?;
+        let voters = servers
+            .iter()
+            .filter(|server| server.role == Some(dqlite_wire::Role::Voter));
+        Some(
+            voters
+                .filter_map(|server| self.node_at(&self.nodes, &server.address).cloned())
+                .collect(),
+        )
+    }
+}
+
+impl LogFiles for Lxd {
+    fn log_files(&self, _node: &Node) -> Vec<PathBuf> {
+        vec![PROCESS.log_file()]
+    }
+}

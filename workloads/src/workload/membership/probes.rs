@@ -1,0 +1,295 @@
+//! The final phase: can membership still change? One step after the other, on one thread.
+//!
+//! The canary, which nobody touched, is joined and removed. Every member in doubt is tried in the order that its state allows:
+//!
+//! ```text
+//! retry-remove by force ── ok ──▶ retry-join
+//!            └─ not ok ─▶ list ── not in it ──▶ retry-join ── ok ──▶ retry-remove by force
+//!                           └─ in it: the remove was refused, and a member cannot join
+//! ```
+//!
+//! Every removed node is asked whether it still takes part. A step that does not succeed is tried [`TRIES`] times: what is
+//! refused twice, with time to settle before, is refused.
+
+use std::{collections::VecDeque, time::Duration};
+
+use harness_core::{
+    event::{Event, EventType},
+    generator::{Context, Generator, Next, Op, OpSpec},
+    membership::{
+        CANARY_JOIN, CANARY_REMOVE, JoinValue, LIST, REMOVED_PROBE, RETRY_JOIN, RETRY_REMOVE,
+        RemoveValue,
+    },
+};
+use serde_json::{Value, json};
+
+/// How often a step is tried.
+pub const TRIES: u32 = 2;
+/// How long to wait before it is tried again.
+pub const PAUSE: Duration = Duration::from_secs(2);
+
+/// What is done with a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    CanaryJoin,
+    CanaryRemove {
+        force: bool,
+    },
+    RetryRemove,
+    AskWhetherIn,
+    /// `last`: a remove succeeded already.
+    RetryJoin {
+        last: bool,
+    },
+    RetryRemoveLast,
+    RemovedProbe,
+}
+
+/// See the module.
+pub struct Probes {
+    steps: VecDeque<(Step, String)>,
+    tried: u32,
+    not_before_ns: u64,
+    open: bool,
+}
+
+impl Probes {
+    /// The steps of a run: its canary, members in doubt, removed nodes.
+    pub fn new<'a>(
+        canary: &str,
+        in_doubt: impl IntoIterator<Item = &'a str>,
+        removed: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let mut steps = VecDeque::from([(Step::CanaryJoin, canary.to_owned())]);
+        let with = |step| move |name: &'a str| (step, name.to_owned());
+        // Who was removed is asked first: trying members in doubt takes time, and joins may follow.
+        steps.extend(removed.into_iter().map(with(Step::RemovedProbe)));
+        steps.extend(in_doubt.into_iter().map(with(Step::RetryRemove)));
+        Self {
+            steps,
+            tried: 0,
+            not_before_ns: 0,
+            open: false,
+        }
+    }
+
+    fn then(&mut self, step: Step, member: &str) {
+        self.steps.push_front((step, member.to_owned()));
+    }
+
+    fn ended(&mut self, event: &Event) {
+        let Some((step, member)) = self.steps.pop_front() else {
+            return;
+        };
+        let ok = event.event_type == EventType::Ok;
+        self.tried += 1;
+        // An indeterminate join is not tried again: whether the name is free, nobody knows.
+        let again = match step {
+            Step::CanaryJoin | Step::RetryJoin { .. } => event.event_type == EventType::Fail,
+            Step::CanaryRemove { .. }
+            | Step::RetryRemove
+            | Step::RetryRemoveLast
+            | Step::AskWhetherIn
+            | Step::RemovedProbe => !ok,
+        };
+        if again && self.tried < TRIES {
+            let pause_ns = u64::try_from(PAUSE.as_nanos()).unwrap_or(u64::MAX);
+            self.not_before_ns = event.time_ns.saturating_add(pause_ns);
+            self.then(step, &member);
+            return;
+        }
+        self.tried = 0;
+        let listed = || {
+            let names = event.value.as_array();
+            names.is_some_and(|names| names.iter().any(|name| name == member.as_str()))
+        };
+        match (step, event.event_type) {
+            (Step::CanaryJoin, EventType::Ok) => {
+                self.then(Step::CanaryRemove { force: false }, &member);
+            }
+            (Step::CanaryJoin, EventType::Info) => {
+                self.then(Step::CanaryRemove { force: true }, &member);
+            }
+            (Step::RetryRemove, EventType::Ok) => {
+                self.then(Step::RetryJoin { last: true }, &member);
+            }
+            (Step::RetryRemove, _) => self.then(Step::AskWhetherIn, &member),
+            (Step::AskWhetherIn, EventType::Ok) if !listed() => {
+                self.then(Step::RetryJoin { last: false }, &member);
+            }
+            (Step::RetryJoin { last: false }, EventType::Ok) => {
+                self.then(Step::RetryRemoveLast, &member);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn spec(step: Step, member: &str) -> OpSpec {
+    let join = |f: &str| {
+        let value = JoinValue {
+            member: member.to_owned(),
+            ..JoinValue::default()
+        };
+        OpSpec::new(f, value)
+    };
+    let remove = |f: &str, force| {
+        let value = RemoveValue {
+            member: member.to_owned(),
+            force,
+        };
+        OpSpec::new(f, value)
+    };
+    match step {
+        Step::CanaryJoin => join(CANARY_JOIN),
+        Step::CanaryRemove { force } => remove(CANARY_REMOVE, force),
+        Step::RetryRemove | Step::RetryRemoveLast => remove(RETRY_REMOVE, true),
+        Step::RetryJoin { .. } => join(RETRY_JOIN),
+        Step::AskWhetherIn => OpSpec::new(LIST, Value::Null),
+        Step::RemovedProbe => OpSpec::new(REMOVED_PROBE, json!({ "member": member })),
+    }
+}
+
+impl Generator for Probes {
+    fn peek(&self, context: &Context<'_>) -> Next {
+        if self.open {
+            return Next::Pending { until_ns: None };
+        }
+        let Some((step, member)) = self.steps.front() else {
+            return Next::Done;
+        };
+        if context.time_ns < self.not_before_ns {
+            return Next::Pending {
+                until_ns: Some(self.not_before_ns),
+            };
+        }
+        spec(*step, member).now(context)
+    }
+
+    fn commit(&mut self, _context: &Context<'_>, _op: &Op) {
+        self.open = true;
+    }
+
+    fn update(&mut self, _context: &Context<'_>, _thread: usize, event: &Event) {
+        if event.event_type != EventType::Invoke {
+            self.open = false;
+            self.ended(event);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use harness_core::generator::simulate::{Response, simulate};
+
+    use super::*;
+
+    /// What is asked, where each operation ends as `answer` says.
+    fn asked(
+        probes: &mut Probes,
+        mut answer: impl FnMut(&str) -> (EventType, Value),
+    ) -> Vec<String> {
+        let simulated = simulate(
+            probes,
+            1,
+            1000,
+            &mut |op, _| {
+                let (event_type, value) = answer(&op.f);
+                Response {
+                    latency_ns: 1,
+                    event_type,
+                    value,
+                }
+            },
+            &mut |_, _, _| {},
+        );
+        assert!(!simulated.stuck && !simulated.cut);
+        let invoked = |event: &Event| {
+            let member = event.value["member"].as_str().unwrap_or_default();
+            (event.event_type == EventType::Invoke).then(|| format!("{} {member}", event.f))
+        };
+        simulated.events.iter().filter_map(invoked).collect()
+    }
+
+    #[test]
+    fn each_member_is_tried_in_the_order_that_its_state_allows() {
+        use EventType::{Fail, Info, Ok};
+        type Answer = fn(&str, u32) -> (EventType, Value);
+        let table: [(&str, Answer, &[&str]); 4] = [
+            (
+                "it can be removed and joined",
+                |_, _| (Ok, Value::Null),
+                &["retry-remove n4", "retry-join n4"],
+            ),
+            (
+                "its join never took effect",
+                |f, nth| match (f, nth) {
+                    ("retry-remove", 0 | 1) => (Fail, Value::Null),
+                    ("list", _) => (Ok, json!(["n1"])),
+                    _ => (Ok, Value::Null),
+                },
+                &[
+                    "retry-remove n4",
+                    "retry-remove n4",
+                    "list ",
+                    "retry-join n4",
+                    "retry-remove n4",
+                ],
+            ),
+            (
+                "its name is burnt",
+                |f, _| match f {
+                    "list" => (Ok, json!(["n1"])),
+                    _ => (Fail, Value::Null),
+                },
+                &[
+                    "retry-remove n4",
+                    "retry-remove n4",
+                    "list ",
+                    "retry-join n4",
+                    "retry-join n4",
+                ],
+            ),
+            (
+                "it is a member for ever",
+                |f, _| match f {
+                    "list" => (Ok, json!(["n1", "n4"])),
+                    _ => (Info, Value::Null),
+                },
+                &["retry-remove n4", "retry-remove n4", "list "],
+            ),
+        ];
+        for (what, answer, expected) in table {
+            let mut probes = Probes::new("n5", ["n4"], []);
+            let mut counts = std::collections::BTreeMap::new();
+            let all = asked(&mut probes, |f| {
+                if f.starts_with("canary") {
+                    return (Ok, Value::Null);
+                }
+                let count = counts.entry(f.to_owned()).or_insert(0);
+                *count += 1;
+                answer(f, *count - 1)
+            });
+            assert_eq!(all[..2], ["canary-join n5", "canary-remove n5"], "{what}");
+            assert_eq!(all[2..], *expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_canary_that_cannot_join_is_not_removed_and_removed_nodes_are_asked() {
+        let mut probes = Probes::new("n5", [], ["n2", "n3"]);
+        let all = asked(&mut probes, |f| match f {
+            CANARY_JOIN => (EventType::Fail, Value::Null),
+            _ => (EventType::Ok, Value::Null),
+        });
+        assert_eq!(
+            all,
+            [
+                "canary-join n5",
+                "canary-join n5",
+                "removed-probe n2",
+                "removed-probe n3"
+            ]
+        );
+    }
+}
