@@ -295,6 +295,28 @@ fn small_histories_by_definition() {
     );
 }
 
+/// Neither way makes a history of nothing, or of what is torn.
+#[test]
+fn what_is_no_history_is_left_to_the_general_reader() {
+    for (text, format) in [
+        ("", Format::Plume),
+        ("\n", Format::Plume),
+        ("w(0,1,0", Format::Plume),
+        ("", Format::Awdit),
+        ("w 0", Format::Awdit),
+    ] {
+        let source = Source {
+            bytes: text.as_bytes(),
+            format,
+            threads: 0,
+            release: &|_| {},
+        };
+        assert!(format::read(text.as_bytes(), format).is_err(), "{text:?}");
+        let straight = registry::check_bytes("weak-isolation", &json!({}), &source, &Unlimited);
+        assert!(straight.is_none(), "{text:?}");
+    }
+}
+
 #[test]
 fn witnesses_tell_the_story() {
     // T4 saw T2's y, and then an older x.

@@ -128,6 +128,11 @@ fn by_sessions(
         builder.close_steps(txn);
     };
     sessions::each_transaction(bytes, format == Format::Plume, &mut each, consumed)?;
+    if place == 0 {
+        return Err(FormatError::Empty {
+            format: format.name(),
+        });
+    }
     Ok((builder.finish(), vec![sessions::WITHOUT_TIMES.to_owned()]))
 }
 
