@@ -369,7 +369,11 @@ fn ours<'a>(
     while at < bytes.len() {
         progress.at(at);
         let mut cursor = Cursor::new(bytes, at, Syntax::Json);
-        let fields = usual(&mut cursor).filter(|_| cursor.peek() == Some(b'\n'));
+        // White space of JSON may be the end of a line; an event must not go on behind it.
+        let one_line = |cursor: &Cursor<'_>| {
+            cursor.peek() == Some(b'\n') && !bytes[at..cursor.at()].contains(&b'\n')
+        };
+        let fields = usual(&mut cursor).filter(|_| one_line(&cursor));
         if let Some((head, text)) = fields.and_then(|fields| complete(bytes, &fields, &mut names)) {
             at = cursor.at() + 1;
             each(head, Payload::Text(text))?;
@@ -476,6 +480,7 @@ mod tests {
         "  \n",
         "{\"time_ns\":5, \"index\":4,\"process\":\"nemesis\",\"type\":\"info\",\"f\":\"a\\u0062c\",\"value\":-1.5e3}\n",
         "{\"index\":5,\"time_ns\":2,\"process\":4,\"type\":\"ok\",\"f\":\"txn\"}\n",
+        "{\"index\": 6, \"time_ns\": 2, \"process\": 5, \"type\": \"ok\", \"f\": \"txn\", \"value\": [1, 2]}\n",
     ];
 
     #[test]
@@ -493,7 +498,7 @@ mod tests {
                     }
                     let before = lines[..place].concat();
                     both.push(format!("{head}{before}{}", &line[..cut]));
-                    for odd in ["x", "]", "}", "\"", ",", " ", "9"] {
+                    for odd in ["x", "]", "}", "\"", ",", " ", "9", "\n"] {
                         let (left, right) = line.split_at(cut);
                         let right = right.get(1..).unwrap_or("");
                         both.push(format!("{head}{before}{left}{odd}{right}"));
