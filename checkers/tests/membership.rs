@@ -329,3 +329,38 @@ fn the_checker_called_membership_says_it_all_in_one() {
             .any(|event| event.event_type == EventType::Info)
     );
 }
+
+/// Raft's leader sends a spare no log: what it says of raft is old, and nobody is to blame.
+#[test]
+fn what_a_spare_says_of_raft_is_not_compared() {
+    let mut changed = 0;
+    for seed in 0..60 {
+        let mut run = run(seed, "lxd", Profile::Random);
+        let addresses: std::collections::BTreeMap<String, String> = run
+            .views
+            .iter()
+            .filter_map(|view| view.members())
+            .flatten()
+            .filter_map(|member| Some((member.name.clone()?, member.address.clone()?)))
+            .collect();
+        for view in &mut run.views {
+            let own_address = addresses.get(&*view.node);
+            let in_log = view.raft.is_some_and(|raft| raft.index.is_some());
+            let Reading::Members(members) = &mut view.reading else {
+                continue;
+            };
+            let own = members
+                .iter()
+                .find(|member| member.address.as_ref() == own_address);
+            let spare = own.is_some_and(|own| own.role == Some(harness_core::view::Role::Spare));
+            if view.source == Source::Raft && spare && !in_log {
+                members.retain(|member| member.address.as_ref() == own_address);
+                changed += 1;
+            }
+        }
+        let results = run.judge();
+        let bad = told(&results);
+        assert!(bad.is_empty(), "seed {seed}:\n{bad}");
+    }
+    assert!(changed > 100, "{changed} views of spares were made old");
+}

@@ -52,6 +52,27 @@ struct Fixture {
     own: Option<TempDir>,
 }
 
+impl Drop for Fixture {
+    /// A failed test must not leave what the next one trips over.
+    fn drop(&mut self) {
+        if self.own.is_none() || !std::thread::panicking() {
+            return;
+        }
+        let state = &self.state;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Runtime::new().unwrap();
+                runtime.block_on(take_down(state));
+            });
+        });
+    }
+}
+
+async fn take_down(state: &State) {
+    let lock = state.lock("test").unwrap();
+    lab::down(state, &lock).await.unwrap();
+}
+
 async fn fixture() -> Fixture {
     assert!(
         rustix::process::geteuid().is_root(),
@@ -94,7 +115,12 @@ async fn all(lxd: &Lxd, node: &Node) -> Vec<(Place, Reading)> {
     let mut readings = Vec::new();
     for place in lxd.places() {
         let mut read = lxd.read(node, place, READ).await;
-        assert_eq!(read.len(), 1, "{place:?}");
+        // Older configurations in a log may come after it.
+        let log = Some(harness_core::view::LOG);
+        assert!(
+            !read.is_empty() && read[1..].iter().all(|older| older.label == log),
+            "{place:?}"
+        );
         readings.push((*place, read.remove(0).reading));
     }
     readings
@@ -331,7 +357,8 @@ async fn stopped_reads(lxd: &Lxd, nodes: &[Node], node: &Node, members: &[&Node]
     for (place, reading) in all(lxd, node).await {
         match (place.source, place.label, reading) {
             (Source::Truststore, Some("local"), Reading::Members(found))
-            | (Source::Cache, Some("raft_nodes"), Reading::Members(found)) => {
+            | (Source::Cache, Some("raft_nodes"), Reading::Members(found))
+            | (Source::Raft, Some("disk"), Reading::Members(found)) => {
                 let got: BTreeSet<String> = found.iter().map(|m| who(lxd, nodes, m)).collect();
                 assert_eq!(got, names(members), "{place:?}");
             }
@@ -397,6 +424,14 @@ async fn stops_and_kills(lxd: &Lxd, nodes: &[Node]) {
         let begun = Instant::now();
         let read = lxd.read(n2, place, Duration::from_millis(700)).await;
         assert!(begun.elapsed() < Duration::from_secs(2));
+        if place.label == Some("disk") {
+            let members = &read[0].reading;
+            assert!(
+                matches!(members, Reading::Members(_)),
+                "files do not freeze: {read:?}"
+            );
+            continue;
+        }
         let timed_out = matches!(
             &read[0].reading,
             Reading::Unread {
@@ -494,7 +529,6 @@ async fn real_lxd_forms_joins_removes_and_every_place_tells_it() {
     }
     fixture.lab.close().await;
     if fixture.own.is_some() {
-        let lock = fixture.state.lock("test").unwrap();
-        lab::down(&fixture.state, &lock).await.unwrap();
+        take_down(&fixture.state).await;
     }
 }

@@ -112,6 +112,14 @@ fn check(parameters: &Parameters, nodes: usize, events: &[Event]) -> Result<(), 
             prop_assert_ne!(&*member, &*cast.canary, "the canary is not touched");
             let busy = open.values().any(|other| other.member == member);
             prop_assert!(!busy, "two operations on {member} at once");
+            if !parameters.allows(Change::Concurrent) {
+                let one_batch =
+                    event.value["batch"].is_u64() && open.values().all(|other| other.join);
+                prop_assert!(
+                    open.is_empty() || one_batch,
+                    "{member} while another change goes on"
+                );
+            }
             let standing = known[&member];
             let force = event.value["force"] == true;
             let tries = in_a_row.get(&member).copied().unwrap_or(0);

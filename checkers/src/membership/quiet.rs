@@ -16,10 +16,17 @@
 //! say the same: a place that said so twice said so in between. A complete sample can be judged if all of its stretched
 //! readings have a moment in common; else the places are still changing, and an earlier sample of the window is tried.
 //!
+//! Raft's leader sends no log to a **spare**: what a spare says of raft is old, and rightly so (seen on LXD 5.0.2 and in go-dqlite,
+//! from the sixth member on). It is read, and not compared; who is a spare is the voters' word.
+//!
 //! **Live** are nodes that are certainly members, and those whom every source of these lists while their own operation is
 //! indeterminate; not live are nodes on which the system was looked for and does not run, and those left out by `live_nodes`.
 
-use harness_core::{fault::FaultRecord, membership::Purpose};
+use harness_core::{
+    fault::FaultRecord,
+    membership::Purpose,
+    view::{Role, Source},
+};
 
 use super::{
     analysis::{Analysis, Reading},
@@ -266,6 +273,14 @@ pub(super) fn complete<'a>(
     for node in &live {
         needed.extend(all_read(analysis, &readings, *node)?);
     }
+    let spares = spares(analysis, &needed);
+    needed.retain(|number| {
+        let reading = &analysis.readings[*number];
+        let of_spare = analysis
+            .node_of(reading)
+            .is_some_and(|node| spares.contains(&node));
+        reading.view.source != Source::Raft || !of_spare
+    });
     let spans: Vec<(u64, u64)> = needed
         .iter()
         .map(|number| span(analysis, window, *number))
@@ -286,6 +301,29 @@ pub(super) fn complete<'a>(
         live,
         standings,
     })
+}
+
+/// Members that the raft of every voter has for spares; of its own role a node that says it votes is believed.
+fn spares(analysis: &Analysis<'_>, readings: &[usize]) -> Vec<Id> {
+    let role_in =
+        |reading: &Reading<'_>, id: Id| reading.entries(id).find_map(|member| member.role);
+    let voters: Vec<&Reading<'_>> = readings
+        .iter()
+        .map(|number| &analysis.readings[*number])
+        .filter(|reading| reading.view.source == Source::Raft)
+        .filter(|reading| {
+            analysis
+                .node_of(reading)
+                .is_some_and(|node| role_in(reading, node) == Some(Role::Voter))
+        })
+        .collect();
+    let is_spare = |id: &Id| {
+        !voters.is_empty()
+            && voters
+                .iter()
+                .all(|reading| role_in(reading, *id) == Some(Role::Spare))
+    };
+    analysis.roster.ids().filter(is_spare).collect()
 }
 
 /// The readings of each source on a node, or which one is missing.
@@ -312,10 +350,10 @@ fn all_read(
             found.push(*number);
         }
         if found.len() == before {
-            let clock = Clock::spanning([]);
             let at = readings
                 .first()
                 .map_or(0, |(_, reading)| reading.view.start_ns);
+            let clock = Clock::spanning([0, at]);
             return Err(format!(
                 "{source} of {} was not read in the sample at {}",
                 analysis.name(node),

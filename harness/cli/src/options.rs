@@ -84,7 +84,8 @@ pub struct RunOptions {
     #[arg(long, env = "HARNESS_FLOOR", value_name = "N")]
     pub floor: Option<usize>,
     /// What the membership workload may do besides joining nodes and removing members: a comma list of remove-leader, remove-dead (by force,
-    /// once refused), retry-failed, rejoin, join-while-down, force (also members that run), or none [default: all but force]
+    /// once refused), retry-failed, rejoin, join-while-down, force (also members that run), concurrent (several at once), or none
+    /// [default: all but force]
     #[arg(long, env = "HARNESS_CHANGES", value_name = "LIST")]
     pub changes: Option<String>,
     /// Deadline of each join and remove [default: 60s]
@@ -95,7 +96,7 @@ pub struct RunOptions {
     #[arg(long, env = "HARNESS_CHANGE_INTERVAL", value_name = "TIME")]
     #[serde(deserialize_with = "text_or_number")]
     pub change_interval: Option<String>,
-    /// How often the places where membership is kept are read; costly ones every tenth time [default: 1s]
+    /// How often the places where membership is kept are read; costly ones every tenth time [default: 1s; LXD: 500ms a node]
     #[arg(long, env = "HARNESS_SAMPLE_INTERVAL", value_name = "TIME")]
     #[serde(deserialize_with = "text_or_number")]
     pub sample_interval: Option<String>,
@@ -224,7 +225,7 @@ pub struct RunConfig {
     /// How long it is off.
     pub fault_off: Duration,
     /// How often the sampler reads.
-    pub sample_interval: Duration,
+    pub sample_interval: Option<Duration>,
     /// LXD's own options.
     pub lxd: lxd::Options,
     /// The inventory, if there is one.

@@ -234,3 +234,43 @@ fn an_interrupt_shortens_the_load_only() {
         "valid"
     );
 }
+
+/// The golden run: on real LXD 5.0.2 two joiners were killed while their joins were under way, and each is half a member.
+/// The logs are not kept with it, so what is judged from them is not looked at.
+#[test]
+fn the_golden_killed_joiner_is_judged_as_it_was_recorded() {
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../results/golden/killed-joiner"
+    );
+    let output = harness()
+        .args(["check", folder, "--dry-run", "--json"])
+        .output()
+        .expect("the binary starts");
+    expect_code(&output, 1);
+    let verdict: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let invalid: BTreeSet<&str> = verdict["results"]
+        .as_array()
+        .expect("results")
+        .iter()
+        .filter(|result| result["verdict"] == "invalid")
+        .filter_map(|result| result["checker"].as_str())
+        .collect();
+    let expected = [
+        "convergence-time",
+        "crashes",
+        "info-join-atomic",
+        "no-pending",
+        "three-source-agreement",
+    ];
+    assert_eq!(invalid, BTreeSet::from(expected));
+    for name in ["three-source-agreement", "no-pending", "info-join-atomic"] {
+        let found = checker(&verdict, name)["witnesses"].to_string();
+        assert!(
+            found.contains("n3") && found.contains("n4"),
+            "{name}: {found}"
+        );
+    }
+    let venn = checker(&verdict, "three-source-agreement")["summary"].to_string();
+    assert!(venn.contains("database+truststore, not in raft"), "{venn}");
+}

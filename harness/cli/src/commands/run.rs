@@ -201,7 +201,7 @@ impl Session {
             "recovery_timeout_ms": config.recovery_timeout.as_millis(),
             "fault_on_ms": config.fault_on.as_millis(),
             "fault_off_ms": config.fault_off.as_millis(),
-            "sample_interval_ms": config.sample_interval.as_millis(),
+            "sample_interval_ms": config.sample_interval(self.node_names().len()).as_millis(),
             "lxd": (config.system == "lxd").then_some(&config.lxd),
             "trace": config.trace,
             "plant": config.plant,
@@ -298,7 +298,7 @@ impl Session {
         let setting = Setting {
             meta: self.meta(seed, nemesis, &folder, lab.map(|(_, lab)| lab), &nodes),
             system,
-            sample_interval: self.config.sample_interval,
+            sample_interval: self.config.sample_interval(nodes.len()),
             workload: self.config.workload.clone(),
             plan,
             seed,

@@ -13,6 +13,7 @@
 //!   does not count as a member here;
 //! - a node that may be a member never joins: one in doubt is removed first, and left alone if that is refused
 //!   [`TRIES`] times (the final phase tries it again);
+//! - one change after the other, unless concurrent ones are allowed; the joins of a batch are one change then;
 //! - joins of a batch are invoked one right after the other, when there is a free thread for each.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -166,6 +167,9 @@ impl Changes {
         let now_ns = context.time_ns;
         if let Some((member, rest)) = self.rest.split_first() {
             return Decision::Do(self.join(member, Some(self.batch)), rest.to_vec());
+        }
+        if !self.open.is_empty() && !self.parameters.allows(Change::Concurrent) {
+            return Decision::Wait(None);
         }
         if now_ns < self.next_ns {
             return Decision::Wait(Some(self.next_ns));

@@ -50,27 +50,31 @@ pub enum Change {
     JoinWhileDown,
     /// Remove by force also members that run, now and then.
     Force,
+    /// Begin a change while another one of another member goes on.
+    Concurrent,
 }
 
 impl Change {
     /// All, by the names in `--changes`.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str); 7] = [
         (Self::RemoveLeader, "remove-leader"),
         (Self::RemoveDead, "remove-dead"),
         (Self::RetryFailed, "retry-failed"),
         (Self::Rejoin, "rejoin"),
         (Self::JoinWhileDown, "join-while-down"),
         (Self::Force, "force"),
+        (Self::Concurrent, "concurrent"),
     ];
 
     /// What a nightly run does: all that an operator does on a working day. Forcing out a member that runs is not among
     /// it: the product says that this is for the dead.
-    pub const USUAL: [Self; 5] = [
+    pub const USUAL: [Self; 6] = [
         Self::RemoveLeader,
         Self::RemoveDead,
         Self::RetryFailed,
         Self::Rejoin,
         Self::JoinWhileDown,
+        Self::Concurrent,
     ];
 
     /// A comma list of names; `none` for nothing.

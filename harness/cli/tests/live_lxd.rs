@@ -1,0 +1,124 @@
+//! Whole runs on real LXD in the built-in lab: members join and leave, and the places where membership is kept are judged.
+#![cfg(feature = "live")]
+
+#[expect(dead_code, reason = "each test program uses what it needs")]
+mod support;
+
+use std::process::Output;
+
+use serde_json::Value;
+use support::{Folder, checker, harness, stderr};
+
+/// Members at first, those that join, and the canary.
+const NODES: &str = "5";
+
+/// A fresh lab, taken down again also if the test fails: other tests want one with another image.
+struct Lab;
+
+impl Lab {
+    fn new() -> Self {
+        down();
+        Self
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        down();
+    }
+}
+
+fn down() {
+    harness()
+        .args(["lab", "down"])
+        .output()
+        .expect("the binary starts");
+}
+
+fn run(folder: &Folder, arguments: &[&str]) -> (Output, Value) {
+    let usual = ["--system", "lxd", "--nodes", NODES];
+    let output = folder.run(&[&usual, arguments].concat());
+    let code = output.status.code();
+    assert!(
+        [Some(0), Some(1), Some(2)].contains(&code),
+        "{code:?}: {}",
+        stderr(&output)
+    );
+    let verdict = folder.json("verdict.json");
+    (output, verdict)
+}
+
+/// One change after the other and no faults: everything agrees, in every place on every node.
+#[test]
+fn joins_and_removes_one_after_the_other_are_valid() {
+    let _lab = Lab::new();
+    let folder = Folder::new();
+    let (output, verdict) = run(&folder, &["--changes", "rejoin", "--time-limit", "25"]);
+    for result in verdict["results"].as_array().expect("results") {
+        let name = result["checker"].as_str().expect("a name");
+        // What sudo takes away is not LXD's fault.
+        let fine = ["valid", "not-applicable"]
+            .contains(&result["verdict"].as_str().expect("a verdict"))
+            || (name == "crashes" && result["verdict"] == "unknown");
+        assert!(fine, "{name}: {result}\n{}", stderr(&output));
+    }
+    for name in [
+        "three-source-agreement",
+        "no-pending",
+        "ok-join-durable",
+        "ok-remove-complete",
+        "role-agreement",
+        "identity-agreement",
+        "membership-progress",
+        "linearizable-membership",
+        "convergence-time",
+        "set-full",
+    ] {
+        assert_eq!(checker(&verdict, name)["verdict"], "valid", "{name}");
+    }
+    let meta = folder.json("meta.json");
+    assert_eq!(
+        meta["workload_options"]["sources"],
+        serde_json::json!(["database", "truststore", "raft", "cache"])
+    );
+    let report = std::fs::read_to_string(folder.latest().join("report.html")).expect("a report");
+    for word in ["truststore", "raft_nodes", "voter"] {
+        assert!(report.contains(word), "the report lacks {word}");
+    }
+}
+
+/// The joiner is killed while its join is under way: the fault is proven, and what it leaves is judged, never guessed.
+#[test]
+fn a_joiner_that_is_killed_is_seen_and_judged() {
+    let _lab = Lab::new();
+    let folder = Folder::new();
+    let (output, verdict) = run(
+        &folder,
+        &[
+            "--changes",
+            "rejoin",
+            "--nemesis",
+            "kill:subject@join+0ms..600ms",
+            "--interval",
+            "4s/2s",
+            "--time-limit",
+            "20",
+        ],
+    );
+    assert_eq!(
+        checker(&verdict, "faults")["verdict"],
+        "valid",
+        "{}",
+        stderr(&output)
+    );
+    for result in verdict["results"].as_array().expect("results") {
+        let told = !result["notes"].as_array().expect("notes").is_empty()
+            || !result["witnesses"]
+                .as_array()
+                .expect("witnesses")
+                .is_empty();
+        assert!(result["verdict"] != "invalid" || told, "{result}");
+    }
+    let ledger = std::fs::read_to_string(folder.latest().join("ledger.jsonl")).expect("a ledger");
+    assert!(ledger.contains("\"step\":\"triggered\""), "{ledger}");
+}
