@@ -64,6 +64,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Workload::Set => ("set-full", json!(null)),
         Workload::Bank => ("bank", json!(null)),
         Workload::ListAppend => ("append", json!(null)),
+        Workload::RwRegister => ("rw-register", json!(null)),
     };
     let meta = Meta {
         workload_options: generate::workload_options(&parameters),

@@ -13,6 +13,7 @@
 //! | [`set_full`] | every acknowledged element is read for ever after |
 //! | [`bank`] | transfers keep the total |
 //! | [`txn`] | transactions on lists and registers: which isolation holds |
+//! | [`txn::weak`] | weak isolation of plain reads and writes |
 //! | [`counter`] | each read lies between what adds allow |
 //! | [`unique_ids`] | identifiers handed out are all different |
 //! | [`total_queue`] | what goes into a queue comes out, once |

@@ -13,7 +13,7 @@ use harness_core::{
     verdict::{Budget, CheckInput, CheckResult, Checker, Severity, Verdict},
 };
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     counter::Counter,
     crashes::Crashes,
     faults::Faults,
-    linear::{self, Linearizable},
+    linear::Linearizable,
     lock::Lock,
     logs::Logs,
     long_fork::LongFork,
@@ -31,7 +31,7 @@ use crate::{
     set_full::{self, SetFull},
     stats::Stats,
     total_queue::{self, TotalQueue},
-    txn::{self, Transactional},
+    txn::{self, Transactional, weak::WeakIsolation},
     unique_ids::UniqueIds,
     words,
 };
@@ -70,30 +70,34 @@ pub fn names() -> Vec<&'static str> {
         "faults",
         "fifo-queue",
         "linearizable",
+        "list-append",
         "lock",
         "logs",
         "long-fork",
         "membership",
+        "rw-register",
         "set-full",
         "stats",
         "total-queue",
         "unique-ids",
+        "weak-isolation",
     ]
+}
+
+fn parsed<T: DeserializeOwned + Default>(name: &str, options: &Value) -> Result<T, RegistryError> {
+    if options.is_null() {
+        return Ok(T::default());
+    }
+    serde_json::from_value(options.clone()).map_err(|error| RegistryError::Options {
+        name: name.to_owned(),
+        detail: error.to_string(),
+    })
 }
 
 /// The checker of that name. Options: a JSON object, or null for the defaults.
 pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, RegistryError> {
-    fn parsed<T: DeserializeOwned + Default>(
-        name: &str,
-        options: &Value,
-    ) -> Result<T, RegistryError> {
-        if options.is_null() {
-            return Ok(T::default());
-        }
-        serde_json::from_value(options.clone()).map_err(|error| RegistryError::Options {
-            name: name.to_owned(),
-            detail: error.to_string(),
-        })
+    if let Some(checker) = straight(name, options)? {
+        return Ok(checker);
     }
     fn without<T: Checker + 'static>(
         checker: T,
@@ -123,17 +127,7 @@ pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, Registry
         "availability" => Box::new(Availability::new(parsed::<availability::Options>(
             name, options,
         )?)),
-        "append" => transactional("append", Transactional::lists, parsed(name, options)?)?,
-        "list-append" => {
-            transactional("list-append", Transactional::lists, parsed(name, options)?)?
-        }
-        "rw-register" => transactional(
-            "rw-register",
-            Transactional::registers,
-            parsed(name, options)?,
-        )?,
         "bank" => Box::new(Bank::new(parsed::<bank::Options>(name, options)?)),
-        "linearizable" => Box::new(Linearizable::new(parsed::<linear::Options>(name, options)?)),
         "total-queue" => Box::new(TotalQueue::new(parsed::<total_queue::Options>(
             name, options,
         )?)),
@@ -162,6 +156,17 @@ pub struct Source<'a> {
     pub release: &'a (dyn Fn(Range<usize>) + Sync),
 }
 
+/// A checker that has a way of its own from bytes to a result.
+pub(crate) trait Straight: Checker {
+    /// The result and remarks about the reading, the same as by [`harness_core::format::read`] and [`Checker::check`]. None:
+    /// that way must be taken; it also names what is wrong with the bytes.
+    fn check_bytes(
+        &self,
+        source: &Source<'_>,
+        budget: &dyn Budget,
+    ) -> Option<(CheckResult, Vec<String>)>;
+}
+
 /// Judges a history in bytes without making a tree of values of it, where the checker of that name has a way for this
 /// history; then also remarks about the reading. None: read it by [`harness_core::format::read`] and take [`checker`],
 /// which comes to the same verdict or says what is wrong.
@@ -172,33 +177,48 @@ pub fn check_bytes(
     source: &Source<'_>,
     budget: &dyn Budget,
 ) -> Option<(CheckResult, Vec<String>)> {
-    let options = if options.is_null() {
-        &json!({})
-    } else {
-        options
-    };
-    match name {
-        "linearizable" => Linearizable::new(serde_json::from_value(options.clone()).ok()?)
-            .check_bytes(source, budget),
-        _ => None,
+    straight(name, options).ok()??.check_bytes(source, budget)
+}
+
+fn straight(name: &str, options: &Value) -> Result<Option<Box<dyn Straight>>, RegistryError> {
+    Ok(Some(match name {
+        "append" => lists("append", options)?,
+        "linearizable" => Box::new(Linearizable::new(parsed(name, options)?)),
+        "list-append" => lists("list-append", options)?,
+        "rw-register" => {
+            let options: txn::Options = parsed(name, options)?;
+            let model = options.model.clone();
+            Transactional::registers("rw-register", options)
+                .map(Box::new)
+                .ok_or_else(|| no_model(name, model, &txn::models()))?
+        }
+        "weak-isolation" => {
+            let options: txn::weak::Options = parsed(name, options)?;
+            WeakIsolation::new(&options)
+                .map(Box::new)
+                .ok_or_else(|| no_model(name, options.model, &txn::weak::models()))?
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn lists(name: &'static str, options: &Value) -> Result<Box<dyn Straight>, RegistryError> {
+    let options: txn::Options = parsed(name, options)?;
+    let model = options.model.clone();
+    match Transactional::lists(name, options) {
+        Some(checker) => Ok(Box::new(checker)),
+        None => Err(no_model(name, model, &txn::models())),
     }
 }
 
-fn transactional(
-    name: &'static str,
-    make: fn(&'static str, txn::Options) -> Option<Transactional>,
-    options: txn::Options,
-) -> Result<Box<dyn Checker>, RegistryError> {
-    let model = options.model.clone().unwrap_or_default();
-    match make(name, options) {
-        Some(checker) => Ok(Box::new(checker)),
-        None => Err(RegistryError::Options {
-            name: name.to_owned(),
-            detail: format!(
-                "no model is called {model:?}; known are {}",
-                txn::models().join(", ")
-            ),
-        }),
+fn no_model(name: &str, model: Option<String>, known: &[&str]) -> RegistryError {
+    RegistryError::Options {
+        name: name.to_owned(),
+        detail: format!(
+            "no model is called {:?}; known are {}",
+            model.unwrap_or_default(),
+            known.join(", ")
+        ),
     }
 }
 

@@ -236,6 +236,7 @@ fn checker_for(workload: Workload) -> Box<dyn harness_core::verdict::Checker> {
         Workload::Set => ("set-full", json!(null)),
         Workload::Bank => ("bank", json!(null)),
         Workload::ListAppend => ("append", json!(null)),
+        Workload::RwRegister => ("rw-register", json!(null)),
     };
     registry::checker(name, &options).unwrap()
 }

@@ -289,6 +289,18 @@ fn what_is_malformed_or_odd_goes_the_other_way() {
             false,
         ),
         ("nothing", String::new(), false),
+        ("space within lines", good.replace(",", ", "), true),
+        (
+            "an event over two lines",
+            good.replacen(",\"process\"", "\n,\"process\"", 1),
+            false,
+        ),
+        (
+            "a value over two lines",
+            good.replacen("[0,1]", "[0,\n1]", 1),
+            false,
+        ),
+        ("two events in a line", good.replacen("}\n", "}", 1), false),
     ];
     for (what, text, taken) in table {
         let bytes = format!("{header}{text}").into_bytes();

@@ -42,17 +42,20 @@ pub enum Workload {
     Bank,
     /// Transactions of reads and appends to lists.
     ListAppend,
+    /// Transactions of reads and writes of registers.
+    RwRegister,
 }
 
 impl Workload {
     /// Names for the command line.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str); 7] = [
         (Self::Register, "register"),
         (Self::CasRegister, "cas-register"),
         (Self::KeyValue, "key-value"),
         (Self::Set, "set"),
         (Self::Bank, "bank"),
         (Self::ListAppend, "list-append"),
+        (Self::RwRegister, "rw-register"),
     ];
 
     /// The workload of that name.
@@ -140,6 +143,8 @@ pub struct Parameters {
     pub fail: f64,
     /// Appends to a list before another key takes its place.
     pub appends_per_key: u64,
+    /// The smallest number of micro-operations of a transaction.
+    pub transaction_min: u64,
     /// The largest number of micro-operations of a transaction.
     pub transaction_max: u64,
     /// Nodes that processes are bound to in turn, `n1` to `n…`; 0: none are named.
@@ -163,6 +168,7 @@ impl Parameters {
             info: 0.01,
             fail: 0.01,
             appends_per_key: 32,
+            transaction_min: 1,
             transaction_max: 4,
             nodes: 0,
             plant: None,
@@ -180,6 +186,9 @@ pub enum GenerateError {
         /// Which.
         what: &'static str,
     },
+    /// No transaction can be as small as that and as large as that.
+    #[error("the smallest number of micro-operations of a transaction is above the largest")]
+    Transaction,
     /// The anomaly is another workload's.
     #[error("this anomaly cannot be planted in this workload")]
     Plant,
@@ -344,11 +353,14 @@ fn check(parameters: &Parameters) -> Result<(), GenerateError> {
         (parameters.processes, "processes"),
         (parameters.keys, "keys"),
         (parameters.appends_per_key, "appends per key"),
-        (parameters.transaction_max, "micro-operations a transaction"),
+        (parameters.transaction_min, "micro-operations a transaction"),
     ] {
         if number == 0 {
             return Err(GenerateError::Zero { what });
         }
+    }
+    if parameters.transaction_min > parameters.transaction_max {
+        return Err(GenerateError::Transaction);
     }
     match parameters.plant {
         Some(plant) if !plant.fits(parameters.workload) => Err(GenerateError::Plant),

@@ -123,6 +123,7 @@ impl Store {
                 )
             }),
             Workload::ListAppend => Some(self.invoke_transaction(parameters, rng)),
+            Workload::RwRegister => Some(self.invoke_registers(parameters, rng)),
         }
     }
 
@@ -185,7 +186,7 @@ impl Store {
         parameters: &Parameters,
         rng: &mut impl Rng,
     ) -> (&'static str, Value) {
-        let steps = rng.random_range(1..=parameters.transaction_max);
+        let steps = rng.random_range(parameters.transaction_min..=parameters.transaction_max);
         let micro: Vec<Value> = (0..steps)
             .map(|_| {
                 let at = rng.random_range(0..self.active.len());
@@ -204,6 +205,37 @@ impl Store {
             })
             .collect();
         ("txn", micro.into())
+    }
+
+    fn invoke_registers(
+        &mut self,
+        parameters: &Parameters,
+        rng: &mut impl Rng,
+    ) -> (&'static str, Value) {
+        let steps = rng.random_range(parameters.transaction_min..=parameters.transaction_max);
+        let mut step = || {
+            let key = rng.random_range(0..parameters.keys);
+            if rng.random::<f64>() < parameters.reads {
+                return json!(["r", key, null]);
+            }
+            self.next_value += 1;
+            json!(["w", key, self.next_value - 1])
+        };
+        let micro: Vec<Value> = (0..steps).map(|_| step()).collect();
+        ("txn", micro.into())
+    }
+
+    fn apply_registers(&mut self, input: &Value) -> Value {
+        let mut output = input.clone();
+        for step in output.as_array_mut().into_iter().flatten() {
+            let key = step[1].as_u64().unwrap_or(0) as usize;
+            if step[0] == "w" {
+                self.cells[key].value = step[2].clone();
+            } else {
+                step[2] = self.cells[key].value.clone();
+            }
+        }
+        output
     }
 
     /// Whether failing or losing the answer would spoil the lie.
@@ -243,6 +275,7 @@ impl Store {
                 self.apply_transaction(plant, parameters, input),
                 Effect::default(),
             )),
+            Workload::RwRegister => Ok((self.apply_registers(input), Effect::default())),
         }
     }
 

@@ -16,7 +16,7 @@ use harness_core::{
 use serde_json::Value;
 
 use super::{Figures, Keyed, Linearizable, Tally, problem};
-use crate::registry::Source;
+use crate::registry::{Source, Straight};
 
 /// Kinds of operations that read.
 pub(super) const READS: [&str; 3] = ["read", "r", "get"];
@@ -194,9 +194,9 @@ enum Fate {
     Broken(Atom, Atom),
 }
 
-impl Linearizable {
+impl Straight for Linearizable {
     /// Judges a history in bytes, if its values are simple and most of its keys are registers with unique writes.
-    pub(crate) fn check_bytes(
+    fn check_bytes(
         &self,
         source: &Source<'_>,
         budget: &dyn Budget,
@@ -253,7 +253,9 @@ impl Linearizable {
         let remarks = compact.remarks.clone();
         Some((tally.result("linearizable", model), remarks))
     }
+}
 
+impl Linearizable {
     fn add_part(
         &self,
         part: &History,

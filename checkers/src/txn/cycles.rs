@@ -18,7 +18,7 @@ use harness_core::verdict::{Budget, Exhausted};
 
 use super::{
     anomaly::{Anomaly, Cycle, Order},
-    graph::{ALL, Edges, Graph, Kinds, PASS, node},
+    graph::{ALL, Graph, Kinds, PASS, node},
     paths::{self, Step},
     scc::{Components, components},
     single::{self, Single},
@@ -160,21 +160,21 @@ impl Part {
             .any(|found| matches!(found, Anomaly::Cycle(_, cycle) if *cycle < Cycle::GNonadjacent));
         let (base, anti) = (Cycle::GNonadjacent.base(order), order.anti());
         let size = node(self.graph.len());
-        let mut edges = Edges::new(2 * self.graph.len());
-        for from in 0..size {
-            for (to, kind) in self.graph.edges(from) {
-                if kind & PASS != 0 {
-                    edges.add(from, to, kind);
-                    edges.add(from + size, to + size, kind);
-                } else if kind & base != 0 {
-                    edges.add(from, to, kind);
-                    edges.add(from + size, to, kind);
-                } else if kind & anti != 0 {
-                    edges.add(from, to + size, kind);
+        let product = Graph::build(2 * self.graph.len(), |edges| {
+            for from in 0..size {
+                for (to, kind) in self.graph.edges(from) {
+                    if kind & PASS != 0 {
+                        edges.add(from, to, kind);
+                        edges.add(from + size, to + size, kind);
+                    } else if kind & base != 0 {
+                        edges.add(from, to, kind);
+                        edges.add(from + size, to, kind);
+                    } else if kind & anti != 0 {
+                        edges.add(from, to + size, kind);
+                    }
                 }
             }
-        }
-        let product = edges.into_graph();
+        });
         let parts = components(&product, ALL);
         let starts: Vec<u32> = (size..2 * size)
             .filter(|at| at - size < self.transactions && in_cycle(&parts, *at))

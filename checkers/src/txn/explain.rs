@@ -25,7 +25,7 @@ pub(super) type Reason<'a> = dyn Fn(u32, u32, Kinds) -> Option<(usize, usize)> +
 
 /// A witness of a cycle.
 pub(super) fn cycle(
-    txns: &Transactions<'_>,
+    txns: &Transactions,
     found: &Found,
     verb: &str,
     reason: &Reason<'_>,
@@ -34,10 +34,8 @@ pub(super) fn cycle(
         return without_steps(txns, found);
     }
     let steps = from_earliest(&found.steps);
-    let operations: Vec<&Operation> = steps
-        .iter()
-        .map(|step| txns.operations[step.from as usize])
-        .collect();
+    let operations: Vec<Operation> = steps.iter().map(|step| txns.operation(step.from)).collect();
+    let operations: Vec<&Operation> = operations.iter().collect();
     let clock = clock(&operations);
     let edges: Vec<Edge> = steps
         .iter()
@@ -52,12 +50,12 @@ pub(super) fn cycle(
         .find(|step| step.kind & ANY_RW != 0)
         .or_else(|| steps.iter().find(|step| step.kind & WR != 0))
         .unwrap_or(&steps[0]);
-    let culprit = txns.operations[if culprit.kind & WR != 0 {
+    let culprit = txns.operation(if culprit.kind & WR != 0 {
         culprit.to
     } else {
         culprit.from
-    } as usize];
-    let story = story(&operations, &edges, culprit, clock);
+    });
+    let story = story(&operations, &edges, &culprit, clock);
     let mut witness = words::witness(
         &found.anomaly.name(),
         found.anomaly.title(),
@@ -101,19 +99,18 @@ fn story(operations: &[&Operation], edges: &[Edge], culprit: &Operation, clock: 
 }
 
 fn because(
-    txns: &Transactions<'_>,
+    txns: &Transactions,
     step: Step,
     verb: &str,
     reason: &Reason<'_>,
     clock: Clock,
 ) -> String {
-    let from = txns.operations[step.from as usize];
-    let to = txns.operations[step.to as usize];
-    let (a, b) = (name(from), name(to));
+    let (from, to) = (txns.operation(step.from), txns.operation(step.to));
+    let (a, b) = (name(&from), name(&to));
     if step.kind & REALTIME != 0 {
         return format!(
             "{a} had ended ({}) before {b} began ({})",
-            clock.at(end_ns(from)),
+            clock.at(end_ns(&from)),
             clock.at(to.invoked_ns)
         );
     }
@@ -128,38 +125,39 @@ fn because(
     let Some((first, second)) = reason(step.from, step.to, step.kind) else {
         return format!("{a} must come before {b}, by what they read and wrote");
     };
-    let (first, second) = (&txns.steps()[first], &txns.steps()[second]);
-    let of_key = txns.keys[first.key as usize];
+    let of_key = txns.key(txns.step(first).key);
+    let (first, second) = (txns.value(first), txns.value(second));
     if step.kind & ANY_RW != 0 {
         return format!(
             "{a} read {} and missed the {} that {b} {verb}{inferred}",
-            equals(of_key, first.value),
-            shown(second.value)
+            equals(&of_key, &first),
+            shown(&second)
         );
     }
     if step.kind & WR != 0 {
         return format!(
             "{b} read {}, and it was {a} that {verb} the {}",
-            equals(of_key, second.value),
-            shown(first.value)
+            equals(&of_key, &second),
+            shown(&first)
         );
     }
     format!(
         "{b} {verb} {} to {} after {a} had put {} there{inferred}",
-        shown(second.value),
-        key(of_key),
-        shown(first.value),
+        shown(&second),
+        key(&of_key),
+        shown(&first),
     )
 }
 
 /// The cycle exists, but no short one was found.
-fn without_steps(txns: &Transactions<'_>, found: &Found) -> Witness {
-    let operations: Vec<&Operation> = found
+fn without_steps(txns: &Transactions, found: &Found) -> Witness {
+    let operations: Vec<Operation> = found
         .among
         .iter()
         .take(AMONG_SHOWN)
-        .map(|txn| txns.operations[*txn as usize])
+        .map(|txn| txns.operation(*txn))
         .collect();
+    let operations: Vec<&Operation> = operations.iter().collect();
     let story = format!(
         "It is certain that {} contain such a circle, but the search for a short one was given up.",
         words::plural(found.among.len(), "transaction", "transactions")

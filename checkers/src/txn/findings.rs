@@ -130,20 +130,29 @@ pub(super) fn clock(operations: &[&Operation]) -> Clock {
 /// A witness: these transactions, the first to blame.
 pub(super) fn witness(
     anomaly: Anomaly,
-    txns: &Transactions<'_>,
+    txns: &Transactions,
     numbers: &[u32],
     story: impl FnOnce(&[&Operation], Clock) -> String,
 ) -> Witness {
-    let mut operations: Vec<&Operation> = Vec::new();
+    witness_of(&anomaly.name(), anomaly.title(), txns, numbers, story)
+}
+
+/// The same, of any kind.
+pub(super) fn witness_of(
+    kind: &str,
+    title: &str,
+    txns: &Transactions,
+    numbers: &[u32],
+    story: impl FnOnce(&[&Operation], Clock) -> String,
+) -> Witness {
+    let mut different: Vec<Operation> = Vec::new();
     for number in numbers {
-        let operation = txns.operations[*number as usize];
-        if !operations
-            .iter()
-            .any(|known| known.index == operation.index)
-        {
-            operations.push(operation);
+        let operation = txns.operation(*number);
+        if !different.iter().any(|known| known.index == operation.index) {
+            different.push(operation);
         }
     }
+    let operations: Vec<&Operation> = different.iter().collect();
     let clock = clock(&operations);
     let told = story(&operations, clock);
     let culprits: Vec<u64> = operations
@@ -151,20 +160,14 @@ pub(super) fn witness(
         .take(1)
         .map(|culprit| culprit.index)
         .collect();
-    words::witness(
-        &anomaly.name(),
-        anomaly.title(),
-        told,
-        &operations,
-        &culprits,
-    )
+    words::witness(kind, title, told, &operations, &culprits)
 }
 
 /// An edge between two transactions.
-pub(super) fn edge(txns: &Transactions<'_>, from: u32, to: u32, words: String) -> Edge {
+pub(super) fn edge(txns: &Transactions, from: u32, to: u32, words: String) -> Edge {
     Edge {
-        from: txns.operations[from as usize].index,
-        to: txns.operations[to as usize].index,
+        from: txns.index[from as usize],
+        to: txns.index[to as usize],
         words,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Nodes below the number of transactions are transactions; the rest are helpers that stand for nothing and only save
 //! edges: barriers of real time, and the inner nodes of a [`Fan`]. Edges are collected in any order and then put into
-//! rows by two counting passes, so that a million transactions take a few words each.
+//! rows by two passes, of which the first counts, so that a million transactions take a few words each.
 //!
 //! Kinds of edges are bits, so that a search follows a set of them (Adya 1999 calls the first three write-, read- and
 //! anti-dependencies):
@@ -41,64 +41,51 @@ pub(super) const ALL: Kinds = Kinds::MAX;
 /// Targets up to which a [`Fan`] is not worth inner nodes.
 const FAN_DIRECT_LIMIT: usize = 4;
 
-/// Edges on their way into a [`Graph`].
+/// Edges on their way into a [`Graph`]: counted first, then put in their places.
 pub(super) struct Edges {
-    from: Vec<u32>,
-    to: Vec<u32>,
-    kind: Vec<Kinds>,
     nodes: u32,
+    pass: Pass,
+}
+
+enum Pass {
+    /// By node: how many edges leave it.
+    Count(Vec<u32>),
+    /// By node: the place of its next edge; and the rows.
+    Place {
+        next: Vec<u32>,
+        to: Vec<u32>,
+        kind: Vec<Kinds>,
+    },
 }
 
 impl Edges {
-    /// Between this many transactions.
-    pub fn new(transactions: usize) -> Self {
-        Self {
-            from: Vec::new(),
-            to: Vec::new(),
-            kind: Vec::new(),
-            nodes: node(transactions),
-        }
-    }
-
     /// A helper node.
     pub fn helper(&mut self) -> u32 {
+        if let Pass::Count(degree) = &mut self.pass {
+            degree.push(0);
+        }
         self.nodes += 1;
         self.nodes - 1
     }
 
     /// An edge; none from a node to itself.
     pub fn add(&mut self, from: u32, to: u32, kind: Kinds) {
-        if from != to {
-            self.from.push(from);
-            self.to.push(to);
-            self.kind.push(kind);
+        if from == to {
+            return;
         }
-    }
-
-    /// Number of edges.
-    pub fn len(&self) -> usize {
-        self.to.len()
-    }
-
-    /// Into rows by source.
-    pub fn into_graph(self) -> Graph {
-        let mut start = vec![0_u32; self.nodes as usize + 1];
-        for from in &self.from {
-            start[*from as usize + 1] += 1;
+        match &mut self.pass {
+            Pass::Count(degree) => degree[from as usize] += 1,
+            Pass::Place {
+                next,
+                to: targets,
+                kind: kinds,
+            } => {
+                let slot = &mut next[from as usize];
+                targets[*slot as usize] = to;
+                kinds[*slot as usize] = kind;
+                *slot += 1;
+            }
         }
-        for at in 1..start.len() {
-            start[at] += start[at - 1];
-        }
-        let mut next = start.clone();
-        let mut to = vec![0; self.to.len()];
-        let mut kind = vec![0; self.to.len()];
-        for edge in 0..self.to.len() {
-            let slot = &mut next[self.from[edge] as usize];
-            to[*slot as usize] = self.to[edge];
-            kind[*slot as usize] = self.kind[edge];
-            *slot += 1;
-        }
-        Graph { start, to, kind }
     }
 }
 
@@ -110,6 +97,46 @@ pub(super) struct Graph {
 }
 
 impl Graph {
+    /// Of the edges that `emit` adds, which is called twice and must add the same both times.
+    pub fn build(nodes: usize, mut emit: impl FnMut(&mut Edges)) -> Self {
+        let mut counted = Edges {
+            nodes: node(nodes),
+            pass: Pass::Count(vec![0; nodes]),
+        };
+        emit(&mut counted);
+        let mut start = match counted.pass {
+            Pass::Count(degree) => degree,
+            Pass::Place { next, .. } => next,
+        };
+        let mut sum = 0;
+        for slot in &mut start {
+            sum += std::mem::replace(slot, sum);
+        }
+        start.push(sum);
+        let mut placed = Edges {
+            nodes: node(nodes),
+            pass: Pass::Place {
+                next: start.clone(),
+                to: vec![0; sum as usize],
+                kind: vec![0; sum as usize],
+            },
+        };
+        emit(&mut placed);
+        match placed.pass {
+            Pass::Place { to, kind, .. } => Self { start, to, kind },
+            Pass::Count(_) => Self {
+                start,
+                to: Vec::new(),
+                kind: Vec::new(),
+            },
+        }
+    }
+
+    /// Number of edges.
+    pub fn edge_count(&self) -> usize {
+        self.to.len()
+    }
+
     /// Number of nodes.
     pub fn len(&self) -> usize {
         self.start.len() - 1
@@ -284,13 +311,13 @@ mod tests {
                 for high in low..=size {
                     for hole in 0..=size {
                         let source = node(size);
-                        let mut edges = Edges::new(size + 1);
-                        let fan = Fan::new(&mut edges, (0..source).collect());
-                        fan.link_except(&mut edges, source, RW, low..high, &[hole]);
+                        let graph = Graph::build(size + 1, |edges| {
+                            let fan = Fan::new(edges, (0..source).collect());
+                            fan.link_except(edges, source, RW, low..high, &[hole]);
+                        });
                         let expected: BTreeSet<u32> = (node(low)..node(high))
                             .filter(|at| *at != node(hole))
                             .collect();
-                        let graph = edges.into_graph();
                         assert_eq!(reached(&graph, source, source + 1), expected);
                     }
                 }

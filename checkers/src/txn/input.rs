@@ -1,18 +1,26 @@
-//! Transactions out of a history: keys interned, steps in one array.
+//! Transactions in columns: a few words each, however large their reads.
 //!
 //! A transaction is an operation `txn` with the value `[["append",1,2],["r",1,[2]]]` (lists) or `[["w",1,2],["r",1,2]]`
 //! (registers). What a read returned is known of an `ok` transaction only; reads of others are left out here, so that nothing
-//! later can mistake the null of a question for an answer.
+//! later can mistake the null of a question for an answer. [`super::take`] reads them, [`super::builder`] puts them here.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::{ops::Range, sync::Arc};
 
-use harness_core::history::{History, Operation, Outcome};
+use harness_core::{
+    event::Process,
+    history::{Operation, Outcome},
+};
 use serde_json::Value;
 
-use super::graph::{Edges, PASS, PROCESS, REALTIME, node};
+use super::{
+    atoms::{Atom, Atoms, QuickMap, mixed},
+    graph::{Edges, PASS, PROCESS, REALTIME, node},
+};
 
 /// No such place.
 pub(super) const NONE: u32 = u32::MAX;
+/// Marks the key of a step that writes.
+pub(super) const WRITE_BIT: u32 = 1 << 31;
 
 /// What transactions work on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,50 +32,39 @@ pub(super) enum Shape {
 }
 
 /// One step of a transaction.
-#[derive(Clone, Copy)]
-pub(super) struct Step<'a> {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
     pub key: u32,
     /// Whether it writes (or appends); otherwise it reads.
     pub write: bool,
-    /// What it wrote or appended, or what it read.
-    pub value: &'a Value,
+    what: u64,
 }
 
-/// A value that can be sorted and compared quickly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Element {
-    Number(i64),
-    /// Anything else, by its place among the texts.
-    Text(u32),
-}
-
-/// Texts of elements and keys that are no whole numbers.
-#[derive(Default)]
-pub(super) struct Texts(HashMap<String, u32>);
-
-impl Texts {
-    fn intern(&mut self, value: &Value) -> Element {
-        if let Some(number) = value.as_i64() {
-            return Element::Number(number);
-        }
-        let next = node(self.0.len());
-        Element::Text(*self.0.entry(value.to_string()).or_insert(next))
+impl Step {
+    /// What it wrote or appended, or what it read of a register.
+    pub fn atom(&self) -> Atom {
+        Atom::of_word(self.what)
     }
 
-    /// The element, if it was ever written.
-    pub fn find(&self, value: &Value) -> Option<Element> {
-        match value.as_i64() {
-            Some(number) => Some(Element::Number(number)),
-            None => self.0.get(&value.to_string()).copied().map(Element::Text),
+    /// How many elements it read of a list.
+    pub fn length(&self) -> usize {
+        match self.what == Atom::NULL.word() {
+            true => 0,
+            false => (self.what & u64::from(u32::MAX)) as usize,
         }
+    }
+
+    /// The chain that begins with what it read of a list, if that was a list.
+    pub fn chain(&self) -> Option<usize> {
+        (self.what != Atom::NULL.word()).then_some((self.what >> 32) as usize)
     }
 }
 
 /// Something that a transaction wrote to a key.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Write {
     pub key: u32,
-    pub element: Element,
+    pub element: Atom,
     pub txn: u32,
     /// Its place among all steps.
     pub step: u32,
@@ -75,183 +72,211 @@ pub(super) struct Write {
     pub overwritten: bool,
 }
 
-/// All transactions of a history.
-pub(super) struct Transactions<'a> {
-    /// By number, in order of invocation.
-    pub operations: Vec<&'a Operation>,
-    /// Where each one's steps begin.
-    start: Vec<u32>,
-    steps: Vec<Step<'a>>,
-    /// Keys by number.
-    pub keys: Vec<&'a Value>,
-    /// All writes, by key and element.
-    pub writes: Vec<Write>,
-    /// Where each key's writes begin.
-    writes_start: Vec<u32>,
-    pub texts: Texts,
-    /// Transactions that are none: what is wrong with them.
-    pub odd: Vec<(u64, String)>,
+impl Default for Write {
+    fn default() -> Self {
+        Self {
+            key: NONE,
+            element: Atom::NULL,
+            txn: NONE,
+            step: NONE,
+            overwritten: false,
+        }
+    }
 }
 
-impl<'a> Transactions<'a> {
-    /// Takes the operations `txn` of a history.
-    pub fn read(history: &'a History, shape: Shape) -> Self {
-        let mut all = Self {
-            operations: Vec::new(),
-            start: vec![0],
-            steps: Vec::new(),
+/// All transactions of a history. By number, in order of invocation:
+pub(super) struct Transactions {
+    /// Index of the invocation.
+    pub index: Vec<u64>,
+    /// Index of the completion, or the largest number.
+    pub completed_index: Vec<u64>,
+    pub invoked_ns: Vec<u64>,
+    pub completed_ns: Vec<u64>,
+    /// Place of its process.
+    pub process: Vec<u32>,
+    /// Place of its node, or [`NONE`].
+    pub node: Vec<u32>,
+    pub outcome: Vec<Outcome>,
+    /// Where its steps begin.
+    pub start: Vec<u32>,
+    pub processes: Vec<Process>,
+    pub nodes: Vec<Arc<str>>,
+    /// By step: its key, with [`WRITE_BIT`] if it writes.
+    pub step_key: Vec<u32>,
+    /// By step: the word of an atom, or chain and length of a list that was read.
+    pub step_what: Vec<u64>,
+    /// Lists that begin with what was read.
+    pub chains: Vec<Box<[Atom]>>,
+    /// Keys by number.
+    pub keys: Vec<Atom>,
+    pub atoms: Atoms,
+    /// All writes, by key, then in the order of transactions.
+    pub writes: Vec<Write>,
+    /// Where each key's writes begin.
+    pub writes_start: Vec<u32>,
+    pub writers: Writers,
+    /// Transactions that are none: what is wrong with them.
+    pub odd: Vec<(u32, String)>,
+    shape: Shape,
+}
+
+impl Transactions {
+    /// None at all.
+    pub fn empty(shape: Shape) -> Self {
+        Self {
+            index: Vec::new(),
+            completed_index: Vec::new(),
+            invoked_ns: Vec::new(),
+            completed_ns: Vec::new(),
+            process: Vec::new(),
+            node: Vec::new(),
+            outcome: Vec::new(),
+            start: Vec::new(),
+            processes: Vec::new(),
+            nodes: Vec::new(),
+            step_key: Vec::new(),
+            step_what: Vec::new(),
+            chains: Vec::new(),
             keys: Vec::new(),
+            atoms: Atoms::default(),
             writes: Vec::new(),
             writes_start: Vec::new(),
-            texts: Texts::default(),
+            writers: Writers::default(),
             odd: Vec::new(),
-        };
-        let mut keys = HashMap::new();
-        for operation in &history.operations {
-            if &*operation.f != "txn" {
-                continue;
-            }
-            all.operations.push(operation);
-            if let Err(detail) = all.take(operation, shape, &mut keys) {
-                all.odd.push((operation.index, detail));
-            }
-            all.start.push(node(all.steps.len()));
+            shape,
         }
-        all.writes
-            .sort_unstable_by_key(|write| (write.key, write.element, write.step));
-        all.writes_start = vec![0; all.keys.len() + 1];
-        for write in &all.writes {
-            all.writes_start[write.key as usize + 1] += 1;
-        }
-        for key in 0..all.keys.len() {
-            all.writes_start[key + 1] += all.writes_start[key];
-        }
-        all
-    }
-
-    fn take(
-        &mut self,
-        operation: &'a Operation,
-        shape: Shape,
-        keys: &mut HashMap<Element, u32>,
-    ) -> Result<(), String> {
-        let answered = operation.outcome == Outcome::Ok && operation.output.is_array();
-        let value = if answered {
-            &operation.output
-        } else {
-            &operation.input
-        };
-        let steps = value.as_array().ok_or("its value is no list of steps")?;
-        let writes = match shape {
-            Shape::Lists => "append",
-            Shape::Registers => "w",
-        };
-        let txn = node(self.operations.len() - 1);
-        let begin = self.writes.len();
-        for step in steps {
-            let [Value::String(name), key, value] = step.as_array().map_or(&[][..], Vec::as_slice)
-            else {
-                return Err(format!("{} is no step", crate::words::show(step)));
-            };
-            let write = name == writes;
-            let fits = match (write, shape) {
-                (true, _) => !value.is_null(),
-                (false, Shape::Lists) => name == "r" && (value.is_null() || value.is_array()),
-                (false, Shape::Registers) => name == "r",
-            };
-            if !fits {
-                return Err(format!("{} is no step", crate::words::show(step)));
-            }
-            if !write && !answered {
-                continue;
-            }
-            let key = match keys.entry(self.texts.intern(key)) {
-                Entry::Occupied(known) => *known.get(),
-                Entry::Vacant(new) => {
-                    self.keys.push(key);
-                    *new.insert(node(self.keys.len() - 1))
-                }
-            };
-            if write {
-                for earlier in &mut self.writes[begin..] {
-                    earlier.overwritten |= earlier.key == key;
-                }
-                self.writes.push(Write {
-                    key,
-                    element: self.texts.intern(value),
-                    txn,
-                    step: node(self.steps.len()),
-                    overwritten: false,
-                });
-            }
-            self.steps.push(Step { key, write, value });
-        }
-        Ok(())
     }
 
     /// Number of transactions.
     pub fn len(&self) -> usize {
-        self.operations.len()
+        self.index.len()
     }
 
-    /// All steps.
-    pub fn steps(&self) -> &[Step<'a>] {
-        &self.steps
+    /// Number of steps.
+    pub fn step_count(&self) -> usize {
+        self.step_key.len()
+    }
+
+    /// The step at a place.
+    pub fn step(&self, place: usize) -> Step {
+        let key = self.step_key[place];
+        Step {
+            key: key & !WRITE_BIT,
+            write: key & WRITE_BIT != 0,
+            what: self.step_what[place],
+        }
+    }
+
+    /// All steps with their places.
+    pub fn steps(&self) -> impl Iterator<Item = (usize, Step)> + '_ {
+        (0..self.step_count()).map(|place| (place, self.step(place)))
+    }
+
+    /// The elements of a read; none of what is no list.
+    pub fn list(&self, place: usize) -> &[Atom] {
+        let step = self.step(place);
+        match step.chain() {
+            Some(chain) if !step.write => &self.chains[chain][..step.length()],
+            _ => &[],
+        }
+    }
+
+    /// What a step wrote or read.
+    pub fn value(&self, place: usize) -> Value {
+        let step = self.step(place);
+        if step.write || self.shape == Shape::Registers || step.chain().is_none() {
+            return self.atoms.value(step.atom());
+        }
+        self.values(self.list(place)).into()
+    }
+
+    /// The values of atoms.
+    pub fn values(&self, atoms: &[Atom]) -> Vec<Value> {
+        atoms.iter().map(|atom| self.atoms.value(*atom)).collect()
+    }
+
+    /// A key.
+    pub fn key(&self, key: u32) -> Value {
+        self.atoms.value(self.keys[key as usize])
     }
 
     /// Places of a transaction's steps.
-    pub fn places(&self, txn: u32) -> std::ops::Range<usize> {
+    pub fn places(&self, txn: u32) -> Range<usize> {
         self.start[txn as usize] as usize..self.start[txn as usize + 1] as usize
     }
 
     /// A transaction's outcome.
     pub fn outcome(&self, txn: u32) -> Outcome {
-        self.operations[txn as usize].outcome
+        self.outcome[txn as usize]
+    }
+
+    /// A transaction as an operation, without its values.
+    pub fn operation(&self, txn: u32) -> Operation {
+        let at = txn as usize;
+        let known = |number: u64| (number != u64::MAX).then_some(number);
+        Operation {
+            index: self.index[at],
+            invoked_ns: self.invoked_ns[at],
+            process: self
+                .processes
+                .get(self.process[at] as usize)
+                .map_or(Process::Nemesis, |process| *process),
+            node: self.nodes.get(self.node[at] as usize).cloned(),
+            f: Arc::from("txn"),
+            input: Value::Null,
+            outcome: self.outcome[at],
+            completed_index: known(self.completed_index[at]),
+            completed_ns: known(self.completed_ns[at]),
+            output: Value::Null,
+            error: None,
+        }
     }
 
     /// Transactions by number, with the places of their steps.
-    pub fn each(&self) -> impl Iterator<Item = (u32, std::ops::Range<usize>)> + '_ {
+    pub fn each(&self) -> impl Iterator<Item = (u32, Range<usize>)> + '_ {
         (0..node(self.len())).map(|txn| (txn, self.places(txn)))
     }
 
     /// Places of a key's writes.
-    pub fn writes_of(&self, key: u32) -> std::ops::Range<usize> {
+    pub fn writes_of(&self, key: u32) -> Range<usize> {
         self.writes_start[key as usize] as usize..self.writes_start[key as usize + 1] as usize
     }
 
-    /// The write of that value to that key.
-    pub fn writer(&self, key: u32, value: &Value) -> Option<u32> {
-        let element = self.texts.find(value)?;
-        let range = self.writes_of(key);
-        let found = self.writes[range.clone()]
-            .binary_search_by_key(&element, |write| write.element)
-            .ok()?;
-        Some(node(range.start + found))
+    /// The write of that value to that key: the first one.
+    pub fn writer(&self, key: u32, element: Atom) -> Option<u32> {
+        self.writers
+            .find(&self.writes, self.writes_of(key), element)
     }
 
-    /// Pairs of writes of one value to one key.
-    pub fn repeated(&self) -> impl Iterator<Item = (&Write, &Write)> {
-        self.writes
-            .windows(2)
-            .map(|pair| (&pair[0], &pair[1]))
-            .filter(|(a, b)| a.key == b.key && a.element == b.element)
+    /// Pairs of writes of one value to one key, by the place of the second.
+    pub fn repeated(&self) -> Vec<(&Write, &Write)> {
+        let pairs = self.writers.repeated.iter();
+        let mut pairs: Vec<_> = pairs
+            .map(|(first, second)| {
+                (
+                    &self.writes[*first as usize],
+                    &self.writes[*second as usize],
+                )
+            })
+            .collect();
+        pairs.sort_by_key(|(_, second)| second.step);
+        pairs
     }
 
     /// Edges for what one process did before, among transactions that took effect.
     ///
     /// One whose outcome is not known may take effect at any time later, so nothing comes after it.
     pub fn process_edges(&self, took_effect: &[bool], edges: &mut Edges) {
-        let mut last = HashMap::new();
-        for (txn, _) in self.each() {
-            if !took_effect[txn as usize] {
+        let mut last = vec![NONE; self.processes.len()];
+        for (at, process) in self.process.iter().enumerate() {
+            let Some(last) = last.get_mut(*process as usize).filter(|_| took_effect[at]) else {
                 continue;
+            };
+            if *last != NONE {
+                edges.add(*last, node(at), PROCESS);
             }
-            let process = self.operations[txn as usize].process;
-            if let Some(before) = last.get(&process) {
-                edges.add(*before, txn, PROCESS);
-            }
-            if self.outcome(txn) == Outcome::Ok {
-                last.insert(process, txn);
+            if self.outcome[at] == Outcome::Ok {
+                *last = node(at);
             }
         }
     }
@@ -265,33 +290,92 @@ impl<'a> Transactions<'a> {
     ///
     /// A barrier stands before an invocation that completions precede; completions without an invocation between them share one.
     pub fn realtime_edges(&self, took_effect: &[bool], edges: &mut Edges) {
-        let mut ended: Vec<(u64, u32)> = self
-            .each()
-            .filter(|(txn, _)| self.outcome(*txn) == Outcome::Ok && took_effect[*txn as usize])
-            .filter_map(|(txn, _)| Some((self.operations[txn as usize].completed_index?, txn)))
-            .collect();
-        ended.sort_unstable();
-        let mut ended = ended.into_iter().peekable();
+        // Few are open at a time, so that what ended fits in a heap of those that began before.
+        let mut ended = std::collections::BinaryHeap::new();
         let mut barrier = None;
-        for (txn, _) in self.each() {
-            if !took_effect[txn as usize] {
+        for (at, counts) in took_effect.iter().enumerate() {
+            if !counts {
                 continue;
             }
-            let invoked = self.operations[txn as usize].index;
+            let invoked = self.index[at];
             let mut fresh = None;
-            while let Some((_, before)) = ended.next_if(|(index, _)| *index < invoked) {
-                let at = *fresh.get_or_insert_with(|| edges.helper());
-                edges.add(before, at, REALTIME);
+            while let Some(std::cmp::Reverse((index, before))) = ended.peek().copied() {
+                if index >= invoked {
+                    break;
+                }
+                ended.pop();
+                let to = *fresh.get_or_insert_with(|| edges.helper());
+                edges.add(before, to, REALTIME);
             }
-            if let Some(at) = fresh {
+            if let Some(to) = fresh {
                 if let Some(previous) = barrier {
-                    edges.add(previous, at, REALTIME | PASS);
+                    edges.add(previous, to, REALTIME | PASS);
                 }
                 barrier = fresh;
             }
-            if let Some(at) = barrier {
-                edges.add(at, txn, REALTIME | PASS);
+            if let Some(from) = barrier {
+                edges.add(from, node(at), REALTIME | PASS);
+            }
+            if self.outcome[at] == Outcome::Ok && self.completed_index[at] != u64::MAX {
+                ended.push(std::cmp::Reverse((self.completed_index[at], node(at))));
             }
         }
     }
 }
+
+/// Finds the write of a value: a table for each key, all in one array, twice as large as its writes.
+#[derive(Default)]
+pub(super) struct Writers {
+    slots: Vec<u32>,
+    /// Writes of what the first of the two had written to the same key.
+    repeated: Vec<(u32, u32)>,
+}
+
+impl Writers {
+    /// Of writes that stand by key, and where each key's begin.
+    pub fn new(writes: &[Write], start: &[u32]) -> Self {
+        let mut writers = Self {
+            slots: vec![NONE; 2 * writes.len()],
+            repeated: Vec::new(),
+        };
+        for key in start.windows(2) {
+            let range = key[0] as usize..key[1] as usize;
+            for write in range.clone() {
+                let slot = writers.slot(writes, &range, writes[write].element);
+                match writers.slots[slot] {
+                    NONE => writers.slots[slot] = node(write),
+                    first => writers.repeated.push((first, node(write))),
+                }
+            }
+        }
+        writers
+    }
+
+    /// Where the write of a value stands, or would.
+    fn slot(&self, writes: &[Write], range: &Range<usize>, element: Atom) -> usize {
+        let (begin, end) = (2 * range.start, 2 * range.end);
+        let spread = u128::from(mixed(element.word())) * ((end - begin) as u128);
+        let mut slot = begin + (spread >> 64) as usize;
+        loop {
+            match self.slots[slot] {
+                NONE => return slot,
+                write if writes[write as usize].element == element => return slot,
+                _ => slot += 1,
+            }
+            if slot == end {
+                slot = begin;
+            }
+        }
+    }
+
+    fn find(&self, writes: &[Write], range: Range<usize>, element: Atom) -> Option<u32> {
+        if range.is_empty() {
+            return None;
+        }
+        let found = self.slots[self.slot(writes, &range, element)];
+        (found != NONE).then_some(found)
+    }
+}
+
+/// The last thing of each process and key.
+pub(super) type ByProcessAndKey = QuickMap<(u32, u32), u32>;

@@ -14,14 +14,14 @@
 use std::collections::HashSet;
 
 use harness_core::{history::Outcome, verdict::Witness};
-use serde_json::Value;
 
 use super::{
     anomaly::Anomaly,
+    atoms::Atom,
     findings::{Findings, edge, equals, key as key_name, name, shown, who, witness},
     graph::node,
     input::{NONE, Write},
-    lists::{Lists, elements},
+    lists::Lists,
 };
 
 /// Places in the order of a key whose elements are those of failed transactions, or of nobody.
@@ -31,7 +31,7 @@ struct Bad {
 }
 
 /// Looks through all reads.
-pub(super) fn find(lists: &Lists<'_>, findings: &mut Findings) {
+pub(super) fn find(lists: &Lists, findings: &mut Findings) {
     let keys = node(lists.txns.keys.len());
     let bad: Vec<Bad> = (0..keys).map(|key| bad_places(lists, key)).collect();
     for (txn, places) in lists.txns.each() {
@@ -41,7 +41,7 @@ pub(super) fn find(lists: &Lists<'_>, findings: &mut Findings) {
         internal(lists, txn, findings);
         future_read(lists, txn, findings);
         for place in places {
-            if lists.txns.steps()[place].write {
+            if lists.txns.step(place).write {
                 continue;
             }
             foreign_elements(lists, txn, place, &bad, findings);
@@ -60,15 +60,15 @@ pub(super) fn find(lists: &Lists<'_>, findings: &mut Findings) {
 }
 
 /// By step: its transaction.
-fn readers(lists: &Lists<'_>) -> Vec<u32> {
-    let mut readers = vec![NONE; lists.txns.steps().len()];
+fn readers(lists: &Lists) -> Vec<u32> {
+    let mut readers = vec![NONE; lists.txns.step_count()];
     for (txn, places) in lists.txns.each() {
         readers[places].fill(txn);
     }
     readers
 }
 
-fn bad_places(lists: &Lists<'_>, key: u32) -> Bad {
+fn bad_places(lists: &Lists, key: u32) -> Bad {
     let mut bad = Bad {
         failed: Vec::new(),
         unwritten: Vec::new(),
@@ -84,92 +84,86 @@ fn bad_places(lists: &Lists<'_>, key: u32) -> Bad {
 }
 
 /// `x=[1 2]` of a step.
-fn read_of(lists: &Lists<'_>, place: usize) -> String {
-    let step = &lists.txns.steps()[place];
-    equals(lists.txns.keys[step.key as usize], step.value)
+fn read_of(lists: &Lists, place: usize) -> String {
+    let key = lists.txns.key(lists.txns.step(place).key);
+    equals(&key, &lists.txns.value(place))
 }
 
-fn key_of(lists: &Lists<'_>, place: usize) -> String {
-    key_name(lists.txns.keys[lists.txns.steps()[place].key as usize])
+fn key_of(lists: &Lists, place: usize) -> String {
+    key_name(&lists.txns.key(lists.txns.step(place).key))
 }
 
-fn internal(lists: &Lists<'_>, txn: u32, findings: &mut Findings) {
-    let places = lists.txns.places(txn);
-    let steps = &lists.txns.steps()[places.clone()];
-    for (at, step) in steps.iter().enumerate() {
+/// `7`, of an element.
+fn element_of(lists: &Lists, element: Atom) -> String {
+    shown(&lists.txns.atoms.value(element))
+}
+
+fn internal(lists: &Lists, txn: u32, findings: &mut Findings) {
+    let txns = &lists.txns;
+    let places = txns.places(txn);
+    for place in places.clone() {
+        let step = txns.step(place);
         if step.write {
             continue;
         }
         // What it did with this key before, back to its last read of it.
-        let mut own: Vec<&Value> = Vec::new();
+        let mut own: Vec<Atom> = Vec::new();
         let mut base = None;
-        for earlier in steps[..at]
-            .iter()
-            .rev()
-            .filter(|earlier| earlier.key == step.key)
-        {
-            if !earlier.write {
-                base = Some(elements(earlier.value));
+        for earlier in (places.start..place).rev() {
+            let did = txns.step(earlier);
+            if did.key == step.key && did.write {
+                own.push(did.atom());
+            } else if did.key == step.key {
+                base = Some(txns.list(earlier));
                 break;
             }
-            own.insert(0, earlier.value);
         }
         if own.is_empty() && base.is_none() {
             continue;
         }
-        let read = elements(step.value);
+        own.reverse();
+        let read = txns.list(place);
         let fits = read.len().checked_sub(own.len()).is_some_and(|split| {
-            read[split..].iter().eq(own.iter().copied())
-                && base.is_none_or(|base| base == &read[..split])
+            read[split..] == own && base.is_none_or(|base| base == &read[..split])
         });
         if fits {
             continue;
         }
         findings.add(Anomaly::Internal, || {
-            let expected: Vec<Value> = base
-                .unwrap_or_default()
-                .iter()
-                .chain(own.iter().copied())
-                .cloned()
-                .collect();
+            let expected = [base.unwrap_or_default(), &own].concat();
             let ending = if base.is_some() {
                 ""
             } else {
                 "a list that ends in "
             };
-            witness(
-                Anomaly::Internal,
-                &lists.txns,
-                &[txn],
-                |operations, clock| {
-                    format!(
-                        "{} read {}. After its own earlier steps it should have read {ending}{}.",
-                        who(operations[0], clock),
-                        read_of(lists, places.start + at),
-                        shown(&expected.into())
-                    )
-                },
-            )
+            witness(Anomaly::Internal, txns, &[txn], |operations, clock| {
+                format!(
+                    "{} read {}. After its own earlier steps it should have read {ending}{}.",
+                    who(operations[0], clock),
+                    read_of(lists, place),
+                    shown(&txns.values(&expected).into())
+                )
+            })
         });
         return;
     }
 }
 
-fn future_read(lists: &Lists<'_>, txn: u32, findings: &mut Findings) {
+fn future_read(lists: &Lists, txn: u32, findings: &mut Findings) {
     let places = lists.txns.places(txn);
     for later in places.clone() {
-        let append = &lists.txns.steps()[later];
+        let append = lists.txns.step(later);
         if !append.write {
             continue;
         }
         let position = lists.position[lists.last[later] as usize];
         let early = (places.start..later).find(|place| {
-            let read = &lists.txns.steps()[*place];
+            let read = lists.txns.step(*place);
             if read.write || read.key != append.key {
                 return false;
             }
             match lists.odd[*place] {
-                true => elements(read.value).contains(append.value),
+                true => lists.txns.list(*place).contains(&append.atom()),
                 false => position != NONE && position < lists.version[*place],
             }
         });
@@ -184,7 +178,7 @@ fn future_read(lists: &Lists<'_>, txn: u32, findings: &mut Findings) {
                             "{} read {}. It appended that {} itself, but only after this read.",
                             who(operations[0], clock),
                             read_of(lists, early),
-                            shown(append.value)
+                            element_of(lists, append.atom())
                         )
                     },
                 )
@@ -195,38 +189,32 @@ fn future_read(lists: &Lists<'_>, txn: u32, findings: &mut Findings) {
 }
 
 /// Elements of failed transactions, and of nobody.
-fn foreign_elements(
-    lists: &Lists<'_>,
-    txn: u32,
-    place: usize,
-    bad: &[Bad],
-    findings: &mut Findings,
-) {
-    let step = &lists.txns.steps()[place];
+fn foreign_elements(lists: &Lists, txn: u32, place: usize, bad: &[Bad], findings: &mut Findings) {
+    let step = lists.txns.step(place);
     let here = &bad[step.key as usize];
     if !lists.odd[place] && here.failed.is_empty() && here.unwritten.is_empty() {
         return;
     }
-    let read = elements(step.value);
-    let (mut failed, mut unwritten): (Vec<&Value>, Vec<&Value>) = (Vec::new(), Vec::new());
+    let read = lists.txns.list(place);
+    let (mut failed, mut unwritten): (Vec<Atom>, Vec<Atom>) = (Vec::new(), Vec::new());
     if lists.odd[place] {
         for element in read {
-            match lists.txns.writer(step.key, element) {
-                None => unwritten.push(element),
+            match lists.txns.writer(step.key, *element) {
+                None => unwritten.push(*element),
                 Some(write) => {
                     let writer = lists.txns.writes[write as usize].txn;
                     if lists.txns.outcome(writer) == Outcome::Fail {
-                        failed.push(element);
+                        failed.push(*element);
                     }
                 }
             }
         }
     } else {
-        let within = |places: &[u32]| -> Vec<&Value> {
+        let within = |places: &[u32]| -> Vec<Atom> {
             let number = places.partition_point(|at| (*at as usize) < read.len());
             places[..number]
                 .iter()
-                .map(|at| &read[*at as usize])
+                .map(|at| read[*at as usize])
                 .collect()
         };
         failed = within(&here.failed);
@@ -245,7 +233,7 @@ fn foreign_elements(
                     "{} read {}. No transaction ever appended {} to {}.",
                     who(operations[0], clock),
                     read_of(lists, place),
-                    shown(unwritten[0]),
+                    element_of(lists, unwritten[0]),
                     key_of(lists, place)
                 )
             },
@@ -254,8 +242,8 @@ fn foreign_elements(
 }
 
 /// A read of an element of a failed transaction.
-fn aborted(lists: &Lists<'_>, txn: u32, place: usize, element: &Value) -> Witness {
-    let step = &lists.txns.steps()[place];
+fn aborted(lists: &Lists, txn: u32, place: usize, element: Atom) -> Witness {
+    let step = lists.txns.step(place);
     let write = lists.txns.writer(step.key, element).unwrap_or(0);
     let writer = lists.txns.writes[write as usize].txn;
     let mut shown_one = witness(
@@ -267,7 +255,7 @@ fn aborted(lists: &Lists<'_>, txn: u32, place: usize, element: &Value) -> Witnes
                 "{} read {}. The {} in it was appended by {}, which had failed: none of its work may ever be seen.",
                 who(operations[0], clock),
                 read_of(lists, place),
-                shown(element),
+                element_of(lists, element),
                 operations
                     .get(1)
                     .map_or_else(String::new, |writer| who(writer, clock)),
@@ -280,16 +268,16 @@ fn aborted(lists: &Lists<'_>, txn: u32, place: usize, element: &Value) -> Witnes
         txn,
         format!(
             "{} read {}, to which {} had appended {} before it failed",
-            name(lists.txns.operations[txn as usize]),
+            name(&lists.txns.operation(txn)),
             read_of(lists, place),
-            name(lists.txns.operations[writer as usize]),
-            shown(element)
+            name(&lists.txns.operation(writer)),
+            element_of(lists, element)
         ),
     ));
     shown_one
 }
 
-fn intermediate(lists: &Lists<'_>, txn: u32, place: usize, findings: &mut Findings) {
+fn intermediate(lists: &Lists, txn: u32, place: usize, findings: &mut Findings) {
     let Some(write) = lists.txns.writes.get(lists.last[place] as usize) else {
         return;
     };
@@ -298,13 +286,13 @@ fn intermediate(lists: &Lists<'_>, txn: u32, place: usize, findings: &mut Findin
     }
     let writer = write.txn;
     findings.add(Anomaly::G1b, || {
-        let element = lists.txns.steps()[write.step as usize].value;
+        let element = write.element;
         let mut shown_one = witness(Anomaly::G1b, &lists.txns, &[txn, writer], |operations, clock| {
             format!(
                 "{} read {}. The last element, {}, is not the last that {} appended there: its work was half done.",
                 who(operations[0], clock),
                 read_of(lists, place),
-                shown(element),
+                element_of(lists, element),
                 operations.get(1).map_or_else(String::new, |writer| who(writer, clock)),
             )
         });
@@ -314,21 +302,21 @@ fn intermediate(lists: &Lists<'_>, txn: u32, place: usize, findings: &mut Findin
             txn,
             format!(
                 "{} read {}, which {} went on to append to",
-                name(lists.txns.operations[txn as usize]),
+                name(&lists.txns.operation(txn)),
                 read_of(lists, place),
-                name(lists.txns.operations[writer as usize]),
+                name(&lists.txns.operation(writer)),
             ),
         ));
         shown_one
     });
 }
 
-fn duplicates(lists: &Lists<'_>, txn: u32, place: usize, findings: &mut Findings) {
+fn duplicates(lists: &Lists, txn: u32, place: usize, findings: &mut Findings) {
     let mut seen = HashSet::new();
-    let twice = elements(lists.txns.steps()[place].value)
-        .iter()
-        .find(|element| !seen.insert(element.to_string()));
-    let Some(twice) = twice else { return };
+    let mut read = lists.txns.list(place).iter().copied();
+    let Some(twice) = read.find(|element| !seen.insert(element.word())) else {
+        return;
+    };
     findings.add(Anomaly::DuplicateElements, || {
         witness(
             Anomaly::DuplicateElements,
@@ -339,14 +327,14 @@ fn duplicates(lists: &Lists<'_>, txn: u32, place: usize, findings: &mut Findings
                     "{} read {}. The element {} is in it more than once, and was appended once.",
                     who(operations[0], clock),
                     read_of(lists, place),
-                    shown(twice)
+                    element_of(lists, twice)
                 )
             },
         )
     });
 }
 
-fn incompatible(lists: &Lists<'_>, key: u32, readers: &[u32], findings: &mut Findings) {
+fn incompatible(lists: &Lists, key: u32, readers: &[u32], findings: &mut Findings) {
     let odd = lists.contradicted[key as usize];
     if odd == NONE {
         return;
@@ -355,10 +343,14 @@ fn incompatible(lists: &Lists<'_>, key: u32, readers: &[u32], findings: &mut Fin
     let odd = odd as usize;
     findings.add(Anomaly::IncompatibleOrder, || {
         let (short, long) = (
-            elements(lists.txns.steps()[odd].value),
-            elements(lists.txns.steps()[longest].value),
+            lists.txns.list(odd),
+            lists.txns.list(longest),
         );
         let at = short.iter().zip(long).take_while(|(a, b)| a == b).count();
+        let at_place = |list: &[Atom]| {
+            let element = list.get(at).copied();
+            element.map_or_else(|| "nothing".to_owned(), |atom| element_of(lists, atom))
+        };
         let numbers = [readers[odd], readers[longest]];
         witness(Anomaly::IncompatibleOrder, &lists.txns, &numbers, |operations, clock| {
             format!(
@@ -368,15 +360,15 @@ fn incompatible(lists: &Lists<'_>, key: u32, readers: &[u32], findings: &mut Fin
                 operations.get(1).map_or_else(|| "later it".to_owned(), |other| who(other, clock)),
                 read_of(lists, longest),
                 at + 1,
-                short.get(at).map_or_else(|| "nothing".to_owned(), shown),
-                long.get(at).map_or_else(|| "nothing".to_owned(), shown),
+                at_place(short),
+                at_place(long),
             )
         })
     });
 }
 
 /// An element of a failed transaction, and above it one of a transaction that succeeded.
-fn dirty_updates(lists: &Lists<'_>, key: u32, findings: &mut Findings) {
+fn dirty_updates(lists: &Lists, key: u32, findings: &mut Findings) {
     let mut below: Option<&Write> = None;
     for write in lists.order_of(key) {
         let Some(write) = lists.txns.writes.get(*write as usize) else {
@@ -389,8 +381,7 @@ fn dirty_updates(lists: &Lists<'_>, key: u32, findings: &mut Findings) {
             (Outcome::Ok, Some(failed)) => {
                 below = None;
                 findings.add(Anomaly::DirtyUpdate, || {
-                    let value =
-                        |write: &Write| shown(lists.txns.steps()[write.step as usize].value);
+                    let value = |write: &Write| element_of(lists, write.element);
                     let numbers = [write.txn, failed.txn];
                     witness(
                         Anomaly::DirtyUpdate,
@@ -401,7 +392,7 @@ fn dirty_updates(lists: &Lists<'_>, key: u32, findings: &mut Findings) {
                                 "{} appended {} to {}, on top of the {} of {}, which had failed.",
                                 who(operations[0], clock),
                                 value(write),
-                                key_name(lists.txns.keys[key as usize]),
+                                key_name(&lists.txns.key(key)),
                                 value(failed),
                                 operations
                                     .get(1)
@@ -416,27 +407,31 @@ fn dirty_updates(lists: &Lists<'_>, key: u32, findings: &mut Findings) {
 }
 
 /// Reads of a key before the transaction's first append to it: `(key, version, last element, place, transaction)`.
-fn lost_updates(lists: &Lists<'_>, findings: &mut Findings) {
+fn lost_updates(lists: &Lists, findings: &mut Findings) {
     let mut updates: Vec<(u32, usize, u32, usize, u32)> = Vec::new();
     for (txn, places) in lists.txns.each() {
         if lists.txns.outcome(txn) != Outcome::Ok {
             continue;
         }
-        let steps = lists.txns.steps();
         for place in places.clone() {
-            let step = &steps[place];
-            let before = |earlier: usize| steps[earlier].key == step.key;
-            let first = !step.write && !(places.start..place).any(before);
-            let writes = |later: usize| steps[later].write && steps[later].key == step.key;
-            if first && (place + 1..places.end).any(writes) {
-                let length = elements(step.value).len();
+            let step = lists.txns.step(place);
+            if step.write {
+                continue;
+            }
+            let before = |earlier: usize| lists.txns.step(earlier).key == step.key;
+            let writes = |later: usize| {
+                let later = lists.txns.step(later);
+                later.write && later.key == step.key
+            };
+            if !(places.start..place).any(before) && (place + 1..places.end).any(writes) {
+                let length = step.length();
                 updates.push((step.key, length, lists.last[place], place, txn));
             }
         }
     }
     updates.sort_unstable();
     for group in updates.chunk_by(|a, b| (a.0, a.1, a.2) == (b.0, b.1, b.2)) {
-        let read = |place: usize| elements(lists.txns.steps()[place].value);
+        let read = |place: usize| lists.txns.list(place);
         let same: Vec<_> = group
             .iter()
             .filter(|update| read(update.3) == read(group[0].3))

@@ -12,7 +12,6 @@
 //! passes over its elements.
 
 use harness_core::history::Outcome;
-use serde_json::Value;
 
 use super::{
     graph::{ANY_RW, Edges, Fan, Kinds, RW, WR, WW, node},
@@ -20,8 +19,8 @@ use super::{
 };
 
 /// What reads say about the order of appends.
-pub(super) struct Lists<'a> {
-    pub txns: Transactions<'a>,
+pub(super) struct Lists {
+    pub txns: Transactions,
     /// By key, one after the other: which writes are in its order; [`NONE`] for what nobody appended.
     order: Vec<u32>,
     order_start: Vec<u32>,
@@ -42,15 +41,10 @@ pub(super) struct Lists<'a> {
     pub took_effect: Vec<bool>,
 }
 
-/// The elements of a read.
-pub(super) fn elements(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-impl<'a> Lists<'a> {
+impl Lists {
     /// Finds the order of every key. Appends are unique.
-    pub fn new(txns: Transactions<'a>) -> Self {
-        let (keys, steps) = (txns.keys.len(), txns.steps().len());
+    pub fn new(txns: Transactions) -> Self {
+        let (keys, steps) = (txns.keys.len(), txns.step_count());
         let mut lists = Self {
             order: Vec::new(),
             order_start: vec![0],
@@ -71,15 +65,12 @@ impl<'a> Lists<'a> {
     }
 
     fn find_longest(&mut self) {
-        for (place, step) in self.txns.steps().iter().enumerate() {
-            let longest = &mut self.longest[step.key as usize];
-            let length = elements(step.value).len();
-            let best = match *longest {
-                NONE => 0,
-                known => elements(self.txns.steps()[known as usize].value).len(),
-            };
-            if !step.write && length > best {
-                *longest = node(place);
+        let mut best = vec![0; self.longest.len()];
+        for (place, step) in self.txns.steps() {
+            let best = &mut best[step.key as usize];
+            if !step.write && step.length() > *best {
+                *best = step.length();
+                self.longest[step.key as usize] = node(place);
             }
         }
         for (place, write) in self.txns.writes.iter().enumerate() {
@@ -94,8 +85,8 @@ impl<'a> Lists<'a> {
             let longest = self.longest[key as usize];
             if longest != NONE {
                 let begin = self.order.len();
-                for element in elements(self.txns.steps()[longest as usize].value) {
-                    let writer = self.txns.writer(key, element);
+                for element in self.txns.list(longest as usize) {
+                    let writer = self.txns.writer(key, *element);
                     match writer {
                         Some(write) if self.position[write as usize] != NONE => {
                             doubled[key as usize] = true;
@@ -114,31 +105,37 @@ impl<'a> Lists<'a> {
     }
 
     fn place_reads(&mut self, doubled: &[bool]) {
-        for (place, step) in self.txns.steps().iter().enumerate() {
+        // By chain: how many of its elements are those of the longest read; NONE if nobody asked so far.
+        let mut common = vec![NONE; self.txns.chains.len()];
+        for (place, step) in self.txns.steps() {
             if step.write {
                 continue;
             }
             let key = step.key as usize;
-            let read = elements(step.value);
-            let Some(last) = read.last() else {
+            let Some(chain) = step.chain().filter(|_| step.length() > 0) else {
                 self.version[place] = 0;
                 continue;
             };
-            let longest = elements(self.txns.steps()[self.longest[key] as usize].value);
-            let prefix = longest.get(..read.len()) == Some(read);
+            if common[chain] == NONE {
+                let longest = self.txns.list(self.longest[key] as usize);
+                let pairs = longest.iter().zip(&*self.txns.chains[chain]);
+                common[chain] = node(pairs.take_while(|(a, b)| a == b).count());
+            }
+            let prefix = step.length() <= common[chain] as usize;
             if !prefix && self.contradicted[key] == NONE {
                 self.contradicted[key] = node(place);
             }
             self.odd[place] = !prefix || doubled[key];
             if self.odd[place] {
+                let last = self.txns.list(place)[step.length() - 1];
                 if let Some(write) = self.txns.writer(step.key, last) {
                     self.last[place] = write;
                     let position = self.position[write as usize];
                     self.version[place] = if position == NONE { NONE } else { position + 1 };
                 }
             } else {
-                self.version[place] = node(read.len());
-                self.last[place] = self.order_of(step.key)[read.len() - 1];
+                self.version[place] = node(step.length());
+                self.last[place] = self.order_of(step.key)[step.length() - 1];
             }
         }
     }
@@ -149,10 +146,10 @@ impl<'a> Lists<'a> {
         for (write, position) in txns.writes.iter().zip(&self.position) {
             seen[write.txn as usize] |= *position != NONE;
         }
-        for (place, step) in txns.steps().iter().enumerate() {
+        for (place, step) in txns.steps() {
             if self.odd[place] {
-                for element in elements(step.value) {
-                    if let Some(write) = txns.writer(step.key, element) {
+                for element in txns.list(place) {
+                    if let Some(write) = txns.writer(step.key, *element) {
                         seen[txns.writes[write as usize].txn as usize] = true;
                     }
                 }
@@ -223,7 +220,7 @@ impl<'a> Lists<'a> {
         }
         for (txn, places) in self.txns.each() {
             for place in places {
-                let step = &self.txns.steps()[place];
+                let step = self.txns.step(place);
                 if step.write {
                     continue;
                 }
@@ -253,7 +250,7 @@ impl<'a> Lists<'a> {
     pub fn reason(&self, from: u32, to: u32, kind: Kinds) -> Option<(usize, usize)> {
         for a in self.txns.places(from) {
             for b in self.txns.places(to) {
-                let (first, second) = (&self.txns.steps()[a], &self.txns.steps()[b]);
+                let (first, second) = (self.txns.step(a), self.txns.step(b));
                 if first.key != second.key {
                     continue;
                 }

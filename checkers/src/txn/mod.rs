@@ -10,7 +10,8 @@
 //!
 //! A circle of such edges is a contradiction, and its edges say which isolation levels forbid it. The way there:
 //!
-//! 1. `input`: transactions, keys and writes out of the history; a value that is written twice makes the result unknown;
+//! 1. `take`, `builder`, `input`: transactions, keys and writes out of the history, in columns; a value that is written twice makes
+//!    the result unknown;
 //! 2. `lists` or `registers`: the order of versions, as far as it is proven, and the edges; `list_faults` and
 //!    `register_faults`: what is wrong within single reads;
 //! 3. `cycles`: circles, exact in what exists; `explain`: words for them;
@@ -24,6 +25,8 @@
 //! speaks against it.
 
 mod anomaly;
+mod atoms;
+mod builder;
 mod cycles;
 mod explain;
 mod findings;
@@ -37,6 +40,8 @@ mod register_faults;
 mod registers;
 mod scc;
 mod single;
+mod take;
+pub mod weak;
 
 use std::collections::BTreeMap;
 
@@ -47,10 +52,13 @@ use harness_core::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::words;
+use crate::{
+    registry::{Source, Straight},
+    words,
+};
 use anomaly::{Anomaly, Order};
 use findings::Findings;
-use graph::{Edges, Kinds};
+use graph::{Edges, Graph, Kinds};
 use input::{Shape, Transactions};
 use lists::Lists;
 use model::Model;
@@ -129,7 +137,23 @@ impl Checker for Transactional {
     }
 
     fn check(&self, input: &CheckInput<'_>, budget: &dyn Budget) -> CheckResult {
-        let txns = Transactions::read(input.history, self.shape);
+        self.judge(take::history(input.history, self.shape), budget)
+    }
+}
+
+impl Straight for Transactional {
+    fn check_bytes(
+        &self,
+        source: &Source<'_>,
+        budget: &dyn Budget,
+    ) -> Option<(CheckResult, Vec<String>)> {
+        let (txns, remarks) = take::source(source, self.shape)?;
+        Some((self.judge(txns, budget), remarks))
+    }
+}
+
+impl Transactional {
+    fn judge(&self, txns: Transactions, budget: &dyn Budget) -> CheckResult {
         let mut figures = counts(&txns);
         let looked_at = txns.len() as u64;
         let mut result = match unusable(&txns) {
@@ -150,11 +174,11 @@ impl Checker for Transactional {
     }
 }
 
-fn counts(txns: &Transactions<'_>) -> BTreeMap<String, Value> {
+fn counts(txns: &Transactions) -> BTreeMap<String, Value> {
     let of = |outcome| {
-        txns.operations
+        txns.outcome
             .iter()
-            .filter(|operation| operation.outcome == outcome)
+            .filter(|known| **known == outcome)
             .count()
     };
     [
@@ -162,10 +186,7 @@ fn counts(txns: &Transactions<'_>) -> BTreeMap<String, Value> {
         ("ok_count", of(Outcome::Ok)),
         ("fail_count", of(Outcome::Fail)),
         ("info_count", of(Outcome::Info)),
-        (
-            "read_count",
-            txns.steps().iter().filter(|step| !step.write).count(),
-        ),
+        ("read_count", txns.step_count() - txns.writes.len()),
         ("write_count", txns.writes.len()),
         ("key_count", txns.keys.len()),
     ]
@@ -175,7 +196,7 @@ fn counts(txns: &Transactions<'_>) -> BTreeMap<String, Value> {
 }
 
 /// Why nothing can be said about this history: a summary and notes.
-fn unusable(txns: &Transactions<'_>) -> Option<(String, Vec<(&'static str, String)>)> {
+fn unusable(txns: &Transactions) -> Option<(String, Vec<(&'static str, String)>)> {
     if let Some((_, first)) = txns.odd.first() {
         let notes = txns.odd.iter().take(ODD_SHOWN);
         return Some((
@@ -184,21 +205,24 @@ fn unusable(txns: &Transactions<'_>) -> Option<(String, Vec<(&'static str, Strin
                 words::plural(txns.odd.len(), "transaction", "transactions")
             ),
             notes
-                .map(|(index, detail)| ("odd-transaction", format!("operation {index}: {detail}")))
+                .map(|(txn, detail)| {
+                    let index = txns.index[*txn as usize];
+                    ("odd-transaction", format!("operation {index}: {detail}"))
+                })
                 .collect(),
         ));
     }
-    let repeated: Vec<_> = txns.repeated().collect();
+    let repeated = txns.repeated();
     if let Some((first, _)) = repeated.first() {
         let shown = |write: &input::Write| {
             format!(
                 "{} to {}",
-                findings::shown(txns.steps()[write.step as usize].value),
-                findings::key(txns.keys[write.key as usize])
+                findings::shown(&txns.atoms.value(write.element)),
+                findings::key(&txns.key(write.key))
             )
         };
         let notes = repeated.iter().take(ODD_SHOWN).map(|(a, b)| {
-            let index = |write: &input::Write| txns.operations[write.txn as usize].index;
+            let index = |write: &input::Write| txns.index[write.txn as usize];
             let text = format!(
                 "operations {} and {} both wrote {}",
                 index(a),
@@ -216,32 +240,28 @@ fn unusable(txns: &Transactions<'_>) -> Option<(String, Vec<(&'static str, Strin
             notes.collect(),
         ));
     }
-    let ok = txns
-        .operations
-        .iter()
-        .any(|operation| operation.outcome == Outcome::Ok);
+    let ok = txns.outcome.contains(&Outcome::Ok);
     (!ok).then(|| ("no transaction succeeded".to_owned(), Vec::new()))
 }
 
 fn analyze(
-    txns: Transactions<'_>,
+    txns: Transactions,
     shape: Shape,
     orders: &[Order],
     budget: &dyn Budget,
 ) -> Result<Analysis, Exhausted> {
     let mut findings = Findings::default();
-    let mut edges = Edges::new(txns.len());
     match shape {
         Shape::Lists => {
             let lists = Lists::new(txns);
             list_faults::find(&lists, &mut findings);
-            lists.edges(&mut edges);
+            let data = |edges: &mut Edges| lists.edges(edges);
             let reason = |from, to, kind: Kinds| lists.reason(from, to, kind);
             let told = ("appended", &reason as &explain::Reason<'_>);
             analyze_cycles(
                 &lists.txns,
                 &lists.took_effect,
-                edges,
+                &data,
                 findings,
                 told,
                 orders,
@@ -251,14 +271,14 @@ fn analyze(
         Shape::Registers => {
             let registers = Registers::new(txns);
             let passed_over = register_faults::find(&registers, &mut findings);
-            registers.edges(&mut edges);
+            let data = |edges: &mut Edges| registers.edges(edges);
             let reason = |from, to, kind: Kinds| registers.reason(from, to, kind);
             let told = ("wrote", &reason as &explain::Reason<'_>);
             let took_effect = &registers.took_effect;
             let analysis = analyze_cycles(
                 &registers.txns,
                 took_effect,
-                edges,
+                &data,
                 findings,
                 told,
                 orders,
@@ -273,28 +293,30 @@ fn analyze(
 }
 
 fn analyze_cycles(
-    txns: &Transactions<'_>,
+    txns: &Transactions,
     took_effect: &[bool],
-    mut edges: Edges,
+    data: &dyn Fn(&mut Edges),
     mut findings: Findings,
     (verb, reason): (&str, &explain::Reason<'_>),
     orders: &[Order],
     budget: &dyn Budget,
 ) -> Result<Analysis, Exhausted> {
-    if orders.contains(&Order::Process) {
-        txns.process_edges(took_effect, &mut edges);
-    }
-    if orders.contains(&Order::Realtime) {
-        txns.realtime_edges(took_effect, &mut edges);
-    }
-    let number = edges.len();
-    let cycles = cycles::search(&edges.into_graph(), txns.len(), orders, budget)?;
+    let graph = Graph::build(txns.len(), |edges| {
+        data(edges);
+        if orders.contains(&Order::Process) {
+            txns.process_edges(took_effect, edges);
+        }
+        if orders.contains(&Order::Realtime) {
+            txns.realtime_edges(took_effect, edges);
+        }
+    });
+    let cycles = cycles::search(&graph, txns.len(), orders, budget)?;
     for found in &cycles.found {
         findings.add(found.anomaly, || explain::cycle(txns, found, verb, reason));
     }
     Ok(Analysis {
         findings,
-        edges: number,
+        edges: graph.edge_count(),
         components: cycles.components,
         largest: cycles.largest,
         undecided: cycles.singles_undecided,

@@ -16,10 +16,10 @@
 use std::collections::BTreeMap;
 
 use harness_core::history::Outcome;
-use serde_json::Value;
 
 use super::{
     anomaly::Anomaly,
+    atoms::Atom,
     findings::{Findings, edge, equals, name, shown, who, witness},
     graph::node,
     input::NONE,
@@ -27,14 +27,14 @@ use super::{
 };
 
 /// Looks through all reads; gives how many showed what may be an initial value other than null.
-pub(super) fn find(registers: &Registers<'_>, findings: &mut Findings) -> usize {
+pub(super) fn find(registers: &Registers, findings: &mut Findings) -> usize {
     for (txn, places) in registers.txns.each() {
         if registers.txns.outcome(txn) != Outcome::Ok {
             continue;
         }
         internal(registers, txn, findings);
         for place in places {
-            if !registers.txns.steps()[place].write {
+            if !registers.txns.step(place).write {
                 of_others(registers, txn, place, findings);
             }
         }
@@ -45,50 +45,44 @@ pub(super) fn find(registers: &Registers<'_>, findings: &mut Findings) -> usize 
 }
 
 /// `x=1` of a step.
-fn value_of(registers: &Registers<'_>, place: usize) -> String {
-    let step = &registers.txns.steps()[place];
-    equals(registers.txns.keys[step.key as usize], step.value)
+fn value_of(registers: &Registers, place: usize) -> String {
+    let key = registers.txns.key(registers.txns.step(place).key);
+    equals(&key, &registers.txns.value(place))
 }
 
-fn internal(registers: &Registers<'_>, txn: u32, findings: &mut Findings) {
-    let places = registers.txns.places(txn);
-    let steps = &registers.txns.steps()[places.clone()];
-    for (at, step) in steps.iter().enumerate() {
-        let before = steps[..at]
-            .iter()
-            .rposition(|earlier| earlier.key == step.key);
-        let Some(before) = before.filter(|_| !step.write) else {
+fn internal(registers: &Registers, txn: u32, findings: &mut Findings) {
+    let txns = &registers.txns;
+    let places = txns.places(txn);
+    for place in places.clone() {
+        let step = txns.step(place);
+        let mut earlier = (places.start..place).rev();
+        let Some(before) = earlier.find(|at| !step.write && txns.step(*at).key == step.key) else {
             continue;
         };
-        if steps[before].value == step.value {
+        if txns.step(before).atom() == step.atom() {
             continue;
         }
         findings.add(Anomaly::Internal, || {
-            witness(
-                Anomaly::Internal,
-                &registers.txns,
-                &[txn],
-                |operations, clock| {
-                    format!(
-                        "{} read {}. Just before, it had itself {} {}.",
-                        who(operations[0], clock),
-                        value_of(registers, places.start + at),
-                        if steps[before].write {
-                            "written"
-                        } else {
-                            "read"
-                        },
-                        value_of(registers, places.start + before),
-                    )
-                },
-            )
+            witness(Anomaly::Internal, txns, &[txn], |operations, clock| {
+                format!(
+                    "{} read {}. Just before, it had itself {} {}.",
+                    who(operations[0], clock),
+                    value_of(registers, place),
+                    if txns.step(before).write {
+                        "written"
+                    } else {
+                        "read"
+                    },
+                    value_of(registers, before),
+                )
+            })
         });
         return;
     }
 }
 
 /// Values of failed transactions, intermediate ones, and the reader's own of later.
-fn of_others(registers: &Registers<'_>, txn: u32, place: usize, findings: &mut Findings) {
+fn of_others(registers: &Registers, txn: u32, place: usize, findings: &mut Findings) {
     let Some(write) = registers.txns.writes.get(registers.saw(place) as usize) else {
         return;
     };
@@ -138,9 +132,9 @@ fn of_others(registers: &Registers<'_>, txn: u32, place: usize, findings: &mut F
                 txn,
                 format!(
                     "{} read {}, which {} had written",
-                    name(registers.txns.operations[txn as usize]),
+                    name(&registers.txns.operation(txn)),
                     value_of(registers, place),
-                    name(registers.txns.operations[writer as usize]),
+                    name(&registers.txns.operation(writer)),
                 ),
             ));
         }
@@ -148,7 +142,7 @@ fn of_others(registers: &Registers<'_>, txn: u32, place: usize, findings: &mut F
     });
 }
 
-fn lost_updates(registers: &Registers<'_>, findings: &mut Findings) {
+fn lost_updates(registers: &Registers, findings: &mut Findings) {
     for group in registers
         .reads
         .chunk_by(|a, b| (a.key, a.saw) == (b.key, b.saw))
@@ -174,7 +168,7 @@ fn lost_updates(registers: &Registers<'_>, findings: &mut Findings) {
 }
 
 /// Versions that replaced each other in a circle: each has at most one that its writer read.
-fn circles(registers: &Registers<'_>, findings: &mut Findings) {
+fn circles(registers: &Registers, findings: &mut Findings) {
     let mut read_before = vec![NONE; registers.txns.writes.len()];
     for read in &registers.reads {
         if registers.is_version(read.wrote) && registers.is_version(read.saw) {
@@ -219,16 +213,16 @@ fn circles(registers: &Registers<'_>, findings: &mut Findings) {
 }
 
 /// Reads of what nobody wrote; gives how many may be of the initial value.
-fn unwritten(registers: &Registers<'_>, findings: &mut Findings) -> usize {
-    let mut initial: BTreeMap<u32, &Value> = BTreeMap::new();
+fn unwritten(registers: &Registers, findings: &mut Findings) -> usize {
+    let mut initial: BTreeMap<u32, Atom> = BTreeMap::new();
     for read in &registers.reads {
         if read.saw == INITIAL {
-            initial.insert(read.key, &Value::Null);
+            initial.insert(read.key, Atom::NULL);
         }
     }
     let mut passed_over = 0;
     for read in registers.reads.iter().filter(|read| read.saw == NONE) {
-        let value = registers.txns.steps()[read.step as usize].value;
+        let value = registers.txns.step(read.step as usize).atom();
         let known = *initial.entry(read.key).or_insert(value);
         if known == value {
             passed_over += 1;
@@ -240,7 +234,7 @@ fn unwritten(registers: &Registers<'_>, findings: &mut Findings) -> usize {
                     "{} read {}. No transaction ever wrote that, and it is not what was there at first, which was {}.",
                     who(operations[0], clock),
                     value_of(registers, read.step as usize),
-                    shown(known),
+                    shown(&registers.txns.atoms.value(known)),
                 )
             })
         });

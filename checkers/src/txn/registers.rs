@@ -16,13 +16,14 @@
 
 use std::collections::HashMap;
 
-use harness_core::{event::Process, history::Outcome};
+use harness_core::history::Outcome;
 
 use super::{
+    atoms::{Atom, QuickMap},
     graph::{
         ANY_RW, Edges, Fan, Kinds, RW, RW_PROCESS, RW_REALTIME, WR, WW_PROCESS, WW_REALTIME, node,
     },
-    input::{NONE, Transactions},
+    input::{ByProcessAndKey, NONE, Transactions},
 };
 
 /// The version that a key has before the first write.
@@ -42,8 +43,8 @@ pub(super) struct Read {
 }
 
 /// What is known of a key's versions.
-pub(super) struct Registers<'a> {
-    pub txns: Transactions<'a>,
+pub(super) struct Registers {
+    pub txns: Transactions,
     /// All first reads of `ok` transactions, by key, version, transaction.
     pub reads: Vec<Read>,
     /// By transaction: whether it is known to have taken effect.
@@ -56,9 +57,9 @@ pub(super) struct Registers<'a> {
     in_process: Vec<(u32, u32)>,
 }
 
-impl<'a> Registers<'a> {
+impl Registers {
     /// Finds out who saw whose value. Writes are unique.
-    pub fn new(txns: Transactions<'a>) -> Self {
+    pub fn new(txns: Transactions) -> Self {
         let mut registers = Self {
             reads: Vec::new(),
             took_effect: Vec::new(),
@@ -76,29 +77,25 @@ impl<'a> Registers<'a> {
 
     /// What a step that reads saw: a write, [`INITIAL`], or [`NONE`].
     pub fn saw(&self, step: usize) -> u32 {
-        let step = &self.txns.steps()[step];
-        if step.value.is_null() {
+        let step = self.txns.step(step);
+        if step.atom() == Atom::NULL {
             return INITIAL;
         }
-        self.txns.writer(step.key, step.value).unwrap_or(NONE)
+        self.txns.writer(step.key, step.atom()).unwrap_or(NONE)
     }
 
     fn find_reads(&mut self) {
-        let mut last_write: HashMap<(u32, u32), u32> = HashMap::new();
+        let mut last_write: QuickMap<(u32, u32), u32> = QuickMap::default();
         for (place, write) in (0_u32..).zip(&self.txns.writes) {
             if !write.overwritten {
                 last_write.insert((write.txn, write.key), place);
             }
         }
-        let steps = self.txns.steps();
         for (txn, places) in self.txns.each() {
             for place in places.clone() {
-                let key = steps[place].key;
-                let first = !steps[place].write
-                    && !steps[places.start..place]
-                        .iter()
-                        .any(|step| step.key == key);
-                if first {
+                let key = self.txns.step(place).key;
+                let before = |earlier: usize| self.txns.step(earlier).key == key;
+                if !self.txns.step(place).write && !(places.start..place).any(before) {
                     self.reads.push(Read {
                         key,
                         saw: self.saw(place),
@@ -114,7 +111,7 @@ impl<'a> Registers<'a> {
 
     fn find_effective(&mut self) {
         let mut seen = vec![false; self.txns.len()];
-        for (place, step) in self.txns.steps().iter().enumerate() {
+        for (place, step) in self.txns.steps() {
             if !step.write
                 && let Some(write) = self.txns.writes.get(self.saw(place) as usize)
             {
@@ -153,12 +150,12 @@ impl<'a> Registers<'a> {
             if (version as usize) >= self.ended.len() {
                 continue;
             }
-            let operation = self.txns.operations[txn as usize];
+            let at = txn as usize;
             let began = &mut self.began[version as usize];
-            *began = operation.index.max(*began);
-            if operation.outcome == Outcome::Ok {
+            *began = self.txns.index[at].max(*began);
+            if self.txns.outcome[at] == Outcome::Ok {
                 let ended = &mut self.ended[version as usize];
-                *ended = operation.completed_index.unwrap_or(u64::MAX).min(*ended);
+                *ended = self.txns.completed_index[at].min(*ended);
             }
         }
     }
@@ -174,11 +171,11 @@ impl<'a> Registers<'a> {
         }
         touched.retain(|(.., version)| self.is_version(*version));
         touched.sort_unstable();
-        let mut last: HashMap<(Process, u32), u32> = HashMap::new();
+        let mut last = ByProcessAndKey::default();
         let mut pairs = Vec::new();
         for (txn, key, _, version) in touched {
-            let operation = self.txns.operations[txn as usize];
-            if let Some(before) = last.insert((operation.process, key), version)
+            let process = self.txns.process[txn as usize];
+            if let Some(before) = last.insert((process, key), version)
                 && before != version
             {
                 pairs.push((before, version));
@@ -259,14 +256,14 @@ impl<'a> Registers<'a> {
     pub fn reason(&self, from: u32, to: u32, kind: Kinds) -> Option<(usize, usize)> {
         for a in self.txns.places(from) {
             for b in self.txns.places(to) {
-                let (first, second) = (&self.txns.steps()[a], &self.txns.steps()[b]);
+                let (first, second) = (self.txns.step(a), self.txns.step(b));
                 if first.key != second.key {
                     continue;
                 }
                 let version = |step: usize, write: bool| match write {
                     true => self
                         .txns
-                        .writer(first.key, self.txns.steps()[step].value)
+                        .writer(first.key, self.txns.step(step).atom())
                         .unwrap_or(NONE),
                     false => self.saw(step),
                 };
@@ -316,7 +313,7 @@ struct Later {
 }
 
 impl Later {
-    fn new(registers: &Registers<'_>, edges: &mut Edges, versions: Vec<u32>) -> Self {
+    fn new(registers: &Registers, edges: &mut Edges, versions: Vec<u32>) -> Self {
         let writers = versions
             .iter()
             .map(|version| registers.writer(*version))

@@ -101,23 +101,24 @@ pub(super) fn components(graph: &Graph, kinds: Kinds) -> Components {
 
 #[cfg(test)]
 mod tests {
-    use super::super::graph::{ALL, Edges, RW, WW};
+    use super::super::graph::{ALL, RW, WW};
     use super::*;
 
     #[test]
     fn components_of_a_small_graph() {
-        let mut edges = Edges::new(6);
-        for (from, to, kind) in [
+        let edges = [
             (0, 1, WW),
             (1, 2, RW),
             (2, 0, WW),
             (2, 3, WW),
             (3, 4, WW),
             (4, 3, WW),
-        ] {
-            edges.add(from, to, kind);
-        }
-        let graph = edges.into_graph();
+        ];
+        let graph = Graph::build(6, |into| {
+            for (from, to, kind) in edges {
+                into.add(from, to, kind);
+            }
+        });
         let all = components(&graph, ALL);
         assert_eq!(all.groups(), vec![vec![3, 4], vec![0, 1, 2]]);
         assert!(all.of[0] > all.of[3]);

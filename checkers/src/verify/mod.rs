@@ -8,8 +8,9 @@
 mod family;
 mod linear;
 mod order;
+mod txn;
 
-use harness_core::verdict::{CheckInput, CheckResult, Verdict, Witness};
+use harness_core::verdict::{CheckInput, CheckResult, Witness};
 use serde_json::Value;
 
 /// What became of one witness.
@@ -36,15 +37,15 @@ impl Finding {
 /// Looks at each witness of a result again. `options` are those that the checker had.
 #[must_use]
 pub fn verify(options: &Value, input: &CheckInput<'_>, result: &CheckResult) -> Vec<Finding> {
-    if result.verdict != Verdict::Invalid {
-        return Vec::new();
-    }
     let one: fn(&Value, &CheckInput<'_>, &Witness) -> Finding = match result.checker.as_str() {
         "linearizable" => linear::witness,
         "fifo-queue" => linear::queue,
         "set-full" => family::set,
         "bank" => family::bank,
         "total-queue" => family::queue,
+        "append" | "list-append" | "rw-register" | "weak-isolation" => {
+            return txn::witnesses(input.history, result);
+        }
         other => {
             let why = format!("nobody verifies witnesses of {other}");
             return vec![Finding::NotTried(why); result.witnesses.len()];

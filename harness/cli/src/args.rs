@@ -450,7 +450,7 @@ pub enum BenchCommand {
 /// `harness generate`.
 #[derive(Args, Debug)]
 pub struct GenerateArgs {
-    /// What is simulated: register, cas-register, key-value, set, bank or list-append
+    /// What is simulated: register, cas-register, key-value, set, bank, list-append or rw-register
     #[arg(long, default_value = "register", value_name = "NAME")]
     pub workload: String,
     /// Operations
@@ -480,6 +480,9 @@ pub struct GenerateArgs {
     /// Appends to a list before another key takes its place
     #[arg(long, default_value_t = 32, value_name = "N")]
     pub appends_per_key: u64,
+    /// The smallest number of micro-operations of a transaction
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub transaction_min: u64,
     /// The largest number of micro-operations of a transaction
     #[arg(long, default_value_t = 4, value_name = "N")]
     pub transaction_max: u64,
@@ -489,7 +492,7 @@ pub struct GenerateArgs {
     /// An anomaly to plant, once: stale-read, lost-write, lost-element, duplicate-element, broken-total, lost-append
     #[arg(long, value_name = "NAME")]
     pub plant: Option<String>,
-    /// The format to write: jsonl, edn or json
+    /// The format to write: jsonl, edn or json; for rw-register also plume
     #[arg(long, value_parser = format, default_value = "jsonl")]
     pub format: Format,
     /// Where to write; standard output if not given

@@ -132,26 +132,32 @@ pub fn encode_event(event: &Event, into: &mut Vec<u8>) {
     into.push(b'\n');
 }
 
-/// Reads `history.jsonl`: events in order, and remarks for people.
-pub fn decode_events(bytes: &[u8]) -> Result<(Vec<Event>, Vec<String>), HistoryError> {
+/// Whether the first line is a header that we read.
+pub(crate) fn check_header(line: &[u8]) -> Result<(), HistoryError> {
     #[derive(Deserialize)]
     struct Header {
         format_version: u64,
     }
+    let header: Header = serde_json::from_slice(line).map_err(|_| HistoryError::Header)?;
+    if header.format_version != u64::from(FORMAT_VERSION) {
+        return Err(HistoryError::Version {
+            found: header.format_version,
+        });
+    }
+    Ok(())
+}
+
+/// What is said of a torn last line.
+pub(crate) fn torn_line(length_bytes: usize, number: usize) -> String {
+    format!("the last line ({length_bytes} bytes, line {number}) is torn and was left out")
+}
+
+/// Reads `history.jsonl`: events in order, and remarks for people.
+pub fn decode_events(bytes: &[u8]) -> Result<(Vec<Event>, Vec<String>), HistoryError> {
     let mut events = Vec::new();
     let mut remarks = Vec::new();
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate();
-    match lines.next() {
-        None => return Err(HistoryError::Header),
-        Some((_, first)) => {
-            let header: Header = serde_json::from_slice(first).map_err(|_| HistoryError::Header)?;
-            if header.format_version != u64::from(FORMAT_VERSION) {
-                return Err(HistoryError::Version {
-                    found: header.format_version,
-                });
-            }
-        }
-    }
+    check_header(lines.next().map_or(&[], |(_, first)| first))?;
     let mut names = Interner::default();
     for (number, line) in lines {
         let whole = line.last() == Some(&b'\n');
@@ -166,11 +172,7 @@ pub fn decode_events(bytes: &[u8]) -> Result<(Vec<Event>, Vec<String>), HistoryE
             }
             // Without its newline even a line that parses may be a torn one: `"time_ns":12` of `123`.
             Ok(_) | Err(_) if !whole => {
-                remarks.push(format!(
-                    "the last line ({} bytes, line {}) is torn and was left out",
-                    line.len(),
-                    number + 1
-                ));
+                remarks.push(torn_line(line.len(), number + 1));
             }
             Ok(_) => {}
             Err(error) => {

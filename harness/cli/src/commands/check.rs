@@ -12,8 +12,14 @@ use serde_json::{Value, json};
 use super::sources;
 use crate::{args::CheckArgs, failure::Failure, terminal};
 
-/// The checker that tests against sequential models.
-const LINEARIZABLE: &str = "linearizable";
+/// The checkers that test against one of several models.
+const WITH_MODELS: [&str; 5] = [
+    "linearizable",
+    "append",
+    "list-append",
+    "rw-register",
+    "weak-isolation",
+];
 
 /// Judges each target; many print a line each, and the worst exit code counts.
 pub fn check(args: CheckArgs) -> Result<Exit, Failure> {
@@ -137,9 +143,11 @@ fn options(args: &CheckArgs) -> Result<Value, Failure> {
         None => Value::Null,
     };
     if let Some(model) = &args.model {
-        if args.checker.as_deref() != Some(LINEARIZABLE) {
+        let has_models = |name: &str| WITH_MODELS.contains(&name);
+        if !args.checker.as_deref().is_some_and(has_models) {
             return Err(Failure::usage(format!(
-                "model: only the checker {LINEARIZABLE} has models; add --checker {LINEARIZABLE}"
+                "model: only some checkers have models; add --checker NAME (one of {})",
+                WITH_MODELS.join(", ")
             )));
         }
         if options.is_null() {

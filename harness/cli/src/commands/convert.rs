@@ -66,6 +66,7 @@ fn encode(event: &Event, format: Format, into: &mut Vec<u8>) {
     match format {
         Format::Ours => history::encode_event(event, into),
         Format::JepsenJson => format::encode_json_event(event, into),
+        Format::Plume => format::sessions::encode_plume(event, event.index, into),
         _ => format::encode_edn_event(event, into),
     }
 }
@@ -114,6 +115,7 @@ pub fn parameters(args: &GenerateArgs) -> Result<Parameters, Failure> {
         info: args.info,
         fail: args.fail,
         appends_per_key: args.appends_per_key,
+        transaction_min: args.transaction_min,
         transaction_max: args.transaction_max,
         nodes: args.nodes,
         plant,
@@ -123,8 +125,10 @@ pub fn parameters(args: &GenerateArgs) -> Result<Parameters, Failure> {
 
 /// Writes a synthetic history, in pieces: its length costs no memory.
 pub fn generate(args: GenerateArgs) -> Result<Exit, Failure> {
-    writable(args.format)?;
     let parameters = parameters(&args)?;
+    if !(args.format == Format::Plume && parameters.workload == Workload::RwRegister) {
+        writable(args.format)?;
+    }
     write(
         &parameters,
         args.format,
@@ -132,9 +136,13 @@ pub fn generate(args: GenerateArgs) -> Result<Exit, Failure> {
     )
 }
 
-/// Writes a synthetic history in our format to a file.
-pub fn write_generated(parameters: &Parameters, path: &Path) -> Result<(), Failure> {
-    write(parameters, Format::Ours, Sink::open(Some(path))?).map(drop)
+/// Writes a synthetic history to a file.
+pub fn write_generated(
+    parameters: &Parameters,
+    format: Format,
+    path: &Path,
+) -> Result<(), Failure> {
+    write(parameters, format, Sink::open(Some(path))?).map(drop)
 }
 
 fn write(parameters: &Parameters, format: Format, mut sink: Sink) -> Result<Exit, Failure> {

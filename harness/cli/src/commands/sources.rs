@@ -125,6 +125,8 @@ pub fn judge_file(
     let name = path.display();
     let bytes = Mapped::open(path).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
     let format = format.unwrap_or_else(|| Format::detect(&bytes));
+    let whole =
+        registry::checker(checker, options).map_err(|error| Failure::usage(chain(&error)))?;
     let release = |range| bytes.release(range);
     let source = Source {
         bytes: &bytes,
@@ -153,8 +155,6 @@ pub fn judge_file(
     for remark in &history.remarks {
         terminal::say(&format!("{name}: {remark}"));
     }
-    let checker =
-        registry::checker(checker, options).map_err(|error| Failure::usage(chain(&error)))?;
     let input = CheckInput {
         history: &history,
         faults: &[],
@@ -162,7 +162,7 @@ pub fn judge_file(
         views: &[],
         meta: &Meta::default(),
     };
-    let verdict = judge(&[checker], &input, limits);
+    let verdict = judge(&[whole], &input, limits);
     let found = if again {
         verified(options, &input, &verdict)
     } else {

@@ -145,11 +145,14 @@ impl<'a> Lines<'a> {
                     if as_written(&mut cursor, &mut raw).is_none() {
                         (cursor.at, raw) = (start, blank);
                         self.json(&mut cursor, &mut raw, true)?;
+                        one_line(&cursor, start)?;
                     }
                 }
                 Format::JepsenJson => self.json(&mut cursor, &mut raw, false)?,
                 Format::Edn | Format::PorcupineKv => self.edn(&mut cursor, &mut raw)?,
                 Format::PorcupineEtcd => self.log(&mut cursor, &mut raw)?,
+                // Transactions are no simple values.
+                Format::Awdit | Format::Plume => return None,
             }
             raw.end = cursor.at;
             take(raw)?;
@@ -298,8 +301,22 @@ fn as_written(cursor: &mut Cursor<'_>, raw: &mut Raw) -> Option<()> {
     };
     raw.f = cursor.quoted()?;
     yes(cursor.literal(b",\"value\":"))?;
+    let value = cursor.at;
     json_value(cursor, raw)?;
-    yes(cursor.literal(b"}\n"))
+    yes(cursor.literal(b"}\n"))?;
+    // White space within the value may be the end of a line.
+    yes(!cursor.bytes[value..cursor.at - 1].contains(&b'\n'))
+}
+
+/// Whether what began there is alone in its line: an event of ours does not go on in the next one.
+fn one_line(cursor: &Cursor<'_>, start: usize) -> Option<()> {
+    let rest = &cursor.bytes[cursor.at..];
+    let end = rest.iter().position(|byte| *byte == b'\n')?;
+    let alone = !cursor.bytes[start..cursor.at].contains(&b'\n')
+        && rest[..end]
+            .iter()
+            .all(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
+    alone.then_some(())
 }
 
 fn event_type(word: &[u8]) -> Option<EventType> {

@@ -39,10 +39,17 @@ impl Fields {
     }
 }
 
+/// What an event has besides what its line says.
+pub(super) struct Stamp {
+    pub index: u64,
+    pub time_ns: u64,
+}
+
 /// Makes events in order.
 #[derive(Default)]
 pub(super) struct Assembler {
     pub events: Vec<Event>,
+    count: u64,
     names: HashMap<String, Arc<str>>,
     without_time: u64,
     without_process: u64,
@@ -56,6 +63,39 @@ pub(super) struct Assembler {
 impl Assembler {
     /// Adds an operation map; the error is a fragment for people.
     pub fn push(&mut self, fields: Fields) -> Result<(), String> {
+        let event = self.make(fields)?;
+        self.events.push(event);
+        Ok(())
+    }
+
+    /// Events that were made.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Index and time of the next event: those of its line, or what stands in for them.
+    pub fn stamp(&mut self, index: Option<u64>, time_ns: Option<u64>) -> Stamp {
+        let place = self.count;
+        self.count += 1;
+        let next = self.last_index.map_or(0, |last| last + 1);
+        let index = match index {
+            Some(index) if self.last_index.is_none_or(|last| last < index) => index,
+            None => next,
+            Some(_) => {
+                self.renumbered = true;
+                next
+            }
+        };
+        self.last_index = Some(index);
+        self.without_time += u64::from(time_ns.is_none());
+        Stamp {
+            index,
+            time_ns: time_ns.unwrap_or(place),
+        }
+    }
+
+    /// The event of an operation map; the error is a fragment for people.
+    pub fn make(&mut self, fields: Fields) -> Result<Event, String> {
         let event_type = match fields.kind.as_ref().and_then(Value::as_str) {
             Some("invoke") => EventType::Invoke,
             Some("ok") => EventType::Ok,
@@ -80,22 +120,10 @@ impl Assembler {
             Some(Value::Null) | None => self.stand_in(event_type, &f)?,
             Some(other) => return Err(format!("{other} is no process")),
         };
-        let place = self.events.len() as u64;
-        let index = match fields.index.as_ref().and_then(Value::as_u64) {
-            Some(index) if self.last_index.is_none_or(|last| last < index) => index,
-            None => self.last_index.map_or(0, |last| last + 1),
-            Some(_) => {
-                self.renumbered = true;
-                self.last_index.map_or(0, |last| last + 1)
-            }
-        };
-        self.last_index = Some(index);
-        let time_ns = if let Some(time) = fields.time.as_ref().and_then(time_ns) {
-            time
-        } else {
-            self.without_time += 1;
-            place
-        };
+        let Stamp { index, time_ns } = self.stamp(
+            fields.index.as_ref().and_then(Value::as_u64),
+            fields.time.as_ref().and_then(time_ns),
+        );
         let value = match fields.key {
             Some(key) => Value::Array(vec![key, fields.value]),
             None => fields.value,
@@ -105,7 +133,7 @@ impl Assembler {
             Some(Value::String(name)) => Some(self.intern(name)),
             _ => None,
         };
-        self.events.push(Event {
+        Ok(Event {
             index,
             time_ns,
             process,
@@ -114,15 +142,14 @@ impl Assembler {
             f,
             value,
             error: error.filter(|error| !error.is_null()).map(op_error),
-        });
-        Ok(())
+        })
     }
 
     /// What was filled in, for people.
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         if self.without_time > 0 {
-            remarks.push(without_time(self.without_time, self.events.len() as u64));
+            remarks.push(without_time(self.without_time, self.count));
         }
         if self.without_process > 0 {
             remarks.push(format!(

@@ -41,6 +41,17 @@ impl<'a> Reader<'a> {
         Self { bytes, at: 0 }
     }
 
+    /// Starts somewhere.
+    #[must_use]
+    pub fn starting_at(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at }
+    }
+
+    /// Goes on somewhere else.
+    pub fn seek(&mut self, at: usize) {
+        self.at = at;
+    }
+
     /// How far it came, in bytes.
     #[must_use]
     pub fn offset(&self) -> usize {

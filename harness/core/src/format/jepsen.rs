@@ -9,25 +9,26 @@ use super::{
 };
 use crate::event::{Event, OpError, Process};
 
+/// What is said of a text that ends too early.
+pub(super) const TORN: &str = "the text ends within a form; what was torn was left out";
+
 /// Reads maps, bare or within one vector or list.
 pub(super) fn read_edn(bytes: &[u8]) -> Result<(Vec<Event>, Vec<String>), FormatError> {
     let mut reader = Reader::new(bytes);
     let mut assembler = Assembler::default();
     let mut torn = false;
-    let mut open: Vec<u8> = Vec::new();
+    let mut around = Around::default();
     loop {
-        let start = reader.offset();
-        match step(&mut reader, &mut open) {
-            Ok(Some(fields)) => {
-                let offset = reader.offset().min(bytes.len());
-                assembler.push(fields).map_err(|detail| {
-                    let begin = bytes[start..offset]
-                        .iter()
-                        .position(|byte| *byte == b'{')
-                        .map_or(start, |at| start + at);
-                    FormatError::at(bytes, begin, detail)
-                })?;
-            }
+        let found = around
+            .find(&mut reader)
+            .and_then(|found| match (found, reader.offset()) {
+                (true, start) => operation(&mut reader).map(|fields| Some((start, fields))),
+                (false, _) => Ok(None),
+            });
+        match found {
+            Ok(Some((start, fields))) => assembler
+                .push(fields)
+                .map_err(|detail| FormatError::at(bytes, start, detail))?,
             Ok(None) => break,
             Err(error) if error.torn => {
                 torn = true;
@@ -38,36 +39,46 @@ pub(super) fn read_edn(bytes: &[u8]) -> Result<(Vec<Event>, Vec<String>), Format
     }
     let mut remarks = assembler.remarks();
     if torn {
-        remarks.push("the text ends within a form; what was torn was left out".to_owned());
+        remarks.push(TORN.to_owned());
     }
     Ok((assembler.events, remarks))
 }
 
-/// The next operation; None at the end.
-fn step(reader: &mut Reader<'_>, open: &mut Vec<u8>) -> Result<Option<Fields>, EdnError> {
-    loop {
-        reader.skip_tags()?;
-        match reader.peek()? {
-            None if open.is_empty() => return Ok(None),
-            None => return Err(reader.error("the vector around the operations does not end")),
-            Some(opening @ (b'[' | b'(')) => {
-                open.push(if opening == b'[' { b']' } else { b')' });
-                if open.len() > 2 {
-                    return Err(reader.error("expected an operation, a map"));
+/// Vectors and lists around operations that are open.
+#[derive(Default)]
+pub(super) struct Around(Vec<u8>);
+
+impl Around {
+    /// To the next operation's opening brace; false at the end.
+    pub fn find(&mut self, reader: &mut Reader<'_>) -> Result<bool, EdnError> {
+        let open = &mut self.0;
+        loop {
+            reader.skip_tags()?;
+            match reader.peek()? {
+                None if open.is_empty() => return Ok(false),
+                None => {
+                    return Err(reader.error("the vector around the operations does not end"));
                 }
-                reader.skip_byte();
+                Some(opening @ (b'[' | b'(')) => {
+                    open.push(if opening == b'[' { b']' } else { b')' });
+                    if open.len() > 2 {
+                        return Err(reader.error("expected an operation, a map"));
+                    }
+                    reader.skip_byte();
+                }
+                Some(closing) if open.last() == Some(&closing) => {
+                    open.pop();
+                    reader.skip_byte();
+                }
+                Some(b'{') => return Ok(true),
+                Some(_) => return Err(reader.error("expected an operation, a map")),
             }
-            Some(closing) if open.last() == Some(&closing) => {
-                open.pop();
-                reader.skip_byte();
-            }
-            Some(b'{') => return operation(reader).map(Some),
-            Some(_) => return Err(reader.error("expected an operation, a map")),
         }
     }
 }
 
-fn operation(reader: &mut Reader<'_>) -> Result<Fields, EdnError> {
+/// The fields of the operation at the reader.
+pub(super) fn operation(reader: &mut Reader<'_>) -> Result<Fields, EdnError> {
     reader.skip_byte();
     let mut fields = Fields::default();
     loop {

@@ -14,15 +14,19 @@
 //! | [`Format::JepsenJson`] | `{"index":0,"time":1,"process":3,"type":"invoke","f":"read","value":[0,null]}`, bare or in one array |
 //! | [`Format::PorcupineEtcd`] | `INFO  jepsen.util - 4⇥:invoke⇥:read⇥nil` |
 //! | [`Format::PorcupineKv`] | `{:process 9, :type :invoke, :f :append, :key "0", :value "x 9 0 y"}` |
+//! | [`Format::Awdit`], [`Format::Plume`] | `w 0 1`; `w(0,1,0,7)` ([`sessions`]) |
 //!
 //! EDN has more types than JSON. Reading: keywords and symbols become their names, integer keys of maps their decimal
 //! digits, sets and lists arrays. Writing undoes that where the place tells what Jepsen expects: `:type`, `:f` and the
 //! heads of micro-operations are keywords, keys of maps are integers or keywords where they look like one.
 
 pub(crate) mod assemble;
+mod cursor;
 pub mod edn;
 mod jepsen;
 mod porcupine;
+pub mod raw;
+pub mod sessions;
 
 use thiserror::Error;
 
@@ -31,6 +35,7 @@ use crate::{
     history::{self, History, HistoryError},
 };
 
+pub use cursor::{Cursor, Syntax};
 pub use jepsen::{encode_edn_event, encode_json_event};
 pub use porcupine::MISMATCH;
 
@@ -50,16 +55,22 @@ pub enum Format {
     PorcupineEtcd,
     /// Operations on a key-value store, as in Porcupine's tests.
     PorcupineKv,
+    /// Transactions on registers by sessions, as in AWDIT's tests.
+    Awdit,
+    /// The same as Plume writes them.
+    Plume,
 }
 
 impl Format {
     /// Names for `--format`.
-    pub const ALL: [(Self, &'static str); 5] = [
+    pub const ALL: [(Self, &'static str); 7] = [
         (Self::Ours, "jsonl"),
         (Self::Edn, "edn"),
         (Self::JepsenJson, "json"),
         (Self::PorcupineEtcd, "porcupine-etcd"),
         (Self::PorcupineKv, "porcupine-kv"),
+        (Self::Awdit, "awdit"),
+        (Self::Plume, "plume"),
     ];
 
     /// The format of that name.
@@ -90,7 +101,9 @@ impl Format {
             head.windows(text.len())
                 .any(|window| window == text.as_bytes())
         };
-        if line.starts_with(b"{\"format_version\"") {
+        if let Some(plume) = sessions::detect(start) {
+            if plume { Self::Plume } else { Self::Awdit }
+        } else if line.starts_with(b"{\"format_version\"") {
             Self::Ours
         } else if contains("jepsen.util - ") {
             Self::PorcupineEtcd
@@ -154,6 +167,8 @@ pub fn read_events(bytes: &[u8], format: Format) -> Result<(Vec<Event>, Vec<Stri
         Format::Edn | Format::PorcupineKv => jepsen::read_edn(bytes)?,
         Format::JepsenJson => jepsen::read_json(bytes)?,
         Format::PorcupineEtcd => porcupine::read_etcd(bytes)?,
+        Format::Awdit => sessions::read(bytes, false)?,
+        Format::Plume => sessions::read(bytes, true)?,
     };
     if events.is_empty() && format != Format::Ours {
         return Err(FormatError::Empty {
@@ -171,7 +186,7 @@ pub fn read(bytes: &[u8], format: Format) -> Result<History, FormatError> {
     Ok(history)
 }
 
-/// Writes events; porcupine's formats are only read, and come out as EDN.
+/// Writes events; porcupine's formats and those by sessions are only read, and come out as EDN.
 pub fn write_events<'a>(
     events: impl IntoIterator<Item = &'a Event>,
     format: Format,
@@ -184,9 +199,11 @@ pub fn write_events<'a>(
         match format {
             Format::Ours => history::encode_event(event, into),
             Format::JepsenJson => encode_json_event(event, into),
-            Format::Edn | Format::PorcupineEtcd | Format::PorcupineKv => {
-                encode_edn_event(event, into);
-            }
+            Format::Edn
+            | Format::PorcupineEtcd
+            | Format::PorcupineKv
+            | Format::Awdit
+            | Format::Plume => encode_edn_event(event, into),
         }
     }
 }

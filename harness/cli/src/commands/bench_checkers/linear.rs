@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use harness_checkers::generate::{Parameters, Plant, Workload};
-use harness_core::{seed::Seed, verdict::Verdict};
+use harness_core::{format::Format, seed::Seed, verdict::Verdict};
 use serde_json::json;
 
 use super::Row;
@@ -46,13 +46,14 @@ fn etcd(folder: &Path) -> Result<(), Failure> {
             info: 0.05,
             ..certain(Workload::CasRegister, 170, 5, 1)
         };
-        convert::write_generated(&parameters, &folder.join(format!("{seed:03}.jsonl")))?;
+        let path = folder.join(format!("{seed:03}.jsonl"));
+        convert::write_generated(&parameters, Format::Ours, &path)?;
     }
     Ok(())
 }
 
 fn one(parameters: &Parameters, folder: &Path) -> Result<(), Failure> {
-    convert::write_generated(parameters, &folder.join("history.jsonl"))
+    convert::write_generated(parameters, Format::Ours, &folder.join("history.jsonl"))
 }
 
 /// The rows.

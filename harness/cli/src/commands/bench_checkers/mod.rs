@@ -5,6 +5,7 @@
 //! process. A verdict other than the one that holds by construction is a failure of the harness.
 
 mod linear;
+mod txn;
 
 use std::{
     path::{Path, PathBuf},
@@ -28,6 +29,7 @@ const ROW_TIMEOUT: &str = "600s";
 const ROW_MEMORY_MIB: u64 = 16 * 1024;
 
 /// A kind of work.
+#[derive(Clone, Copy)]
 pub struct Row {
     /// Its name on the command line.
     pub name: &'static str,
@@ -53,7 +55,9 @@ pub struct Row {
 
 /// All rows, family by family.
 fn rows() -> Vec<Row> {
-    linear::rows()
+    let mut rows = linear::rows();
+    rows.extend(txn::rows());
+    rows
 }
 
 /// What a process measured.

@@ -1,0 +1,197 @@
+//! One meaning of a history: judged straight from its bytes, and as a history in memory, results are the same to the byte.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::{fs, path::PathBuf};
+
+use common::judge;
+use harness_checkers::{
+    generate::{self, Parameters, Plant, Workload},
+    registry::{self, Source},
+};
+use harness_core::{
+    event::{Event, EventType, Process},
+    format::{self, Format},
+    meta::Meta,
+    seed::Seed,
+    verdict::Unlimited,
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const MODELS: [&str; 3] = [
+    "strict-serializable",
+    "strong-session-serializable",
+    "read-committed",
+];
+
+/// Both ways, by every checker; whether the bytes are a history at all.
+fn same(bytes: &[u8], format: Format, models: &[&str]) -> bool {
+    let history = format::read(bytes, format);
+    let source = Source {
+        bytes,
+        format,
+        threads: 0,
+        release: &|_| {},
+    };
+    for model in models {
+        let options = json!({"model": model});
+        for name in ["list-append", "rw-register"] {
+            let straight = registry::check_bytes(name, &options, &source, &Unlimited);
+            match (&history, straight) {
+                (Ok(history), Some((result, remarks))) => {
+                    let checker = registry::checker(name, &options).unwrap();
+                    let expected = judge(&*checker, history, &Meta::default());
+                    assert_eq!(json!(result), json!(expected));
+                    assert_eq!(remarks, history.remarks);
+                }
+                (Err(_), None) => return false,
+                (history, straight) => panic!(
+                    "{:?} but {:?}:\n{}",
+                    history.as_ref().err(),
+                    straight.is_some(),
+                    String::from_utf8_lossy(bytes)
+                ),
+            }
+        }
+    }
+    true
+}
+
+fn files(folder: PathBuf, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(path, into);
+        } else if path
+            .extension()
+            .is_some_and(|ending| ending == "edn" || ending == "json")
+        {
+            into.push(path);
+        }
+    }
+}
+
+#[test]
+fn all_corpora() {
+    let Some(corpora) = std::env::var_os("HARNESS_CORPORA").map(PathBuf::from) else {
+        println!("HARNESS_CORPORA is not set: nothing was compared");
+        return;
+    };
+    let mut paths = Vec::new();
+    for folder in [
+        "elle",
+        "elle-cli",
+        "elle-labelled/list-append",
+        "elle-labelled/rw-register",
+    ] {
+        files(corpora.join(folder), &mut paths);
+    }
+    let mut read = 0;
+    for path in &paths {
+        let bytes = fs::read(path).unwrap();
+        read += usize::from(same(&bytes, Format::detect(&bytes), &MODELS[..1]));
+    }
+    println!("{read} of {} files are histories", paths.len());
+    assert!(read > 300, "{read}");
+}
+
+#[test]
+fn generated_histories() {
+    for seed in 0..12 {
+        for plant in [None, Some(Plant::LostAppend)] {
+            let parameters = Parameters {
+                seed: Seed(seed),
+                info: 0.1,
+                fail: 0.1,
+                keys: 3,
+                nodes: 2,
+                plant,
+                ..Parameters::new(Workload::ListAppend, 400)
+            };
+            let events = generate::collect(&parameters).unwrap();
+            for format in [Format::Ours, Format::Edn, Format::JepsenJson] {
+                let mut bytes = Vec::new();
+                format::write_events(&events, format, &mut bytes);
+                assert!(same(&bytes, format, &MODELS));
+            }
+        }
+    }
+}
+
+/// Values that steps may hold, and some that they may not.
+fn elements() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        8 => (0..4_i64).prop_map(Value::from),
+        1 => Just(json!(null)),
+        1 => Just(json!("a b")),
+        1 => Just(json!(-7)),
+        1 => Just(json!(i64::MIN)),
+        1 => Just(json!(1.5)),
+        1 => Just(json!({"k": [1]})),
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Value> {
+    let read = prop_oneof![
+        3 => prop::collection::vec(elements(), 0..5).prop_map(Value::from),
+        1 => elements(),
+    ];
+    let name = prop_oneof![
+        6 => Just("append"),
+        6 => Just("w"),
+        1 => Just("x"),
+    ];
+    prop_oneof![
+        4 => (elements(), read).prop_map(|(key, value)| json!(["r", key, value])),
+        4 => (name, elements(), elements()).prop_map(|(name, key, value)| json!([name, key, value])),
+        1 => elements(),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
+    #[test]
+    fn any_values_and_any_damage(
+        values in prop::collection::vec((prop::collection::vec(steps(), 0..4), 0..7_usize, 0..3_u64), 1..12),
+        damage in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        edn in any::<bool>(),
+        lists in any::<bool>(),
+    ) {
+        let mut events = Vec::new();
+        let mut open = [false; 3];
+        for (value, kind, process) in values {
+            let slot = &mut open[process as usize];
+            let event_type = match (*slot, kind) {
+                (false, _) => EventType::Invoke,
+                (true, 0..=4) => EventType::Ok,
+                (true, 5) => EventType::Fail,
+                (true, _) => EventType::Info,
+            };
+            *slot = !*slot;
+            // Most histories are of one kind of transactions, or nothing could be said about them.
+            let keep = |step: &Value| step[0] != if lists { "w" } else { "append" };
+            let value: Vec<Value> = value.into_iter().filter(keep).collect();
+            events.push(Event {
+                index: events.len() as u64,
+                time_ns: 10 * events.len() as u64,
+                process: Process::Client(process),
+                node: None,
+                event_type,
+                f: if kind == 6 { "other".into() } else { "txn".into() },
+                value: if value.is_empty() && kind == 4 { Value::Null } else { value.into() },
+                error: None,
+            });
+        }
+        let format = if edn { Format::Edn } else { Format::Ours };
+        let mut bytes = Vec::new();
+        format::write_events(&events, format, &mut bytes);
+        if let Some((at, byte)) = damage {
+            let at = at.index(bytes.len());
+            bytes[at] = b" ]}[{\":,x9;#\\\n"[usize::from(byte) % 14];
+        }
+        same(&bytes, format, &MODELS[..1]);
+    }
+}

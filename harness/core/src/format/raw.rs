@@ -1,0 +1,544 @@
+//! Events one after the other, their values still as text: for histories that are too large for trees of values.
+//!
+//! Laws:
+//! - the events are those of [`read_events`](super::read_events), with the same remarks and the same errors. A line of the usual shape is
+//!   taken apart here byte by byte; any other is read by the general reader, so that there is one meaning of a line and not two;
+//! - memory does not grow with the length of the history;
+//! - `consumed` is told how far reading came, so that who mapped a file can give its pages back.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{
+    Format, FormatError,
+    assemble::{Assembler, Stamp},
+    cursor::{Cursor, Syntax, value_end},
+    edn::{EdnError, Reader},
+    jepsen::{Around, operation},
+};
+use crate::{
+    event::{Event, EventType, Process},
+    history::{self, HistoryError},
+};
+
+/// Bytes between two calls of `consumed`.
+pub(super) const CONSUMED_EVERY_BYTES: usize = 32 * 1024 * 1024;
+
+/// An event without its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Head {
+    /// As [`Event::index`].
+    pub index: u64,
+    /// As [`Event::time_ns`].
+    pub time_ns: u64,
+    /// As [`Event::process`].
+    pub process: Process,
+    /// As [`Event::node`].
+    pub node: Option<Arc<str>>,
+    /// As [`Event::event_type`].
+    pub event_type: EventType,
+    /// As [`Event::f`].
+    pub f: Arc<str>,
+}
+
+/// The value of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Payload<'a> {
+    /// Still as text.
+    Text(Text<'a>),
+    /// Read already.
+    Value(Value),
+}
+
+/// A piece of a history that holds one value, or something that is none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Text<'a> {
+    bytes: &'a [u8],
+    start: usize,
+    end: usize,
+    syntax: Syntax,
+}
+
+impl<'a> Text<'a> {
+    /// At its first byte.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor<'a> {
+        Cursor::new(&self.bytes[..self.end], self.start, self.syntax)
+    }
+
+    /// Whether a cursor of it stands at its end.
+    #[must_use]
+    pub fn is_over(&self, cursor: &Cursor<'_>) -> bool {
+        cursor.at() == self.end
+    }
+
+    /// The value, by the general reader.
+    ///
+    /// # Errors
+    /// If it is none: with line and column.
+    pub fn value(&self) -> Result<Value, FormatError> {
+        let located = |offset: usize, detail: String| FormatError::at(self.bytes, offset, detail);
+        match self.syntax {
+            Syntax::Json => serde_json::from_slice(&self.bytes[self.start..self.end])
+                .map_err(|error| located(self.start, format!("not a value: {error}"))),
+            Syntax::Edn => {
+                let mut reader = Reader::starting_at(&self.bytes[..self.end], self.start);
+                let value = reader
+                    .next_value()
+                    .map_err(|error| error.located(self.bytes))?;
+                match reader.peek() {
+                    Ok(None) => {
+                        value.ok_or_else(|| located(self.start, "a value is missing".to_owned()))
+                    }
+                    _ => Err(located(
+                        reader.offset(),
+                        "expected the end of the value".to_owned(),
+                    )),
+                }
+            }
+        }
+    }
+}
+
+impl Payload<'_> {
+    /// The value.
+    ///
+    /// # Errors
+    /// If the text is none.
+    pub fn value(&self) -> Result<Value, FormatError> {
+        match self {
+            Self::Text(text) => text.value(),
+            Self::Value(value) => Ok(value.clone()),
+        }
+    }
+}
+
+/// What is told of each event.
+pub type Each<'e, 'a> = dyn FnMut(Head, Payload<'a>) -> Result<(), FormatError> + 'e;
+
+/// Reads events in order; gives remarks for people.
+///
+/// # Errors
+/// If bytes are not of the format, or if `each` says so.
+pub fn each_event<'a>(
+    bytes: &'a [u8],
+    format: Format,
+    each: &mut Each<'_, 'a>,
+    consumed: &mut dyn FnMut(usize),
+) -> Result<Vec<String>, FormatError> {
+    match format {
+        Format::Ours => ours(bytes, each, consumed),
+        Format::Edn => edn(bytes, each, consumed),
+        other => {
+            let (events, remarks) = super::read_events(bytes, other)?;
+            for event in events {
+                let (head, value) = parts(event);
+                each(head, Payload::Value(value))?;
+            }
+            Ok(remarks)
+        }
+    }
+}
+
+fn parts(event: Event) -> (Head, Value) {
+    let head = Head {
+        index: event.index,
+        time_ns: event.time_ns,
+        process: event.process,
+        node: event.node,
+        event_type: event.event_type,
+        f: event.f,
+    };
+    (head, event.value)
+}
+
+/// Says from time to time how far it came.
+struct Progress<'p> {
+    consumed: &'p mut dyn FnMut(usize),
+    next: usize,
+}
+
+impl<'p> Progress<'p> {
+    fn new(consumed: &'p mut dyn FnMut(usize)) -> Self {
+        Self {
+            consumed,
+            next: CONSUMED_EVERY_BYTES,
+        }
+    }
+
+    fn at(&mut self, offset: usize) {
+        if offset >= self.next {
+            (self.consumed)(offset);
+            self.next = offset + CONSUMED_EVERY_BYTES;
+        }
+    }
+}
+
+/// The last names seen: most events have one of a few.
+#[derive(Default)]
+struct Names(Vec<Arc<str>>);
+
+/// Names that are kept.
+const NAMES_LIMIT: usize = 32;
+
+impl Names {
+    fn shared(&mut self, name: &[u8]) -> Arc<str> {
+        if let Some(known) = self.0.iter().find(|known| known.as_bytes() == name) {
+            return Arc::clone(known);
+        }
+        // A cursor's names are of ASCII alone.
+        let shared: Arc<str> = Arc::from(&*String::from_utf8_lossy(name));
+        if self.0.len() < NAMES_LIMIT {
+            self.0.push(Arc::clone(&shared));
+        }
+        shared
+    }
+}
+
+/// What a line of the usual shape says.
+#[derive(Default)]
+struct Fields<'a> {
+    index: Option<u64>,
+    time_ns: Option<u64>,
+    process: Option<Process>,
+    event_type: Option<EventType>,
+    node: Option<&'a [u8]>,
+    f: Option<&'a [u8]>,
+    value: Option<(usize, usize)>,
+}
+
+fn event_type(name: &[u8]) -> Option<EventType> {
+    Some(match name {
+        b"invoke" => EventType::Invoke,
+        b"ok" => EventType::Ok,
+        b"fail" => EventType::Fail,
+        b"info" => EventType::Info,
+        _ => return None,
+    })
+}
+
+/// A map of the usual shape; None for any other.
+fn usual<'a>(cursor: &mut Cursor<'a>) -> Option<Fields<'a>> {
+    let json = cursor.syntax() == Syntax::Json;
+    let mut fields = Fields::default();
+    let whole = |number: i64| u64::try_from(number).ok();
+    cursor.eat(b'{')?;
+    let mut first = true;
+    while cursor.next_item(first, b'}')? {
+        first = false;
+        let name = cursor.name()?;
+        if json {
+            cursor.colon()?;
+        } else {
+            cursor.skip_space();
+        }
+        match (name, json) {
+            (b"index", _) => fields.index = Some(whole(cursor.integer()?)?),
+            (b"time_ns", true) | (b"time", false) => {
+                fields.time_ns = Some(whole(cursor.integer()?)?);
+            }
+            (b"process", _) => {
+                fields.process = Some(if cursor.peek()?.is_ascii_digit() {
+                    Process::Client(whole(cursor.integer()?)?)
+                } else {
+                    (cursor.name()? == b"nemesis").then_some(Process::Nemesis)?
+                });
+            }
+            (b"type", _) => fields.event_type = Some(event_type(cursor.name()?)?),
+            (b"f", _) => fields.f = Some(cursor.name()?),
+            (b"node", _) => fields.node = Some(cursor.name()?),
+            (b"value", _) => {
+                let start = cursor.at();
+                let end = value_end(cursor)?;
+                fields.value = Some((start, end));
+            }
+            (b"error" | b"exception", false) => drop(cursor.value()?),
+            _ => return None,
+        }
+    }
+    Some(fields)
+}
+
+fn edn<'a>(
+    bytes: &'a [u8],
+    each: &mut Each<'_, 'a>,
+    consumed: &mut dyn FnMut(usize),
+) -> Result<Vec<String>, FormatError> {
+    let mut assembler = Assembler::default();
+    let mut names = Names::default();
+    let mut progress = Progress::new(consumed);
+    let mut around = Around::default();
+    let mut reader = Reader::new(bytes);
+    let mut torn = false;
+    loop {
+        // Mostly the next line begins with its operation.
+        let at = reader.offset();
+        let next = bytes.get(at..at + 2);
+        if next == Some(b"\n{") {
+            reader.seek(at + 1);
+        }
+        match around.find(&mut reader) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) if error.torn => {
+                torn = true;
+                break;
+            }
+            Err(error) => return Err(error.located(bytes)),
+        }
+        let start = reader.offset();
+        progress.at(start);
+        let mut cursor = Cursor::new(bytes, start, Syntax::Edn);
+        if let Some((head, text)) = usual(&mut cursor)
+            .and_then(|fields| stamped(bytes, &fields, &mut assembler, &mut names))
+        {
+            reader.seek(cursor.at());
+            each(head, Payload::Text(text))?;
+            continue;
+        }
+        match operation(&mut reader) {
+            Ok(fields) => {
+                let event = assembler
+                    .make(fields)
+                    .map_err(|detail| FormatError::at(bytes, start, detail))?;
+                let (head, value) = parts(event);
+                each(head, Payload::Value(value))?;
+            }
+            Err(EdnError { torn: true, .. }) => {
+                torn = true;
+                break;
+            }
+            Err(error) => return Err(error.located(bytes)),
+        }
+    }
+    let mut remarks = assembler.remarks();
+    if torn {
+        remarks.push(super::jepsen::TORN.to_owned());
+    }
+    if assembler.count() == 0 {
+        return Err(FormatError::Empty {
+            format: Format::Edn.name(),
+        });
+    }
+    Ok(remarks)
+}
+
+fn stamped<'a>(
+    bytes: &'a [u8],
+    fields: &Fields<'a>,
+    assembler: &mut Assembler,
+    names: &mut Names,
+) -> Option<(Head, Text<'a>)> {
+    let (process, event_type, f) = (fields.process?, fields.event_type?, fields.f?);
+    let (start, end) = fields.value?;
+    let Stamp { index, time_ns } = assembler.stamp(fields.index, fields.time_ns);
+    let head = Head {
+        index,
+        time_ns,
+        process,
+        node: fields.node.map(|node| names.shared(node)),
+        event_type,
+        f: names.shared(f),
+    };
+    let text = Text {
+        bytes,
+        start,
+        end,
+        syntax: Syntax::Edn,
+    };
+    Some((head, text))
+}
+
+fn ours<'a>(
+    bytes: &'a [u8],
+    each: &mut Each<'_, 'a>,
+    consumed: &mut dyn FnMut(usize),
+) -> Result<Vec<String>, FormatError> {
+    let mut names = Names::default();
+    let mut progress = Progress::new(consumed);
+    let mut remarks = Vec::new();
+    let line_end = |from: usize| {
+        bytes[from..]
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map_or(bytes.len(), |at| from + at + 1)
+    };
+    let mut at = line_end(0);
+    history::check_header(&bytes[..at])?;
+    while at < bytes.len() {
+        progress.at(at);
+        let mut cursor = Cursor::new(bytes, at, Syntax::Json);
+        // White space of JSON may be the end of a line; an event must not go on behind it.
+        let one_line = |cursor: &Cursor<'_>| {
+            cursor.peek() == Some(b'\n') && !bytes[at..cursor.at()].contains(&b'\n')
+        };
+        let fields = usual(&mut cursor).filter(|_| one_line(&cursor));
+        if let Some((head, text)) = fields.and_then(|fields| complete(bytes, &fields, &mut names)) {
+            at = cursor.at() + 1;
+            each(head, Payload::Text(text))?;
+            continue;
+        }
+        let end = line_end(at);
+        let line = &bytes[at..end];
+        let number = || 1 + bytes[..at].iter().filter(|byte| **byte == b'\n').count();
+        if line.trim_ascii().is_empty() {
+            at = end;
+            continue;
+        }
+        if line.last() != Some(&b'\n') {
+            remarks.push(history::torn_line(line.len(), number()));
+            break;
+        }
+        let event: Event = serde_json::from_slice(line).map_err(|error| HistoryError::Line {
+            line: number(),
+            column: error.column(),
+            detail: error.to_string(),
+        })?;
+        let (head, value) = parts(event);
+        each(head, Payload::Value(value))?;
+        at = end;
+    }
+    Ok(remarks)
+}
+
+fn complete<'a>(
+    bytes: &'a [u8],
+    fields: &Fields<'a>,
+    names: &mut Names,
+) -> Option<(Head, Text<'a>)> {
+    let (start, end) = fields.value?;
+    let head = Head {
+        index: fields.index?,
+        time_ns: fields.time_ns?,
+        process: fields.process?,
+        node: fields.node.map(|node| names.shared(node)),
+        event_type: fields.event_type?,
+        f: names.shared(fields.f?),
+    };
+    let text = Text {
+        bytes,
+        start,
+        end,
+        syntax: Syntax::Json,
+    };
+    Some((head, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Events by this module, or the error.
+    fn raw(bytes: &[u8], format: Format) -> Result<(Vec<Event>, Vec<String>), String> {
+        let mut events = Vec::new();
+        let remarks = each_event(
+            bytes,
+            format,
+            &mut |head, payload| {
+                events.push(Event {
+                    index: head.index,
+                    time_ns: head.time_ns,
+                    process: head.process,
+                    node: head.node,
+                    event_type: head.event_type,
+                    f: head.f,
+                    value: payload.value()?,
+                    error: None,
+                });
+                Ok(())
+            },
+            &mut |_| {},
+        )
+        .map_err(|error| error.to_string())?;
+        Ok((events, remarks))
+    }
+
+    fn general(bytes: &[u8], format: Format) -> Result<(Vec<Event>, Vec<String>), String> {
+        let (mut events, remarks) =
+            super::super::read_events(bytes, format).map_err(|error| error.to_string())?;
+        for event in &mut events {
+            event.error = None;
+        }
+        Ok((events, remarks))
+    }
+
+    const EDN: &[&str] = &[
+        "{:index 0, :time 1, :process 3, :type :invoke, :f :txn, :value [[:append 1 2] [:r 1 nil]]}\n",
+        "{:index 1 :time 4 :type :ok :value [[:append 1 2] [:r :x [1 2 -3]]] :process 3 :f :txn}\n",
+        "{:type :info, :process :nemesis, :f :partition, :value nil, :time 7, :index 9}\n",
+        "{:index 4, :time 8, :process 4, :type :fail, :f :txn, :value [[:r 1 [2.5 \"a]\" \\] #{1}]]], :error [:busy \"x\"], :node \"n1\"}\n",
+        "{:process 5, :type :invoke, :f :txn, :value 5N, :key 3}\n",
+        "{:type :invoke, :value [[:r 1 nil]]} {:type :ok, :value [[:r 1 [] ; no more\n]]}\n",
+        "{:index 2, :time 1, :process +7, :type :invoke, :f :txn, :value #_ 5 [1 007]}\n",
+        "#jepsen.history.Op{:index 70, :time 1, :process 8, :type :invoke, :f :txn, :value (1 2)}\n",
+    ];
+
+    const OURS: &[&str] = &[
+        "{\"index\":0,\"time_ns\":1,\"process\":3,\"node\":\"n1\",\"type\":\"invoke\",\"f\":\"txn\",\"value\":[[\"append\",1,2],[\"r\",1,null]]}\n",
+        "{\"index\":1,\"time_ns\":2,\"process\":3,\"type\":\"fail\",\"f\":\"txn\",\"value\":[1, \"}\\\"]\", {\"a\":[]}],\"error\":{\"kind\":\"busy\",\"message\":\"\"}}\n",
+        "  \n",
+        "{\"time_ns\":5, \"index\":4,\"process\":\"nemesis\",\"type\":\"info\",\"f\":\"a\\u0062c\",\"value\":-1.5e3}\n",
+        "{\"index\":5,\"time_ns\":2,\"process\":4,\"type\":\"ok\",\"f\":\"txn\"}\n",
+        "{\"index\": 6, \"time_ns\": 2, \"process\": 5, \"type\": \"ok\", \"f\": \"txn\", \"value\": [1, 2]}\n",
+    ];
+
+    #[test]
+    fn as_the_general_reader_says() {
+        let header = history::encode_header();
+        for (lines, format, head) in [(EDN, Format::Edn, ""), (OURS, Format::Ours, &*header)] {
+            let mut both = vec![head.to_owned() + &lines.concat()];
+            assert!(general(both[0].as_bytes(), format).is_ok());
+            for (place, line) in lines.iter().enumerate() {
+                both.push(format!("{head}{line}"));
+                // Every torn or damaged variant of a line among others.
+                for cut in 0..line.len() {
+                    if !line.is_char_boundary(cut) {
+                        continue;
+                    }
+                    let before = lines[..place].concat();
+                    both.push(format!("{head}{before}{}", &line[..cut]));
+                    for odd in ["x", "]", "}", "\"", ",", " ", "9", "\n"] {
+                        let (left, right) = line.split_at(cut);
+                        let right = right.get(1..).unwrap_or("");
+                        both.push(format!("{head}{before}{left}{odd}{right}"));
+                    }
+                }
+            }
+            for text in both {
+                let (ours, theirs) = (
+                    raw(text.as_bytes(), format),
+                    general(text.as_bytes(), format),
+                );
+                match (&ours, &theirs) {
+                    // Where both refuse, the place in the line is the nearest one that each knows.
+                    (Err(_), Err(_)) => {}
+                    _ => assert_eq!(ours, theirs, "{text}"),
+                }
+            }
+        }
+        let wrapped = format!("[{}]", EDN.concat());
+        let both = [
+            raw(wrapped.as_bytes(), Format::Edn),
+            general(wrapped.as_bytes(), Format::Edn),
+        ];
+        assert!(both[0].is_ok() && both[0] == both[1]);
+    }
+
+    #[test]
+    fn most_lines_are_read_without_values() {
+        let text = EDN[0].repeat(3);
+        let mut texts = 0;
+        let told = each_event(
+            text.as_bytes(),
+            Format::Edn,
+            &mut |_, payload| {
+                texts += usize::from(matches!(payload, Payload::Text(_)));
+                Ok(())
+            },
+            &mut |_| {},
+        );
+        assert!(told.is_ok());
+        assert_eq!(texts, 3);
+    }
+}
