@@ -242,6 +242,8 @@ pub(super) fn membership_progress(analysis: &Analysis<'_>) -> Judgement {
     let mut lasts: BTreeMap<Id, &Change<'_>> = BTreeMap::new();
     for change in &analysis.changes.all {
         match change.purpose {
+            // What was refused did nothing, so it settles nothing.
+            Purpose::Load if change.operation.outcome == Outcome::Fail => {}
             Purpose::Load => {
                 lasts.insert(change.member, change);
             }
