@@ -98,6 +98,16 @@ pub trait Pause: Send + Sync {
     fn resume_script(&self, node: &Node) -> String;
 }
 
+/// The program that the system is, for whoever watches its functions.
+#[async_trait]
+pub trait Program: Send + Sync {
+    /// Its path on the nodes, or a name that is looked for in their `PATH`.
+    fn program(&self) -> PathBuf;
+
+    /// The process of the system that was started last on the node, whether it still runs or not; none if none was.
+    async fn newest_process(&self, node: &Node) -> Result<Option<u32>, CapabilityError>;
+}
+
 /// Who leads, and who votes.
 #[async_trait]
 pub trait Leader: Send + Sync {

@@ -101,7 +101,10 @@ fn targets(kind: Kind) -> Vec<TargetInfo> {
 pub fn help() -> String {
     let mut text = String::from(
         "none, or faults joined by commas, each KIND or KIND:TARGET, such as partition,kill:leader\n\
-         or partition:n1+n2|n3+n4+n5. Each is a lane of its own; lanes may overlap.\n",
+         or partition:n1+n2|n3+n4+n5. Each is a lane of its own; lanes may overlap.\n\
+         What a fault waits for stands after @: an operation, as in kill:subject@join+0ms..1500ms or\n\
+         stop:leader@remove.done; a function, as in kill:n4@fn=main.run#2 (kill, pause, partition); or\n\
+         both, as in kill:subject@join/fn=main.run. harness points lists functions.\n",
     );
     for fault in catalog() {
         text.push_str(&format!("\n{}: {}.\n", fault.kind, fault.summary));

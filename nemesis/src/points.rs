@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use async_trait::async_trait;
 use harness_lab::{
     Exec, Node, TransportError,
     probe::{Fire, MAX_SITES, Probe, ProbeOrder, ProbeSignal, Site},
@@ -103,10 +104,51 @@ pub struct Trace {
     pub probe: Probe,
 }
 
+/// Who watches functions of programs on nodes; [`Programs`] does.
+#[async_trait]
+pub trait Functions: Send + Sync {
+    /// Arms one function of a program; see [`Programs::arm`].
+    ///
+    /// # Errors
+    /// Those of [`Programs::arm`].
+    async fn arm(
+        &self,
+        node: &Node,
+        program: &Path,
+        function: &str,
+        fire: Fire,
+    ) -> Result<Point, PointError>;
+}
+
+#[async_trait]
+impl Functions for Programs {
+    async fn arm(
+        &self,
+        node: &Node,
+        program: &Path,
+        function: &str,
+        fire: Fire,
+    ) -> Result<Point, PointError> {
+        Self::arm(self, node, program, function, fire.nth, fire.signal).await
+    }
+}
+
 /// Programs that were read, by digest.
 #[derive(Debug, Default)]
 pub struct Programs {
     known: Mutex<HashMap<String, Arc<Symbols>>>,
+}
+
+impl PointError {
+    /// Whether it cannot be had as asked for: no trouble of ours, or of the way to the node.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Transport(error) => matches!(error, TransportError::Refused { .. }),
+            Self::Local { .. } => false,
+            _ => true,
+        }
+    }
 }
 
 impl Programs {

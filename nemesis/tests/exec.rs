@@ -1,5 +1,6 @@
 //! The executor on simulated nodes, in simulated time.
 
+#[expect(dead_code, reason = "each test program uses what it needs")]
 mod support;
 
 use std::{sync::Arc, time::Duration};

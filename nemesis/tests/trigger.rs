@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use harness_core::{
     fault::fold,
-    meta::{Moment, Plan, PlannedFault, Trigger},
+    meta::{Moment, OperationPhase, Plan, PlannedFault, Trigger},
 };
 use harness_nemesis::exec::{Executor, Outcome, PhaseEvent, Phases, PrepareError};
 use support::{Sim, plan, planned};
@@ -41,11 +41,11 @@ fn waiting(
     delay_ms: u64,
 ) -> PlannedFault {
     PlannedFault {
-        trigger: Some(Trigger::Phase {
+        trigger: Some(Trigger::Phase(OperationPhase {
             f: "join".to_owned(),
             moment,
             delay_ms,
-        }),
+        })),
         ..planned(id, 0, what, from_s, to_s)
     }
 }
@@ -161,7 +161,10 @@ async fn what_never_fires_is_in_the_ledger_once() {
     assert_eq!(outcome.skipped.len(), 2);
     assert_eq!(scene.sim.steps(), ["1 intend", "1 not-observed"]);
     assert!(
-        scene.sim.reason(1).contains("no join"),
+        scene
+            .sim
+            .reason(1)
+            .contains("waited for a join that is invoked"),
         "{}",
         scene.sim.reason(1)
     );

@@ -242,7 +242,7 @@ pub(super) fn membership_progress(analysis: &Analysis<'_>) -> Judgement {
     let mut lasts: BTreeMap<Id, &Change<'_>> = BTreeMap::new();
     for change in &analysis.changes.all {
         match change.purpose {
-            // A refused change of somebody in doubt leaves him in doubt.
+            // What was refused did nothing, so it settles nothing.
             Purpose::Load if change.operation.outcome == Outcome::Fail => {}
             Purpose::Load => {
                 lasts.insert(change.member, change);

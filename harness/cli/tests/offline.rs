@@ -35,6 +35,10 @@ fn bad_usage_and_configuration_exit_254_and_name_the_place() {
             "everybody",
         ),
         (
+            vec!["run", "--dry-run", "--nemesis", "stop:n1@fn=main.run"],
+            "asked to stop",
+        ),
+        (
             vec![
                 "run",
                 "--dry-run",
@@ -120,6 +124,10 @@ fn a_dry_run_prints_configuration_and_plan_and_touches_nothing() {
     }
     assert_eq!(text, dry("7"), "a seed repeats the plan");
     assert_ne!(text, dry("8"));
+    let waiting = ["--dry-run", "--nemesis", "kill:subject@join/fn=main.run#2"];
+    let text = stdout(&folder.run(&waiting));
+    let told = "kill subject, waits for a join that is invoked, then entry 2 of main.run";
+    assert!(text.contains(told), "{text}");
     assert!(!folder.path().join("runs").exists());
 }
 

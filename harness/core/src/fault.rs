@@ -41,12 +41,15 @@ pub struct Evidence {
 /// What set a fault off, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Triggered {
-    /// For people: `join of n4 invoked (event 812)`.
+    /// For people: `join of n4 invoked (event 812)`, `cluster.Join entered, 1st time, pid 812 on n4`.
     pub what: String,
     /// When that happened, nanoseconds since the run began.
     pub fired_ns: u64,
     /// When the fault was to strike: later than that by the delay that was asked for.
     pub due_ns: u64,
+    /// Both are this exact, nanoseconds, where a node's clock told them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_ns: Option<u64>,
 }
 
 /// What happened to a fault.

@@ -1,6 +1,6 @@
 //! `meta.json`: what was run, on what, and when; and `plan.json`: the faults as planned.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -176,14 +176,72 @@ pub struct PlannedFault {
 #[serde(tag = "on", rename_all = "kebab-case")]
 pub enum Trigger {
     /// An operation of a kind comes to a phase.
-    Phase {
-        /// The kind, such as `join`.
-        f: String,
-        /// Which phase.
-        moment: Moment,
-        /// How long after it the fault strikes, milliseconds.
-        delay_ms: u64,
-    },
+    Phase(OperationPhase),
+    /// A function of the system's program is entered on the node that is struck.
+    Function(FunctionEntry),
+}
+
+/// A phase of an operation, and a delay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationPhase {
+    /// The operation's kind, such as `join`.
+    pub f: String,
+    /// Which phase.
+    pub moment: Moment,
+    /// How long after it, milliseconds.
+    pub delay_ms: u64,
+}
+
+/// An entry of a function: `{"on":"function","name":"main.run","nth":1,"after":{"f":"join","moment":"invoked","delay_ms":0}}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionEntry {
+    /// The function's name as the program has it; with `@0xADDRESS` where several are called so.
+    pub name: String,
+    /// Which entry on that node, from 1, counted from when the function is watched.
+    pub nth: u64,
+    /// From when on it is watched; none: from the fault's own time on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<OperationPhase>,
+}
+
+impl FunctionEntry {
+    /// The name without the path of its package: `cluster.Join`.
+    #[must_use]
+    pub fn short_name(&self) -> &str {
+        let end = self.name.find('(').unwrap_or(self.name.len());
+        let start = self.name[..end].rfind('/').map_or(0, |slash| slash + 1);
+        &self.name[start..]
+    }
+}
+
+impl fmt::Display for OperationPhase {
+    /// For people: `a join that is invoked, then 300 ms`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let moment = match self.moment {
+            Moment::Invoked => "is invoked",
+            Moment::Completed => "completes",
+        };
+        write!(f, "a {} that {moment}", self.f)?;
+        match self.delay_ms {
+            0 => Ok(()),
+            delay_ms => write!(f, ", then {delay_ms} ms"),
+        }
+    }
+}
+
+impl fmt::Display for Trigger {
+    /// For people, after `waits for`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Phase(phase) => phase.fmt(f),
+            Self::Function(entry) => {
+                if let Some(after) = &entry.after {
+                    write!(f, "{after}, then ")?;
+                }
+                write!(f, "entry {} of {}", entry.nth, entry.name)
+            }
+        }
+    }
 }
 
 /// A phase of an operation.

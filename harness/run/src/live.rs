@@ -88,7 +88,12 @@ impl Live {
                     let mut labels: Vec<String> = faults
                         .snapshot()
                         .into_iter()
-                        .map(|fault| fault.label)
+                        .map(|fault| match fault.stage {
+                            harness_nemesis::exec::Stage::Armed => {
+                                format!("{} (armed)", fault.label)
+                            }
+                            _ => fault.label,
+                        })
                         .collect();
                     labels.dedup();
                     labels

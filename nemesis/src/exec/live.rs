@@ -12,6 +12,8 @@ use crate::plan::Kind;
 pub enum Stage {
     /// The nodes are told, and it has not been seen to hold yet.
     Injecting,
+    /// A function is watched, and was not entered yet.
+    Armed,
     /// It was seen to hold.
     Holding,
     /// It was not seen to hold, and may hold all the same.

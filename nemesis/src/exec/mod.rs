@@ -11,7 +11,9 @@
 //! done), [`Executor::run`] when load begins, [`Executor::final_heal`] whatever happened.
 
 mod each;
+mod function;
 mod journal;
+mod lane;
 mod live;
 pub mod marker;
 mod network;
@@ -24,23 +26,19 @@ mod wait;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
-use harness_core::meta::Plan;
+use harness_core::meta::{Plan, Trigger};
 use harness_lab::{Node, TransportError};
 use thiserror::Error;
-use tokio::{
-    sync::watch,
-    task::JoinSet,
-    time::{Instant, sleep_until},
-};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use self::{
     each::each,
     journal::Journal,
+    lane::run_lane,
     network::{Network, has_table},
-    one::{Inner, Planned, cancelled},
+    one::{Inner, Planned},
     process::Processes,
     report::Undone,
-    wait::fired,
 };
 pub use self::{
     live::{InForce, Live, Stage},
@@ -49,7 +47,10 @@ pub use self::{
     report::{Cause, FaultHeal, HealReport, NodeHeal, Trouble},
     wait::{PhaseEvent, Phases},
 };
-use crate::plan::{Kind, parse::parse_target};
+use crate::{
+    plan::{Kind, parse::parse_target},
+    points::{Functions, PointError},
+};
 
 /// How long a lane tries to undo its fault before it gives up and leaves that to the final heal.
 pub const LANE_HEAL_LIMIT: Duration = Duration::from_secs(30);
@@ -72,6 +73,8 @@ pub struct Setup {
     pub clock: Arc<dyn Clock>,
     /// Who tells phases of operations, for faults that wait for one.
     pub phases: Option<Arc<dyn Phases>>,
+    /// Who watches functions of the system's program, for faults that wait for one to be entered.
+    pub functions: Arc<dyn Functions>,
 }
 
 /// Why a plan is refused before the run begins.
@@ -123,6 +126,17 @@ pub enum PrepareError {
         /// What nft said.
         detail: String,
     },
+    /// A function cannot be watched.
+    #[error("fault {id} of the plan cannot strike at {function}")]
+    Function {
+        /// The fault's number in the plan.
+        id: u32,
+        /// The function.
+        function: String,
+        /// Why not.
+        #[source]
+        source: Box<PointError>,
+    },
     /// A partition of an earlier run is still there.
     #[error(
         "{node} has a table inet harness left from an earlier run; `harness lab heal` removes it"
@@ -131,6 +145,18 @@ pub enum PrepareError {
         /// The node's name.
         node: String,
     },
+}
+
+impl PrepareError {
+    /// Whether what was asked for cannot be had here, as opposed to nodes that do not answer or are not as they should be.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Plan { .. } | Self::Missing { .. } => true,
+            Self::Function { source, .. } => source.is_refusal(),
+            _ => false,
+        }
+    }
 }
 
 /// A fault of the plan as done.
@@ -186,11 +212,12 @@ impl Executor {
             .flatten()
             .map(|planned| planned.kind)
             .collect();
-        for kind in &kinds {
-            let missing = setup.can.missing(*kind);
+        for planned in lanes.values().flatten() {
+            let at_function = planned.entry().is_some();
+            let missing = setup.can.missing(planned.kind, at_function);
             if !missing.is_empty() {
                 return Err(PrepareError::Missing {
-                    kind: *kind,
+                    kind: planned.kind,
                     missing,
                 });
             }
@@ -202,14 +229,21 @@ impl Executor {
         if !kinds.is_empty() {
             check_nodes(&setup.nodes, cuts).await?;
         }
+        let waits = |trigger: &Trigger| match trigger {
+            Trigger::Phase(_) => true,
+            Trigger::Function(entry) => entry.after.is_some(),
+        };
+        let mut waiting = plan.faults.iter();
+        let waiting = waiting.find(|fault| fault.trigger.as_ref().is_some_and(waits));
         if setup.phases.is_none()
-            && let Some(waiting) = plan.faults.iter().find(|fault| fault.trigger.is_some())
+            && let Some(waiting) = waiting
         {
             return Err(PrepareError::Plan {
                 id: waiting.id,
                 detail: "it waits for an operation, and nobody tells of any".to_owned(),
             });
         }
+        function::check(&setup, lanes.values().flatten()).await?;
         let network = Network::new(setup.nodes.clone());
         let processes = Processes::new(setup.nodes.clone(), setup.can.clone());
         let journal = Journal::new(setup.ledger, setup.log, setup.clock);
@@ -217,8 +251,8 @@ impl Executor {
             setup.nodes,
             network,
             processes,
-            setup.can.leader,
-            setup.phases,
+            setup.can,
+            (setup.phases, setup.functions),
             journal,
         );
         Ok(Self {
@@ -373,94 +407,5 @@ async fn check_node(node: &Node, cuts: bool) -> Result<(), PrepareError> {
             node: name,
             detail: trouble.text,
         }),
-    }
-}
-
-/// Why a lane begins no more faults.
-const INTERRUPTED: &str = "the run was interrupted";
-
-async fn run_lane(
-    inner: Arc<Inner>,
-    faults: Vec<Planned>,
-    began: Instant,
-    mut cancel: watch::Receiver<bool>,
-) -> Outcome {
-    let mut outcome = Outcome::default();
-    let mut stop: Option<String> = None;
-    for planned in &faults {
-        let at = |ms: u64| began + Duration::from_millis(ms);
-        if stop.is_none() && !wait(at(planned.fault.inject_ms), &mut cancel).await {
-            stop = Some(INTERRUPTED.to_owned());
-        }
-        let fired = match (&stop, &planned.fault.trigger, &inner.phases) {
-            (None, Some(trigger), Some(phases)) => {
-                let fired = fired(trigger, &**phases, &mut cancel).await;
-                if fired.is_none() {
-                    stop = Some(match outcome.done.is_empty() {
-                        // Said in the ledger once a lane: nothing of what was asked for has happened.
-                        true => inner.never_fired(planned, trigger).await,
-                        false => INTERRUPTED.to_owned(),
-                    });
-                }
-                fired
-            }
-            _ => None,
-        };
-        if let Some(reason) = &stop {
-            outcome.skipped.push(Skipped {
-                planned: planned.fault.id,
-                reason: reason.clone(),
-            });
-            continue;
-        }
-        let (fault, observed) = match inner.inject(planned, fired.as_ref(), &mut cancel).await {
-            Ok(injected) => injected,
-            Err(error) => {
-                let reason = format!("the ledger cannot be written: {error}");
-                inner.journal.problem(reason.clone());
-                outcome.skipped.push(Skipped {
-                    planned: planned.fault.id,
-                    reason: reason.clone(),
-                });
-                stop = Some(reason);
-                continue;
-            }
-        };
-        let until = match fired {
-            None => at(planned.fault.heal_ms),
-            Some(_) => {
-                let on_ms = planned
-                    .fault
-                    .heal_ms
-                    .saturating_sub(planned.fault.inject_ms);
-                Instant::now() + Duration::from_millis(on_ms)
-            }
-        };
-        if !wait(until, &mut cancel).await {
-            stop = Some(INTERRUPTED.to_owned());
-        }
-        let undone = inner.heal(&fault, Instant::now() + LANE_HEAL_LIMIT).await;
-        let healed = undone.troubles.is_empty();
-        if !healed {
-            // On top of a fault that is stuck, another one of the lane would overlap it.
-            stop = stop.or(Some(format!("fault {} could not be healed", fault.head.id)));
-        }
-        outcome.done.push(Done {
-            fault: fault.head.id,
-            planned: planned.fault.id,
-            kind: planned.kind,
-            observed,
-            healed,
-        });
-    }
-    outcome
-}
-
-/// Waits for an instant; false if it was cancelled before.
-async fn wait(until: Instant, cancel: &mut watch::Receiver<bool>) -> bool {
-    tokio::select! {
-        biased;
-        () = cancelled(cancel) => false,
-        () = sleep_until(until) => true,
     }
 }

@@ -10,7 +10,7 @@ use std::{
     collections::BTreeMap,
     io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -18,9 +18,9 @@ use std::{
 
 use harness_core::{
     fault::{Evidence, Heal, Step},
-    meta::{PlannedFault, Trigger},
+    meta::{FunctionEntry, PlannedFault, Trigger},
 };
-use harness_lab::{Leader, Node};
+use harness_lab::{Leader, Node, capability::Program};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout_at},
@@ -30,11 +30,15 @@ use super::{
     journal::{Head, Journal},
     live::{InForce, Live, Stage},
     network::Network,
+    ports::Capabilities,
     process::Processes,
     report::{Undone, reason},
     wait::{Fired, Phases},
 };
-use crate::plan::{Effect, Facts, Kind, Resolved, Target, nft, resolve};
+use crate::{
+    plan::{Effect, Facts, Kind, Resolved, Target, nft, resolve},
+    points::{Functions, Point},
+};
 
 /// How long to wait for somebody to lead, or for somebody to say who votes, before falling back.
 const LEADER_LIMIT: Duration = Duration::from_secs(3);
@@ -49,11 +53,33 @@ pub(super) struct Planned {
     pub(super) target: Target,
 }
 
+impl Planned {
+    /// The function at which it strikes, if it does.
+    pub(super) fn entry(&self) -> Option<&FunctionEntry> {
+        match &self.fault.trigger {
+            Some(Trigger::Function(entry)) => Some(entry),
+            _ => None,
+        }
+    }
+}
+
 /// A fault that is in force, or may be.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) head: Head,
-    effect: Effect,
+    pub(super) effect: Effect,
+    /// Which node's process is struck where a function is entered.
+    pub(super) frozen: Option<usize>,
+    /// What watches that function, once it does.
+    pub(super) point: OnceLock<Point>,
+}
+
+/// How a fault begins.
+pub(super) enum Opened {
+    /// Its heal is on disk.
+    Fault(Arc<Fault>),
+    /// It means nobody; that is in the ledger.
+    Nobody(Arc<Fault>),
 }
 
 /// What one fault works with; shared by the lanes.
@@ -63,7 +89,9 @@ pub(super) struct Inner {
     pub(super) network: Arc<Network>,
     pub(super) processes: Arc<Processes>,
     pub(super) leader: Option<Arc<dyn Leader>>,
+    pub(super) program: Option<Arc<dyn Program>>,
     pub(super) phases: Option<Arc<dyn Phases>>,
+    pub(super) functions: Arc<dyn Functions>,
     pub(super) journal: Journal,
     pub(super) live: Arc<Live>,
     open: Mutex<BTreeMap<u32, Arc<Fault>>>,
@@ -82,8 +110,8 @@ impl Inner {
         nodes: Vec<Node>,
         network: Arc<Network>,
         processes: Arc<Processes>,
-        leader: Option<Arc<dyn Leader>>,
-        phases: Option<Arc<dyn Phases>>,
+        can: Capabilities,
+        (phases, functions): (Option<Arc<dyn Phases>>, Arc<dyn Functions>),
         journal: Journal,
     ) -> Self {
         Self {
@@ -91,8 +119,10 @@ impl Inner {
             nodes,
             network,
             processes,
-            leader,
+            leader: can.leader,
+            program: can.program,
             phases,
+            functions,
             journal,
             live: Arc::default(),
             open: Mutex::default(),
@@ -117,13 +147,52 @@ impl Inner {
         cancel: &mut watch::Receiver<bool>,
     ) -> io::Result<(Arc<Fault>, bool)> {
         let subject = fired.and_then(|fired| fired.subject.as_deref());
+        let fault = match self.open_fault(planned, subject).await? {
+            Opened::Fault(fault) => fault,
+            Opened::Nobody(fault) => return Ok((fault, false)),
+        };
+        if let Some(fired) = fired {
+            let triggered = Step::Triggered(fired.triggered.clone());
+            self.journal.note(&fault.head, triggered).await;
+        }
+        self.journal.note(&fault.head, Step::Asked).await;
+        let seen = tokio::select! {
+            seen = self.strike(&fault) => seen,
+            () = cancelled(cancel) => Err("the run was interrupted before it was seen to hold".to_owned()),
+        };
+        let holds = self.tell(&fault, seen).await;
+        Ok((fault, holds))
+    }
+
+    /// Writes down whether it was seen to hold.
+    pub(super) async fn tell(&self, fault: &Fault, seen: Result<Vec<Evidence>, String>) -> bool {
+        let holds = seen.is_ok();
+        let (step, stage) = match seen {
+            Ok(evidence) => (Step::Observed { evidence }, Stage::Holding),
+            Err(reason) => (Step::NotObserved { reason }, Stage::Unseen),
+        };
+        self.live.stage(fault.head.id, stage);
+        self.journal.note(&fault.head, step).await;
+        holds
+    }
+
+    /// Says which nodes it means now, and puts its heal on disk.
+    pub(super) async fn open_fault(
+        &self,
+        planned: &Planned,
+        subject: Option<&str>,
+    ) -> io::Result<Opened> {
         let resolved = self.resolve(planned, subject).await;
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let resolved = match resolved {
-            Ok(resolved) => resolved,
-            Err(why) => return self.record_nobody(id, planned, why).await,
+        let fault = match resolved {
+            Ok(resolved) => self.enter(id, planned, resolved),
+            Err(why) => {
+                return self
+                    .record_nobody(id, planned, why)
+                    .await
+                    .map(Opened::Nobody);
+            }
         };
-        let fault = self.open_fault(id, planned.kind, resolved);
         let intend = Step::Intend {
             kind: planned.kind.to_string(),
             label: fault.head.label.clone(),
@@ -135,23 +204,7 @@ impl Inner {
             self.close(id);
             return Err(error);
         }
-        if let Some(fired) = fired {
-            let triggered = Step::Triggered(fired.triggered.clone());
-            self.journal.note(&fault.head, triggered).await;
-        }
-        self.journal.note(&fault.head, Step::Asked).await;
-        let seen = tokio::select! {
-            seen = self.strike(&fault) => seen,
-            () = cancelled(cancel) => Err("the run was interrupted before it was seen to hold".to_owned()),
-        };
-        let holds = seen.is_ok();
-        let (step, stage) = match seen {
-            Ok(evidence) => (Step::Observed { evidence }, Stage::Holding),
-            Err(reason) => (Step::NotObserved { reason }, Stage::Unseen),
-        };
-        self.live.stage(id, stage);
-        self.journal.note(&fault.head, step).await;
-        Ok((fault, holds))
+        Ok(Opened::Fault(fault))
     }
 
     async fn resolve(&self, planned: &Planned, subject: Option<&str>) -> Result<Resolved, String> {
@@ -188,8 +241,7 @@ impl Inner {
 
     /// A fault whose trigger did not fire until the load ended; says why its lane did nothing.
     pub(super) async fn never_fired(&self, planned: &Planned, trigger: &Trigger) -> String {
-        let Trigger::Phase { f, .. } = trigger;
-        let why = format!("its trigger never fired: no {f} came to that phase while it waited");
+        let why = format!("its trigger never fired: it waited for {trigger}");
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         if let Err(error) = self.record_nobody(id, planned, why.clone()).await {
             self.journal
@@ -204,7 +256,7 @@ impl Inner {
         id: u32,
         planned: &Planned,
         why: String,
-    ) -> io::Result<(Arc<Fault>, bool)> {
+    ) -> io::Result<Arc<Fault>> {
         let head = Head {
             id,
             kind: planned.kind,
@@ -222,23 +274,32 @@ impl Inner {
         self.journal
             .note(&head, Step::NotObserved { reason: why })
             .await;
-        let effect = Effect::Nodes(Vec::new());
-        Ok((Arc::new(Fault { head, effect }), false))
+        Ok(Arc::new(Fault {
+            head,
+            effect: Effect::Nodes(Vec::new()),
+            frozen: None,
+            point: OnceLock::new(),
+        }))
     }
 
-    fn open_fault(&self, id: u32, kind: Kind, resolved: Resolved) -> Arc<Fault> {
+    fn enter(&self, id: u32, planned: &Planned, resolved: Resolved) -> Arc<Fault> {
+        let name = |at: &usize| self.names[*at].clone();
+        let entry = planned.entry();
+        let label = match entry {
+            None => resolved.label,
+            Some(entry) => format!("{} at {}", resolved.label, entry.short_name()),
+        };
+        let kind = planned.kind;
         let fault = Arc::new(Fault {
             head: Head {
                 id,
                 kind,
-                label: resolved.label,
-                nodes: resolved
-                    .nodes
-                    .iter()
-                    .map(|at| self.names[*at].clone())
-                    .collect(),
+                label,
+                nodes: resolved.nodes.iter().map(name).collect(),
             },
             effect: resolved.effect,
+            frozen: entry.and_then(|_| resolved.nodes.first().copied()),
+            point: OnceLock::new(),
         });
         self.lock_open().insert(id, Arc::clone(&fault));
         self.live.enter(InForce {
@@ -263,7 +324,11 @@ impl Inner {
                     node: self.names[node].clone(),
                     script: nft::HEAL.to_owned(),
                 };
-                cut.nodes().into_iter().map(heal).collect()
+                let cut = cut.nodes().into_iter().map(heal);
+                // Cut while its process was frozen at a function: it goes on, too.
+                let frozen = fault.frozen.as_slice();
+                cut.chain(self.processes.heals(Kind::Pause, frozen))
+                    .collect()
             }
             Effect::Nodes(nodes) => self.processes.heals(fault.head.kind, nodes),
         }
@@ -287,13 +352,9 @@ impl Inner {
         let id = fault.head.id;
         self.live.stage(id, Stage::Healing);
         self.journal.note(&fault.head, Step::HealAsked).await;
-        let undone = match &fault.effect {
-            Effect::Cut(cut) => self.network.heal(id, cut, deadline).await,
-            Effect::Nodes(nodes) => {
-                self.processes
-                    .heal(id, fault.head.kind, nodes, deadline)
-                    .await
-            }
+        let undone = match self.take_point_away(fault, deadline).await {
+            Some(never) => never,
+            None => self.undo(fault, deadline).await,
         };
         if undone.troubles.is_empty() {
             let evidence = undone.evidence.clone();
@@ -310,6 +371,23 @@ impl Inner {
                 .await;
         }
         undone
+    }
+
+    async fn undo(&self, fault: &Fault, deadline: Instant) -> Undone {
+        let id = fault.head.id;
+        match &fault.effect {
+            Effect::Cut(cut) => {
+                let mut undone = self.network.heal(id, cut, deadline).await;
+                let frozen = fault.frozen.as_slice();
+                let going = self.processes.heal(id, Kind::Pause, frozen, deadline);
+                undone.extend(going.await);
+                undone
+            }
+            Effect::Nodes(nodes) => {
+                let kind = fault.head.kind;
+                self.processes.heal(id, kind, nodes, deadline).await
+            }
+        }
     }
 }
 

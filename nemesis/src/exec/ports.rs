@@ -12,7 +12,7 @@ use harness_core::{
     event::{EventType, OpError},
     fault::LedgerLine,
 };
-use harness_lab::{Kill, Leader, Pause, Start, Stop};
+use harness_lab::{Kill, Leader, Pause, Start, Stop, capability::Program};
 use serde_json::Value;
 
 use crate::plan::Kind;
@@ -101,6 +101,8 @@ pub struct Capabilities {
     pub kill: Option<Arc<dyn Kill>>,
     /// Freezing.
     pub pause: Option<Arc<dyn Pause>>,
+    /// Naming its program. Without it no fault can strike at a function.
+    pub program: Option<Arc<dyn Program>>,
     /// Knowing who leads and votes. Without it, targets fall back as `plan::resolve` says.
     pub leader: Option<Arc<dyn Leader>>,
     /// Knowing who is a member, where not all nodes are.
@@ -108,10 +110,10 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// What is missing for a kind of fault.
+    /// What is missing for a kind of fault, and for waiting at a function.
     #[must_use]
-    pub fn missing(&self, kind: Kind) -> Vec<&'static str> {
-        let needs = match kind {
+    pub fn missing(&self, kind: Kind, at_function: bool) -> Vec<&'static str> {
+        let mut needs = match kind {
             Kind::Partition => vec![],
             Kind::Kill => vec![
                 ("kill", self.kill.is_some()),
@@ -123,6 +125,12 @@ impl Capabilities {
             ],
             Kind::Pause => vec![("pause", self.pause.is_some())],
         };
+        if at_function {
+            needs.push(("program with functions to watch", self.program.is_some()));
+            if kind == Kind::Partition {
+                needs.push(("pause", self.pause.is_some()));
+            }
+        }
         needs
             .into_iter()
             .filter(|(_, there)| !there)
@@ -138,6 +146,7 @@ impl fmt::Debug for Capabilities {
             .field("stop", &self.stop.is_some())
             .field("kill", &self.kill.is_some())
             .field("pause", &self.pause.is_some())
+            .field("program", &self.program.is_some())
             .field("leader", &self.leader.is_some())
             .field("members", &self.members.is_some())
             .finish()

@@ -91,6 +91,26 @@ impl Processes {
         self.closed.store(true, Ordering::SeqCst);
     }
 
+    /// Whether the final heal has begun.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Notes that a fault has struck a node's process already. Idempotent.
+    pub(super) async fn hold(&self, at: usize, kind: Kind, fault: u32) {
+        let mut holds = self.holds[at].lock().await;
+        match kind {
+            Kind::Kill | Kind::Stop => {
+                if holds.down.insert(fault) {
+                    holds.wipings = self.wipings(at);
+                }
+            }
+            Kind::Pause | Kind::Partition => {
+                holds.frozen.insert(fault);
+            }
+        }
+    }
+
     /// The scripts that undo it without us.
     pub(super) fn heals(&self, kind: Kind, nodes: &[usize]) -> Vec<Heal> {
         let script = |node: &Node| match kind {
@@ -148,7 +168,7 @@ impl Processes {
 
     async fn strike(&self, at: usize, kind: Kind, fault: u32) -> Struck {
         let mut holds = self.holds[at].lock().await;
-        if self.closed.load(Ordering::SeqCst) {
+        if self.is_closed() {
             return Struck::Failed(CLOSED.to_owned());
         }
         let down_by = holds.down.first().copied();

@@ -24,7 +24,7 @@ use super::{
     ports::{Clock, Ledger},
     report::{FaultHeal, HealReport, Trouble, Undone, reason},
 };
-use crate::plan::Kind;
+use crate::plan::{Kind, nft};
 
 /// How long one script may take: starting a system may take a while.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -136,7 +136,7 @@ fn jobs_by_node(open: &[FaultRecord]) -> BTreeMap<String, Vec<Job>> {
                 None => jobs.push(Job {
                     faults: vec![fault.id],
                     script: heal.script.clone(),
-                    is_partition: fault.kind == Kind::Partition.as_str(),
+                    is_partition: heal.script == nft::HEAL,
                 }),
             }
         }

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use harness_core::{
     fault::Triggered,
-    meta::{Moment, Trigger},
+    meta::{Moment, OperationPhase},
 };
 use tokio::{
     sync::{broadcast, watch},
@@ -44,38 +44,22 @@ pub(super) struct Fired {
     pub(super) subject: Option<String>,
 }
 
-/// Waits for what a trigger names, and then for its delay; none if it was cancelled before.
+/// Waits for a phase, and then for its delay; none if it was cancelled before.
 pub(super) async fn fired(
-    trigger: &Trigger,
-    phases: &dyn Phases,
+    phase: &OperationPhase,
+    told: &mut broadcast::Receiver<PhaseEvent>,
     cancel: &mut watch::Receiver<bool>,
 ) -> Option<Fired> {
-    let Trigger::Phase {
+    let OperationPhase {
         f,
         moment,
         delay_ms,
-    } = trigger;
-    let mut told = phases.subscribe();
-    let event = loop {
-        let next = tokio::select! {
-            biased;
-            () = cancelled(cancel) => return None,
-            next = told.recv() => next,
-        };
-        match next {
-            Ok(event) if *event.f == **f && event.moment == *moment => break event,
-            Ok(_) => {}
-            Err(broadcast::error::RecvError::Lagged(lost)) => {
-                tracing::warn!(
-                    lost,
-                    "operations went by faster than a trigger could look at"
-                );
-            }
-            Err(broadcast::error::RecvError::Closed) => {
-                cancelled(cancel).await;
-                return None;
-            }
-        }
+    } = phase;
+    let fits = |event: &PhaseEvent| *event.f == **f && event.moment == *moment;
+    let event = tokio::select! {
+        biased;
+        () = cancelled(cancel) => return None,
+        event = next(told, fits) => event,
     };
     let delay = Duration::from_millis(*delay_ms);
     let due = Instant::now() + delay;
@@ -99,7 +83,43 @@ pub(super) async fn fired(
             due_ns: event
                 .time_ns
                 .saturating_add(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX)),
+            bound_ns: None,
         },
         subject: event.subject,
     })
+}
+
+/// Waits until the operation that came to this phase has completed; for ever if it had done so.
+pub(super) async fn over(
+    phase: &OperationPhase,
+    subject: Option<&str>,
+    told: &mut broadcast::Receiver<PhaseEvent>,
+) {
+    if phase.moment == Moment::Completed {
+        return std::future::pending().await;
+    }
+    let fits = |event: &PhaseEvent| {
+        let same = *event.f == *phase.f && event.subject.as_deref() == subject;
+        same && event.moment == Moment::Completed
+    };
+    next(told, fits).await;
+}
+
+async fn next(
+    told: &mut broadcast::Receiver<PhaseEvent>,
+    fits: impl Fn(&PhaseEvent) -> bool,
+) -> PhaseEvent {
+    loop {
+        match told.recv().await {
+            Ok(event) if fits(&event) => return event,
+            Ok(_) => {}
+            Err(broadcast::error::RecvError::Lagged(lost)) => {
+                tracing::warn!(
+                    lost,
+                    "operations went by faster than a trigger could look at"
+                );
+            }
+            Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
+        }
+    }
 }

@@ -18,5 +18,6 @@ pub use cut::{Cut, Drops};
 pub use parse::{ParseError, check_nodes, parse};
 pub use resolve::{Effect, Facts, ResolveError, Resolved, resolve};
 pub use schedule::{ScheduleError, Timing, schedule};
+pub(crate) use suggest::nearest;
 pub use target::{Count, Kind, Lane, Selector, Target};
-pub use trigger::{Phase, TriggerError, parse_trigger};
+pub use trigger::{Entry, Phase, TriggerError, WaitsFor, parse_trigger};

@@ -24,7 +24,7 @@ use thiserror::Error;
 use super::{
     suggest::nearest,
     target::{Kind, Lane, Selector, Target},
-    trigger::{TriggerError, parse_trigger},
+    trigger::{TriggerError, WaitsFor, parse_trigger},
 };
 
 /// Most parts that one `--nemesis` may have.
@@ -98,6 +98,14 @@ pub enum ParseError {
     NoSubject {
         /// Where.
         part: String,
+    },
+    /// A fault that cannot strike at a function's entry.
+    #[error("{part:?} cannot strike where a function is entered ({reason})")]
+    AtFunction {
+        /// Where.
+        part: String,
+        /// Why not.
+        reason: &'static str,
     },
     /// A word that is neither a target nor a node of the lab.
     #[error(
@@ -183,16 +191,42 @@ fn parse_part(whole: &str) -> Result<Lane, ParseError> {
         Some(text) => parse_target(kind, text)?,
         None => Target::Random,
     };
-    if target.selector() == Some(&Selector::Subject) && trigger.is_none() {
+    let told = trigger
+        .as_ref()
+        .is_some_and(|trigger| trigger.phase().is_some());
+    if target.selector() == Some(&Selector::Subject) && !told {
         return Err(ParseError::NoSubject {
-            part: whole.to_owned(),
+            part: part.to_owned(),
         });
+    }
+    if matches!(trigger, Some(WaitsFor::Entry(_))) {
+        check_entry(kind, &target, whole)?;
     }
     Ok(Lane {
         kind,
         target,
         trigger,
     })
+}
+
+/// Whether that fault can strike at a function's entry, where the process is frozen or killed.
+fn check_entry(kind: Kind, target: &Target, part: &str) -> Result<(), ParseError> {
+    let wrong = |reason| {
+        Err(ParseError::AtFunction {
+            part: part.to_owned(),
+            reason,
+        })
+    };
+    if kind == Kind::Stop {
+        return wrong(
+            "a process that is frozen there does not act upon being asked to stop; use kill, pause or partition",
+        );
+    }
+    match target.selector() {
+        Some(Selector::One | Selector::Leader | Selector::Subject) => Ok(()),
+        Some(Selector::List(names)) if names.len() == 1 => Ok(()),
+        _ => wrong("it is watched on one node: one, leader, subject, or a node's name"),
+    }
 }
 
 fn unknown_kind(word: &str, part: &str) -> ParseError {
@@ -416,6 +450,9 @@ mod tests {
             "kill:subject@join+300ms",
             "partition@remove.done",
             "stop:n1+n2@join+0ms..1500ms",
+            "kill:subject@join/fn=github.com/lxc/lxd/lxd/cluster.Join",
+            "pause:leader@fn=main.(*App).run.func1#2",
+            "partition:mute:n4@remove.done+1ms..5ms/fn=main.run@0x4010",
         ] {
             assert_eq!(parse(text).unwrap()[0].to_string(), text);
         }
@@ -460,6 +497,11 @@ mod tests {
                 &["waits for none", "kill:subject@join+300ms"],
             ),
             ("kill@join+3", &["no unit"]),
+            ("kill:subject@fn=main.run", &["waits for none"]),
+            ("kill@fn=main.run", &["watched on one node"]),
+            ("kill:n1+n2@fn=main.run", &["watched on one node"]),
+            ("partition:halves@fn=main.run", &["watched on one node"]),
+            ("stop:n1@fn=main.run", &["asked to stop", "use kill"]),
             (
                 "kill:nodes:majoritty",
                 &["did you mean \"nodes:majority\"?"],

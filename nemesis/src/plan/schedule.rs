@@ -181,11 +181,9 @@ fn lane_faults(
             inject_ms,
             heal_ms: inject_ms.saturating_add(timing.on_ms).min(timing.load_ms),
             order,
-            trigger: lane.trigger.as_ref().map(|phase| {
-                let delay_ms = delays
-                    .draw(number)
-                    .random_range(phase.from_ms..=phase.to_ms);
-                phase.with_delay(delay_ms)
+            trigger: lane.trigger.as_ref().map(|trigger| {
+                let delay_ms = delays.draw(number).random_range(trigger.delays_ms());
+                trigger.with_delay(delay_ms)
             }),
         });
         inject_ms = inject_ms

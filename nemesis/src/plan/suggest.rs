@@ -2,15 +2,18 @@
 
 /// A word is suggested up to this many edits away.
 const MAX_EDITS: usize = 2;
+/// Bytes of a character, at most: a word whose length differs by more than the edits can make up is not looked at.
+const MAX_CHAR_BYTES: usize = 4;
 
 /// The nearest of the words, if one is near: within [`MAX_EDITS`], and nearer than replacing
 /// half of what was typed.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     typed: &str,
     words: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
     words
         .into_iter()
+        .filter(|word| word.len().abs_diff(typed.len()) <= MAX_EDITS * MAX_CHAR_BYTES)
         .map(|word| (edits(typed, word), word))
         .filter(|(edits, _)| *edits <= MAX_EDITS && edits * 2 < typed.chars().count())
         .min_by_key(|(edits, _)| *edits)

@@ -11,7 +11,7 @@
 
 use std::fmt;
 
-use super::trigger::Phase;
+use super::trigger::WaitsFor;
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -367,7 +367,7 @@ pub struct Lane {
     /// To whom.
     pub target: Target,
     /// What each of its faults waits for; none: its time alone.
-    pub trigger: Option<Phase>,
+    pub trigger: Option<WaitsFor>,
 }
 
 impl fmt::Display for Lane {

@@ -24,6 +24,7 @@ use regex::Regex;
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::plan::nearest;
 use elf::Elf;
 
 /// Bytes at a function's entry that are kept, so that whoever arms a probe can see that it is the same file.
@@ -115,7 +116,7 @@ pub enum SymbolError {
         hint: String,
     },
     /// Several are called so.
-    #[error("{} functions are called {name}: say which one, as {name}@0x{:x}", .addresses.len(), .addresses.first().copied().unwrap_or(0))]
+    #[error("{} functions are called {name}: say which one: {}", .addresses.len(), places(.name, .addresses))]
     Ambiguous {
         /// What was asked for.
         name: String,
@@ -286,8 +287,14 @@ impl Symbols {
             .map(|function| function.name.as_str())
             .collect();
         let mut hint = String::new();
+        let near = nearest(
+            wanted,
+            self.functions.iter().map(|function| function.name.as_str()),
+        );
         if !similar.is_empty() {
             hint = format!("; similar: {}", similar.join(", "));
+        } else if let Some(near) = near {
+            hint = format!("; did you mean {near}?");
         }
         for problem in &self.problems {
             hint.push_str("; ");
@@ -298,6 +305,16 @@ impl Symbols {
             hint,
         }
     }
+}
+
+/// `NAME@0xADDRESS` of each.
+fn places(name: &str, addresses: &[u64]) -> String {
+    let shown = addresses.iter().take(MAX_SUGGESTIONS);
+    let mut shown: Vec<String> = shown.map(|at| format!("{name}@{at:#x}")).collect();
+    if addresses.len() > MAX_SUGGESTIONS {
+        shown.push("…".to_owned());
+    }
+    shown.join(", ")
 }
 
 fn split_address(name: &str) -> (&str, Option<u64>) {

@@ -224,7 +224,7 @@ fn names_are_exact_and_several_of_one_name_need_an_address() {
     );
     let text = error.to_string();
     assert!(
-        text.ends_with("say which one, as main.g[...]@0x400100"),
+        text.ends_with("say which one: main.g[...]@0x400100, main.g[...]@0x400180"),
         "{text}"
     );
     assert_eq!(

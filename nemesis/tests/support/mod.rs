@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::IpAddr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
@@ -22,10 +22,13 @@ use harness_core::{
 use harness_lab::{
     Address, ClockOffset, Daemon, Exec, ExitStatus, Kill, Leader, Node, NodeName, NodeStream,
     Output, Pause, Start, Stop, Transport, TransportError,
-    capability::{CapabilityError, Seen},
+    capability::{CapabilityError, Program, Seen},
+    probe::{Fire, Probe, ProbeArmed, ProbeDriver, ProbeEnd, ProbeHit, ProbeMethod, ProbeSignal},
 };
-use harness_nemesis::exec::{
-    Capabilities, Clock, Ledger, Members, NemesisEvent, NemesisLog, Setup,
+use harness_nemesis::{
+    exec::{Capabilities, Clock, Ledger, Members, NemesisEvent, NemesisLog, Setup},
+    points::{Functions, Point, PointError},
+    symbols::{Function, Origin, SymbolError},
 };
 
 /// How a simulated node behaves.
@@ -51,6 +54,8 @@ pub struct SimNode {
     pub table: Option<BTreeMap<IpAddr, u64>>,
     pub pid: Option<u32>,
     pub frozen: bool,
+    /// The process that was started last.
+    pub newest: Option<u32>,
 }
 
 pub struct World {
@@ -64,8 +69,22 @@ pub struct World {
     pub ledger_breaks_at: Option<usize>,
     /// How often every node was wiped.
     pub wipings: u64,
+    /// Functions that are watched, by node.
+    pub armed: Vec<SimProbe>,
     next_pid: u32,
 }
+
+/// A function that is watched on a node.
+pub struct SimProbe {
+    pub at: usize,
+    pub fire: Fire,
+    pub hits: u64,
+    pub fired: bool,
+    pub progress: tokio::sync::watch::Sender<harness_lab::probe::ProbeProgress>,
+}
+
+/// The one function that the simulated program has.
+pub const RUN: &str = "example.com/sim/main.run";
 
 #[derive(Clone)]
 pub struct Sim(Arc<Mutex<World>>);
@@ -107,6 +126,7 @@ impl Sim {
             table: None,
             pid: Some(100 + u32::try_from(at).expect("few nodes")),
             frozen: false,
+            newest: Some(100 + u32::try_from(at).expect("few nodes")),
         };
         Self(Arc::new(Mutex::new(World {
             nodes: (0..count).map(node).collect(),
@@ -117,6 +137,7 @@ impl Sim {
             voters: None,
             ledger_breaks_at: None,
             wipings: 0,
+            armed: Vec::new(),
             next_pid: 200,
         })))
     }
@@ -155,6 +176,7 @@ impl Sim {
                 stop: Some(system.clone()),
                 kill: Some(system.clone()),
                 pause: Some(system.clone()),
+                program: Some(system.clone()),
                 leader: Some(system),
                 members: None,
             },
@@ -162,6 +184,42 @@ impl Sim {
             log: Arc::new(self.clone()),
             clock: Arc::new(SimClock::default()),
             phases: None,
+            functions: Arc::new(self.clone()),
+        }
+    }
+
+    /// A process of that node enters the function.
+    pub fn run_function(&self, at: usize, pid: u32) {
+        let mut world = self.world();
+        world.trace.push(format!("n{} entered", at + 1));
+        let mut died = None;
+        for probe in world.armed.iter_mut().filter(|probe| probe.at == at) {
+            probe.hits += 1;
+            let fired = probe.hits == probe.fire.nth && !probe.fired;
+            probe.fired |= fired;
+            if let (true, Some(signal)) = (fired, probe.fire.signal) {
+                died = Some(signal);
+            }
+            let hit = ProbeHit {
+                site: 0,
+                hit: probe.hits,
+                pid,
+                tid: pid,
+                ip: 0x40_1000,
+                monotonic_ns: 7,
+                wall_ns: 0,
+                fired,
+                signal_errno: fired.then_some(0),
+            };
+            if fired {
+                probe.progress.send_modify(|progress| progress.note(hit));
+            }
+        }
+        let node = &mut world.nodes[at];
+        match died {
+            Some(ProbeSignal::Kill) if node.pid == Some(pid) => node.pid = None,
+            Some(ProbeSignal::Stop) if node.pid == Some(pid) => node.frozen = true,
+            _ => {}
         }
     }
 
@@ -419,6 +477,22 @@ impl Transport for SimTransport {
         _limit: usize,
     ) -> Result<Vec<u8>, TransportError> {
         self.answer().await?;
+        if let Ok(stat) = path.strip_prefix("/proc") {
+            let pid = stat.parent().and_then(Path::to_str).unwrap_or_default();
+            let world = self.sim.world();
+            let node = &world.nodes[self.at];
+            let state = if node.frozen { "T" } else { "S" };
+            return match node.pid {
+                Some(there) if there.to_string() == pid => {
+                    Ok(format!("{pid} (a (sim) daemon) {state} 1 1").into_bytes())
+                }
+                _ => Err(TransportError::Refused {
+                    node: self.name.clone(),
+                    what: "read a process".to_owned(),
+                    source: io::ErrorKind::NotFound.into(),
+                }),
+            };
+        }
         assert_eq!(path, Path::new("/etc/harness-node"));
         match &self.sim.world().nodes[self.at].marker {
             Some(marker) => Ok(marker.clone().into_bytes()),
@@ -491,10 +565,102 @@ impl Transport for SimTransport {
     }
 
     async fn clock_offset(&self) -> Result<ClockOffset, TransportError> {
-        panic!("the nemesis asks for no clock")
+        Ok(ClockOffset {
+            wall_offset_ns: 0,
+            monotonic_offset_ns: 0,
+            bound_ns: 42,
+        })
     }
 
     async fn close(&self) {}
+}
+
+#[async_trait]
+impl Functions for Sim {
+    async fn arm(
+        &self,
+        node: &Node,
+        program: &Path,
+        function: &str,
+        fire: Fire,
+    ) -> Result<Point, PointError> {
+        assert_eq!(program, Path::new("/usr/bin/sim"));
+        if function != RUN {
+            return Err(PointError::Symbol {
+                node: node.name.to_string(),
+                program: program.display().to_string(),
+                source: SymbolError::NotFound {
+                    name: function.to_owned(),
+                    hint: format!("; similar: {RUN}"),
+                },
+            });
+        }
+        let armed = ProbeArmed {
+            method: ProbeMethod::UprobePmu,
+            unprobed: Vec::new(),
+            attach_ns: 1,
+            monotonic_ns: 1,
+            wall_ns: 1,
+        };
+        let (probe, driver) = Probe::new(node.name.as_str(), armed);
+        let ProbeDriver { progress, stop } = driver;
+        let at = node.ordinal;
+        {
+            let mut world = self.world();
+            world
+                .trace
+                .push(format!("{} armed {:?}", node.name, fire.signal));
+            world.armed.push(SimProbe {
+                at,
+                fire,
+                hits: 0,
+                fired: false,
+                progress: progress.clone(),
+            });
+        }
+        let sim = self.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.notified() => {}
+                () = progress.closed() => {}
+            }
+            let mut world = sim.world();
+            world.trace.push(format!("n{} disarmed", at + 1));
+            let place = world
+                .armed
+                .iter()
+                .position(|probe| probe.progress.same_channel(&progress));
+            let hits = place.map_or(0, |place| world.armed.remove(place).hits);
+            let end = ProbeEnd {
+                hits: vec![hits],
+                elsewhere: 0,
+                lost: 0,
+            };
+            progress.send_modify(|progress| progress.end = Some(Ok(end)));
+        });
+        Ok(Point {
+            function: Function {
+                name: function.to_owned(),
+                address: 0x40_1000,
+                size_bytes: 64,
+                file_offset: 0x1000,
+                entry: [0; 8],
+                origin: Origin::Symtab,
+            },
+            probe,
+        })
+    }
+}
+
+#[async_trait]
+impl Program for SimSystem {
+    fn program(&self) -> PathBuf {
+        "/usr/bin/sim".into()
+    }
+
+    async fn newest_process(&self, node: &Node) -> Result<Option<u32>, CapabilityError> {
+        Ok(self.0.world().nodes[node.ordinal].newest)
+    }
 }
 
 /// The make-believe system: one process a node.

@@ -12,7 +12,7 @@ use harness_core::meta::ProcessExit;
 use harness_lab::{
     Node,
     capability::{
-        CapabilityError, Kill, Leader, LogFiles, Membership, Pause, Sources, Start, Stop,
+        CapabilityError, Kill, Leader, LogFiles, Membership, Pause, Program, Sources, Start, Stop,
     },
 };
 use thiserror::Error;
@@ -70,6 +70,8 @@ pub struct Handles {
     pub kill: Option<Arc<dyn Kill>>,
     /// Freezes it.
     pub pause: Option<Arc<dyn Pause>>,
+    /// Names its program.
+    pub program: Option<Arc<dyn Program>>,
     /// Says who leads.
     pub leader: Option<Arc<dyn Leader>>,
     /// Says where logs are.

@@ -165,7 +165,16 @@ impl Supervised {
         }
     }
 
-    /// The same by reading two files, without a process: for whoever asks again and again.
+    /// The process that was started last, whether it still runs or not.
+    pub(super) async fn newest(&self, node: &Node) -> Result<Option<u32>, CapabilityError> {
+        let kept = read_if_there(node, &self.pid_file()).await?;
+        let first = kept
+            .as_deref()
+            .and_then(|kept| kept.split_whitespace().next());
+        Ok(first.and_then(|pid| pid.parse().ok()))
+    }
+
+    /// The same as [`Self::running`] by reading two files, without a process: for whoever asks again and again.
     pub(super) async fn running_by_files(
         &self,
         node: &Node,

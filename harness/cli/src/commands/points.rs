@@ -1,9 +1,6 @@
 //! `harness points` and `harness trace`: the functions of the system's program on a node, and those that are entered.
 
-use std::{
-    future::Future,
-    path::{Path, PathBuf},
-};
+use std::{future::Future, path::PathBuf};
 
 use harness_core::exit::Exit;
 use harness_lab::{Node, lab::Lab};
@@ -11,6 +8,7 @@ use harness_nemesis::{
     points::{PointError, Program, Programs},
     symbols::Function,
 };
+use harness_workloads::systems::{System, dqlite, lxd};
 use regex::Regex;
 use serde_json::json;
 
@@ -24,8 +22,6 @@ use crate::{
 
 /// Version of the JSON that both commands print.
 const FORMAT_VERSION: u32 = 1;
-/// A system, and its program as the node's `PATH` knows it.
-const PROGRAMS: [(&str, &str); 2] = [("dqlite", "dqlite-demo"), ("lxd", "lxd")];
 
 /// Lists the functions of a program.
 pub fn points(args: PointsArgs) -> Result<Exit, Failure> {
@@ -169,21 +165,30 @@ fn program(choice: &PointChoice) -> Result<PathBuf, Failure> {
     if let Some(binary) = &choice.binary {
         return Ok(binary.clone());
     }
-    let known = PROGRAMS.iter().find(|(system, _)| *system == choice.system);
-    known.map(|(_, program)| Path::new(program).to_owned()).ok_or_else(|| {
-        let systems: Vec<&str> = PROGRAMS.iter().map(|(system, _)| *system).collect();
+    let handles = match choice.system.as_str() {
+        "dqlite" => dqlite::Dqlite::new(&[], dqlite::Options::default()).handles(),
+        "lxd" => lxd::Lxd::new(&[], lxd::Options::default())
+            .map_err(|error| Failure::usage(error.to_string()))?
+            .handles(),
+        other => {
+            return Err(Failure::usage(format!(
+                "system: the program of {other:?} is not known; there are dqlite and lxd, and --binary takes any path on the node"
+            )));
+        }
+    };
+    let program = handles.program.map(|system| system.program());
+    program.ok_or_else(|| {
         Failure::usage(format!(
-            "system: the program of {:?} is not known; there are {}, and --binary takes any path on the node",
-            choice.system,
-            systems.join(" and ")
+            "system: {} is no program; --binary takes any path on the node",
+            choice.system
         ))
     })
 }
 
 /// What was asked for is not there, or the node could not do it.
 fn failure(error: &PointError) -> Failure {
-    match error {
-        PointError::Transport(_) | PointError::Local { .. } => Failure::harness(chain(error)),
-        _ => Failure::usage(chain(error)),
+    match error.is_refusal() {
+        true => Failure::usage(chain(error)),
+        false => Failure::harness(chain(error)),
     }
 }

@@ -163,8 +163,12 @@ impl Session {
             terminal::print("  none");
         }
         for fault in &plan.faults {
+            let waits = match &fault.trigger {
+                None => String::new(),
+                Some(trigger) => format!(", waits for {trigger}"),
+            };
             terminal::print(&format!(
-                "  {:>7.1} s to {:>7.1} s  {} {}",
+                "  {:>7.1} s to {:>7.1} s  {} {}{waits}",
                 Duration::from_millis(fault.inject_ms).as_secs_f64(),
                 Duration::from_millis(fault.heal_ms).as_secs_f64(),
                 fault.kind,
@@ -336,11 +340,15 @@ impl Session {
         if matches!(error, ConductError::Abandoned) {
             return Ok(Exit::Interrupted);
         }
-        Err(Failure::harness(format!(
+        let told = format!(
             "{}; logs are in {}",
             chain(error),
             sources::shown(&folder.path("logs")).display()
-        )))
+        );
+        match error {
+            ConductError::Nemesis(refused) if refused.is_refusal() => Err(Failure::usage(told)),
+            _ => Err(Failure::harness(told)),
+        }
     }
 
     async fn judge(&self, folder: &RunFolder, bars: &Arc<Bars>) -> Result<Exit, Failure> {

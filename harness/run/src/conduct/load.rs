@@ -6,7 +6,10 @@ use std::{
 };
 
 use harness_core::generator::BoxGenerator;
-use harness_nemesis::exec::{Capabilities, Executor, Setup};
+use harness_nemesis::{
+    exec::{Capabilities, Executor, Setup},
+    points::Programs,
+};
 use harness_workloads::{client::Clients, workload::Load};
 use tokio::sync::watch;
 
@@ -55,6 +58,7 @@ impl Run<'_> {
                 stop: handles.stop,
                 kill: handles.kill,
                 pause: handles.pause,
+                program: handles.program,
                 leader: handles.leader,
                 members: self.changing.as_ref().map(Changing::members),
             },
@@ -62,6 +66,7 @@ impl Run<'_> {
             log: Arc::new(recorder.clone()),
             clock: Arc::new(clock),
             phases: Some(Arc::new(recorder.clone())),
+            functions: Arc::new(Programs::default()),
         };
         let executor = Arc::new(Executor::prepare(setup, &self.setting.plan).await?);
         self.live.show_faults(executor.live());

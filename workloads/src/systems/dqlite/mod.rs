@@ -153,6 +153,7 @@ impl System for Dqlite {
             stop: Some(this.clone()),
             kill: Some(this.clone()),
             pause: Some(this.clone()),
+            program: Some(this.clone()),
             leader: Some(this.clone()),
             log_files: Some(this.clone()),
             membership: Some(this.clone()),

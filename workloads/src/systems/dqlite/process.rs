@@ -1,9 +1,11 @@
 //! The process of `dqlite-demo` on a node: what [`super::super::supervised`] does, for this program.
 
+use std::path::PathBuf;
+
 use async_trait::async_trait;
 use harness_lab::{
     Node,
-    capability::{CapabilityError, Kill, Pause, Seen, Start, Stop},
+    capability::{CapabilityError, Kill, Pause, Program, Seen, Start, Stop},
 };
 
 use super::{Dqlite, origin::Origin, paths};
@@ -102,5 +104,16 @@ impl Pause for Dqlite {
 
     fn resume_script(&self, _node: &Node) -> String {
         scripts::resume(paths::BASE)
+    }
+}
+
+#[async_trait]
+impl Program for Dqlite {
+    fn program(&self) -> PathBuf {
+        paths::PROGRAM.into()
+    }
+
+    async fn newest_process(&self, node: &Node) -> Result<Option<u32>, CapabilityError> {
+        paths::PROCESS.newest(node).await
     }
 }

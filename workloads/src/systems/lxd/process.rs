@@ -1,9 +1,11 @@
 //! The daemon on a node: what [`crate::systems::supervised`] does, for LXD.
 
+use std::path::PathBuf;
+
 use async_trait::async_trait;
 use harness_lab::{
     Node,
-    capability::{CapabilityError, Kill, Pause, Seen, Start, Stop},
+    capability::{CapabilityError, Kill, Pause, Program, Seen, Start, Stop},
 };
 
 use super::{Lxd, PROCESS};
@@ -116,5 +118,16 @@ impl Pause for Lxd {
 
     fn resume_script(&self, _node: &Node) -> String {
         scripts::resume(PROCESS.base)
+    }
+}
+
+#[async_trait]
+impl Program for Lxd {
+    fn program(&self) -> PathBuf {
+        PathBuf::from(&self.options().lxd)
+    }
+
+    async fn newest_process(&self, node: &Node) -> Result<Option<u32>, CapabilityError> {
+        PROCESS.newest(node).await
     }
 }

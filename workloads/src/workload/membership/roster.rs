@@ -4,7 +4,7 @@
 //! - the last ok operation says whether a node is in or out; a `fail` changes nothing;
 //! - an `info` may take effect at any later time. So a member is **certain** only if no remove of it was ever
 //!   indeterminate, also long after it joined again;
-//! - whose last operation, without those that were `fail`, was `info` is **in doubt**.
+//! - whose last operation but for refused ones was `info` is **in doubt**.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,7 +22,7 @@ struct Entry {
     remove_pending: bool,
     join_pending: bool,
     last: Option<(ChangeKind, EventType)>,
-    /// The last one that the load did and that was not refused.
+    /// How the last one that the load did and that was not refused ended.
     last_of_load: Option<EventType>,
 }
 
@@ -83,7 +83,7 @@ impl Roster {
             EventType::Fail | EventType::Invoke => {}
         }
         entry.last = Some((kind, event.event_type));
-        // A refused remove of somebody in doubt leaves him in doubt.
+        // What was refused did nothing, so it settles nothing.
         if purpose == Purpose::Load && event.event_type != EventType::Fail {
             entry.last_of_load = Some(event.event_type);
         }
@@ -103,7 +103,7 @@ impl Roster {
         self.named(|entry| entry.inside && entry.open == 0 && !entry.remove_pending)
     }
 
-    /// Whose last operation of the load was `info`; refused ones do not count.
+    /// Whose last operation of the load that was not refused was `info`.
     #[must_use]
     pub fn in_doubt(&self) -> Vec<&str> {
         self.named(|entry| entry.open > 0 || entry.last_of_load == Some(EventType::Info))
@@ -169,14 +169,14 @@ mod tests {
                 none,
                 none,
             ),
-            // A pending ghost: LXD finds nobody to remove, and it is there all the same.
+            // A half joined node that nobody finds when it is to be removed.
             (
                 vec![("join", "n4", Some(Info)), ("remove", "n4", Some(Fail))],
                 vec!["n1"],
                 &["n4"],
                 none,
             ),
-            // What succeeded since takes the doubt away.
+            // What was ok since takes the doubt away.
             (
                 vec![
                     ("join", "n4", Some(Info)),
