@@ -464,6 +464,7 @@ fn help_is_as_documented() {
         let output = harness()
             .args(&arguments)
             .env_remove("COLUMNS")
+            .env_remove("HARNESS_LAB")
             .output()
             .unwrap();
         insta::assert_snapshot!(name, stdout(&output));
