@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use crate::{client::Clients, workload::Kind};
 
+mod asking;
 pub mod dqlite;
 pub mod http;
 pub mod lxd;
@@ -80,6 +81,44 @@ pub struct Handles {
     pub membership: Option<Arc<dyn Membership>>,
     /// Reads the places where membership is kept.
     pub sources: Option<Arc<dyn Sources>>,
+}
+
+impl Handles {
+    /// Those of a system that offers all of them.
+    fn all<T>(system: &Arc<T>) -> Self
+    where
+        T: Start
+            + Stop
+            + Kill
+            + Pause
+            + Program
+            + Leader
+            + LogFiles
+            + Membership
+            + Sources
+            + 'static,
+    {
+        Self {
+            start: Some(system.clone()),
+            stop: Some(system.clone()),
+            kill: Some(system.clone()),
+            pause: Some(system.clone()),
+            program: Some(system.clone()),
+            leader: Some(system.clone()),
+            log_files: Some(system.clone()),
+            membership: Some(system.clone()),
+            sources: Some(system.clone()),
+        }
+    }
+}
+
+/// Lines of a package and its version; who has no version is not installed.
+fn packages(text: &str) -> BTreeMap<String, String> {
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(package, version)| (package.to_owned(), version.trim().to_owned()))
+        .filter(|(_, version)| !version.is_empty())
+        .collect()
 }
 
 /// How a system's cluster behaves in time, and what it means to look like: from its options, for checkers and waits.

@@ -3,6 +3,7 @@
 use harness_core::{
     event::Process,
     history::{History, Outcome},
+    verdict::Witness,
 };
 use serde_json::Value;
 
@@ -151,4 +152,18 @@ impl Facts {
 /// The elements of a list that was read.
 pub(super) fn elements(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Whether a witness shows edges; they must make a circle then.
+pub(super) fn is_closed(witness: &Witness) -> Result<bool, String> {
+    let next = witness.edges.iter().cycle().skip(1);
+    match witness
+        .edges
+        .iter()
+        .zip(next)
+        .find(|(edge, next)| edge.to != next.from)
+    {
+        Some((edge, _)) => Err(format!("no edge goes on from operation {}", edge.to)),
+        None => Ok(!witness.edges.is_empty()),
+    }
 }

@@ -3,7 +3,7 @@
 use harness_core::{history::Outcome, verdict::Witness};
 use serde_json::Value;
 
-use super::facts::{Facts, Txn};
+use super::facts::{self, Facts, Txn};
 
 /// Whether the witness shows what it claims; `Ok(false)` if it shows no circle.
 pub(super) fn verify(facts: &Facts, model: &str, witness: &Witness) -> Result<bool, String> {
@@ -67,17 +67,8 @@ pub(super) fn verify(facts: &Facts, model: &str, witness: &Witness) -> Result<bo
 }
 
 fn circle(facts: &Facts, model: &str, witness: &Witness) -> Result<bool, String> {
-    if witness.edges.is_empty() {
+    if !facts::is_closed(witness)? {
         return Ok(false);
-    }
-    let next = witness.edges.iter().cycle().skip(1);
-    if let Some((edge, _)) = witness
-        .edges
-        .iter()
-        .zip(next)
-        .find(|(edge, next)| edge.to != next.from)
-    {
-        return Err(format!("no edge goes on from operation {}", edge.to));
     }
     for edge in &witness.edges {
         let (from, to) = (facts.txn(edge.from)?, facts.txn(edge.to)?);

@@ -14,8 +14,8 @@ use thiserror::Error;
 
 use super::paths;
 use crate::{
-    client::{Client, Clients, Completion, Invocation, OpenError},
-    systems::http,
+    client::{Client, Clients, Completion, Invocation},
+    systems::{asking::OnePerNode, http},
 };
 
 /// The longest answer that is read, in bytes.
@@ -50,40 +50,10 @@ pub async fn put(node: &Node, key: &str, value: &str, timeout: Duration) -> Resu
 }
 
 /// One client a node that writes through the node's own interface: operation `availability`.
-pub struct Probes {
-    nodes: Arc<[Node]>,
-}
-
-impl Probes {
-    /// Thread `i` works on the `i`-th node.
-    #[must_use]
-    pub fn new(nodes: &[Node]) -> Self {
-        Self {
-            nodes: nodes.into(),
-        }
-    }
-}
-
-#[async_trait]
-impl Clients for Probes {
-    fn node_of_thread(&self, thread: usize) -> Option<Arc<str>> {
-        self.nodes
-            .get(thread)
-            .map(|node| Arc::from(node.name.as_str()))
-    }
-
-    async fn open(&self, thread: usize, process: u64) -> Result<Box<dyn Client>, OpenError> {
-        match self.nodes.get(thread) {
-            Some(node) => Ok(Box::new(Probe {
-                node: node.clone(),
-                process,
-            })),
-            None => Err(OpenError {
-                kind: "no-node".to_owned(),
-                message: format!("there is no node for thread {thread}"),
-            }),
-        }
-    }
+pub(super) fn probes(nodes: &[Node]) -> Arc<dyn Clients> {
+    Arc::new(OnePerNode::new(nodes, |node, process| {
+        Box::new(Probe { node, process })
+    }))
 }
 
 struct Probe {

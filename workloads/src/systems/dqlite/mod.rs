@@ -21,7 +21,7 @@ use harness_lab::{
 };
 
 use self::origin::Origin;
-use super::{Handles, System, SystemError, Timing, raft_disk};
+use super::{Handles, System, SystemError, Timing, packages, raft_disk};
 use crate::{client::Clients, workload::Kind};
 
 pub mod http;
@@ -147,18 +147,7 @@ impl System for Dqlite {
     }
 
     fn handles(&self) -> Handles {
-        let this = Arc::new(self.clone());
-        Handles {
-            start: Some(this.clone()),
-            stop: Some(this.clone()),
-            kill: Some(this.clone()),
-            pause: Some(this.clone()),
-            program: Some(this.clone()),
-            leader: Some(this.clone()),
-            log_files: Some(this.clone()),
-            membership: Some(this.clone()),
-            sources: Some(this),
-        }
+        Handles::all(&Arc::new(self.clone()))
     }
 
     fn timing(&self) -> Option<Timing> {
@@ -188,13 +177,7 @@ impl System for Dqlite {
                 mend: "use an image built with `harness lab image build --with dqlite`, or install Debian's go-dqlite on the node".to_owned(),
             });
         }
-        Ok(output
-            .stdout_text()
-            .lines()
-            .filter_map(|line| line.split_once(' '))
-            .map(|(package, version)| (package.to_owned(), version.trim().to_owned()))
-            .filter(|(_, version)| !version.is_empty())
-            .collect())
+        Ok(packages(&output.stdout_text()))
     }
 
     async fn wipe(&self, node: &Node) -> Result<(), SystemError> {
@@ -244,7 +227,7 @@ impl System for Dqlite {
     }
 
     fn probes(&self, nodes: &[Node]) -> Arc<dyn Clients> {
-        Arc::new(http::Probes::new(nodes))
+        http::probes(nodes)
     }
 
     async fn exits(&self, node: &Node) -> Result<Vec<ProcessExit>, SystemError> {

@@ -4,11 +4,7 @@
 //! there, so that a partition of the node cuts its clients off as well. Stand-bys and spares do not
 //! know who leads (they answer with nobody), so the own node is asked first and then the others.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    time::Duration,
-};
+use std::{collections::BTreeSet, io, time::Duration};
 
 use dqlite_wire::{
     Role,
@@ -20,9 +16,9 @@ use dqlite_wire::{
     wire::response::Server,
 };
 use harness_lab::{Address, Node, NodeStream, TransportError, capability::ChangeError};
-use tokio::task::JoinSet;
 
 use super::{outcome, paths, sources};
+use crate::systems::asking::{most_say, socket_address};
 
 /// How long one node is asked when many are.
 const ASK_TIMEOUT: Duration = Duration::from_millis(800);
@@ -53,9 +49,7 @@ impl Connector for FromNode<'_> {
     type Stream = Stream;
 
     async fn connect(&self, address: &str) -> io::Result<Stream> {
-        let address = address.parse().map_err(|_| {
-            io::Error::new(io::ErrorKind::InvalidInput, "not an address and a port")
-        })?;
+        let address = socket_address(address)?;
         match self
             .node
             .transport
@@ -215,21 +209,11 @@ async fn leader_by(node: &Node) -> Option<String> {
 
 /// The address that most of the nodes that answer call the leader; a tie is nobody.
 pub async fn leader_address(nodes: &[Node]) -> Option<String> {
-    let mut asked = JoinSet::new();
-    for node in nodes {
+    let asked = nodes.iter().map(|node| {
         let node = node.clone();
-        asked.spawn(async move { tokio::time::timeout(ASK_TIMEOUT, leader_by(&node)).await });
-    }
-    let mut votes: BTreeMap<String, usize> = BTreeMap::new();
-    while let Some(answer) = asked.join_next().await {
-        if let Ok(Ok(Some(address))) = answer {
-            *votes.entry(address).or_default() += 1;
-        }
-    }
-    let most = votes.values().copied().max()?;
-    let mut leaders = votes.into_iter().filter(|(_, count)| *count == most);
-    let (address, _) = leaders.next()?;
-    leaders.next().is_none().then_some(address)
+        async move { leader_by(&node).await }
+    });
+    most_say(asked, ASK_TIMEOUT).await
 }
 
 /// The members as the leader lists them.

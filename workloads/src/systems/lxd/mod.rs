@@ -35,7 +35,7 @@ use harness_lab::{
 use super::{
     Handles, System, SystemError, Timing,
     dqlite::sql::{self, SqlClients},
-    raft_disk,
+    packages, raft_disk,
     supervised::Supervised,
 };
 use crate::{client::Clients, workload::Kind};
@@ -118,18 +118,7 @@ impl System for Lxd {
     }
 
     fn handles(&self) -> Handles {
-        let this = Arc::new(self.clone());
-        Handles {
-            start: Some(this.clone()),
-            stop: Some(this.clone()),
-            kill: Some(this.clone()),
-            pause: Some(this.clone()),
-            program: Some(this.clone()),
-            leader: Some(this.clone()),
-            log_files: Some(this.clone()),
-            membership: Some(this.clone()),
-            sources: Some(this),
-        }
+        Handles::all(&Arc::new(self.clone()))
     }
 
     fn timing(&self) -> Option<Timing> {
@@ -158,13 +147,7 @@ impl System for Lxd {
                 mend: "use an image built with `harness lab image build --with lxd`, install Debian's lxd and lxd-client on the node, or name the programs in the options of lxd".to_owned(),
             });
         }
-        Ok(output
-            .stdout_text()
-            .lines()
-            .filter_map(|line| line.split_once(' '))
-            .map(|(package, version)| (package.to_owned(), version.trim().to_owned()))
-            .filter(|(_, version)| !version.is_empty())
-            .collect())
+        Ok(packages(&output.stdout_text()))
     }
 
     async fn wipe(&self, node: &Node) -> Result<(), SystemError> {
@@ -190,10 +173,7 @@ impl System for Lxd {
     }
 
     fn probes(&self, nodes: &[Node]) -> Arc<dyn Clients> {
-        Arc::new(probes::Probes {
-            lxd: self.clone(),
-            nodes: nodes.into(),
-        })
+        probes::probes(self, nodes)
     }
 
     async fn exits(&self, node: &Node) -> Result<Vec<ProcessExit>, SystemError> {

@@ -13,7 +13,10 @@ use hyper::Method;
 use serde_json::json;
 
 use super::{Lxd, rest::RestError};
-use crate::client::{Client, Clients, Completion, Invocation, OpenError};
+use crate::{
+    client::{Client, Clients, Completion, Invocation},
+    systems::asking::OnePerNode,
+};
 
 /// The project that is written to.
 pub const PROJECT: &str = "harness";
@@ -21,33 +24,16 @@ pub const PROJECT: &str = "harness";
 const NOT_FOUND: u16 = 404;
 
 /// One client a node.
-pub(super) struct Probes {
-    pub(super) lxd: Lxd,
-    pub(super) nodes: Arc<[Node]>,
-}
-
-#[async_trait]
-impl Clients for Probes {
-    fn node_of_thread(&self, thread: usize) -> Option<Arc<str>> {
-        self.nodes
-            .get(thread)
-            .map(|node| Arc::from(node.name.as_str()))
-    }
-
-    async fn open(&self, thread: usize, process: u64) -> Result<Box<dyn Client>, OpenError> {
-        match self.nodes.get(thread) {
-            Some(node) => Ok(Box::new(Probe {
-                lxd: self.lxd.clone(),
-                node: node.clone(),
-                process,
-                writes: 0,
-            })),
-            None => Err(OpenError {
-                kind: "no-node".to_owned(),
-                message: format!("there is no node for thread {thread}"),
-            }),
-        }
-    }
+pub(super) fn probes(lxd: &Lxd, nodes: &[Node]) -> Arc<dyn Clients> {
+    let lxd = lxd.clone();
+    Arc::new(OnePerNode::new(nodes, move |node, process| {
+        Box::new(Probe {
+            lxd: lxd.clone(),
+            node,
+            process,
+            writes: 0,
+        })
+    }))
 }
 
 struct Probe {

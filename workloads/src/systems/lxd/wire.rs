@@ -9,7 +9,7 @@
 //! | readers of `raft` | the node itself | each node's own view, also a follower's |
 //! | clients of data workloads | the node itself, then the leader that it names | as the daemon's own connections: a partition of the node cuts its clients off, and who is no longer trusted is refused |
 
-use std::{collections::BTreeMap, io, net::SocketAddr, path::Path, pin::Pin, time::Duration};
+use std::{io, net::SocketAddr, path::Path, pin::Pin, time::Duration};
 
 use async_trait::async_trait;
 use dqlite_wire::client::{
@@ -29,7 +29,10 @@ use tokio::{
 use tokio_openssl::SslStream;
 
 use super::Lxd;
-use crate::systems::dqlite::{session::Stream, sql::Way};
+use crate::systems::{
+    asking::{most_say, socket_address},
+    dqlite::{session::Stream, sql::Way},
+};
 
 /// How long one node is asked who leads, when many are.
 const ASK_TIMEOUT: Duration = Duration::from_millis(1000);
@@ -201,25 +204,14 @@ impl Lxd {
 
     /// The address that most of the nodes that answer call the leader; a tie is nobody.
     pub(super) async fn leader_address(&self, nodes: &[Node]) -> Option<String> {
-        let mut asked = JoinSet::new();
-        for node in nodes {
+        let asked = nodes.iter().map(|node| {
             let (this, node) = (self.clone(), node.clone());
-            let ask = async move {
+            async move {
                 let mut own = this.own_dqlite(&node, ASK_TIMEOUT).await.ok()?;
                 Some(own.leader(ASK_TIMEOUT).await.ok()??.address)
-            };
-            asked.spawn(tokio::time::timeout(ASK_TIMEOUT, ask));
-        }
-        let mut votes: BTreeMap<String, usize> = BTreeMap::new();
-        while let Some(answer) = asked.join_next().await {
-            if let Ok(Ok(Some(address))) = answer {
-                *votes.entry(address).or_default() += 1;
             }
-        }
-        let most = votes.values().copied().max()?;
-        let mut leaders = votes.into_iter().filter(|(_, count)| *count == most);
-        let (address, _) = leaders.next()?;
-        leaders.next().is_none().then_some(address)
+        });
+        most_say(asked, ASK_TIMEOUT).await
     }
 
     /// The node that a member's address belongs to.
@@ -240,9 +232,7 @@ impl Connector for FromNode<'_> {
     type Stream = Stream;
 
     async fn connect(&self, address: &str) -> io::Result<Stream> {
-        let address = address.parse().map_err(|_| {
-            io::Error::new(io::ErrorKind::InvalidInput, "not an address and a port")
-        })?;
+        let address = socket_address(address)?;
         self.lxd.dqlite(self.node, address, self.timeout).await
     }
 }
