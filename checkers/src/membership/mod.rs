@@ -187,15 +187,6 @@ impl Checker for One {
     }
 }
 
-/// One checker an invariant, for runs: each has its own line in reports, and its own limits.
-#[must_use]
-pub fn checkers() -> Vec<Box<dyn Checker>> {
-    INVARIANTS
-        .iter()
-        .map(|invariant| -> Box<dyn Checker> { Box::new(One(*invariant)) })
-        .collect()
-}
-
 /// All invariants merged to one result.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Membership;

@@ -241,6 +241,28 @@ fn planted_bugs_are_found_with_a_witness() {
             "{workload} {plant}: {witness}"
         );
         assert!(!witness["story"].as_str().unwrap().is_empty());
+        // Looked at again with the options that the run's own checker had.
+        let again = harness()
+            .args(["check", "--verify", "--json", "--checker", judge])
+            .arg(folder.latest())
+            .output()
+            .unwrap();
+        expect_code(&again, 1);
+        let told: Value = serde_json::from_str(&stdout(&again)).unwrap();
+        // All orders of a long prefix are too many to try; nothing is refuted.
+        assert_ne!(told["verified"]["confirmed"], 0, "{told}");
+        for (options, said) in [("{\"frobs\":1}", judge), ("{}", "--checker")] {
+            let mut refused = harness();
+            refused
+                .args(["check", "--options", options])
+                .arg(folder.latest());
+            if said == judge {
+                refused.args(["--checker", judge]);
+            }
+            let refused = refused.output().unwrap();
+            expect_code(&refused, 254);
+            assert!(stderr(&refused).contains(said), "{}", stderr(&refused));
+        }
     }
 }
 

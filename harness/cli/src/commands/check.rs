@@ -52,11 +52,9 @@ pub fn check(args: CheckArgs) -> Result<Exit, Failure> {
             (verdict, exit)
         } else {
             let run = sources::load(&store, target)?;
-            let verdict = sources::judge_run(&run, args.checker.as_deref(), limits)?;
-            if args.verify {
-                let logs = run.log_texts();
-                again.extend(sources::verified(&options, &run.input(&logs), &verdict));
-            }
+            let asked = sources::asked(&run.meta, args.checker.as_deref(), &options)?;
+            let (verdict, found) = sources::judge_run(&run, &asked, limits, args.verify)?;
+            again.extend(found);
             let whole = args.checker.is_none();
             if whole && !args.dry_run {
                 run.folder

@@ -19,6 +19,7 @@ use harness_run::{
     store::RunFolder,
 };
 use harness_workloads::{
+    judges,
     sim::{self, Sim},
     systems::{System, dqlite, lxd},
 };
@@ -361,7 +362,8 @@ impl Session {
         tokio::task::spawn_blocking(move || {
             bars.live("check: judging what was recorded");
             let run = sources::load_folder(folder)?;
-            let verdict = sources::judge_run(&run, None, limits)?;
+            let asked = judges::asked(&run.meta);
+            let (verdict, _) = sources::judge_run(&run, &asked, limits, false)?;
             run.folder
                 .write_verdict(&verdict)
                 .map_err(|error| Failure::because("the verdict cannot be stored", &error))?;

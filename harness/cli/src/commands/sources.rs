@@ -26,6 +26,7 @@ use harness_run::{
     store::{RunFolder, RunStore},
 };
 use harness_workloads::judges;
+use serde_json::Value;
 
 use crate::{
     failure::{Failure, chain},
@@ -79,38 +80,57 @@ pub fn limits(timeout: &str, memory_mib: u64) -> Result<Limits, Failure> {
     })
 }
 
-/// Judges a loaded run by the checkers that its `meta.json` asks for, or by one.
-pub fn judge_run(
-    run: &LoadedRun,
-    only: Option<&str>,
-    limits: Limits,
-) -> Result<VerdictFile, Failure> {
-    let stored = |error: &registry::RegistryError| Failure::usage(chain(error));
-    let mut checkers = judges::checkers(&run.meta).map_err(|error| stored(&error))?;
-    if let Some(name) = only {
-        checkers.retain(|checker| checker.name() == name);
-        if checkers.is_empty() {
-            checkers.push(
-                registry::checker(name, &serde_json::Value::Null)
-                    .map_err(|error| stored(&error))?,
-            );
+/// Checkers by name, each with its options.
+type Asked<'a> = Vec<(&'a str, Value)>;
+
+/// The checkers that a run's `meta.json` asks for, or one, with its options there and those given here above them.
+pub fn asked<'a>(meta: &Meta, only: Option<&'a str>, given: &Value) -> Result<Asked<'a>, Failure> {
+    let mut all: Asked<'a> = judges::asked(meta);
+    let Some(name) = only else {
+        if given.is_null() {
+            return Ok(all);
+        }
+        return Err(Failure::usage(
+            "options: a run is judged by several checkers; add --checker NAME to say whose these are"
+                .to_owned(),
+        ));
+    };
+    all.retain(|(asked, _)| *asked == name);
+    if all.is_empty() {
+        all.push((name, Value::Null));
+    }
+    for (_, options) in &mut all {
+        match (options.as_object_mut(), given.as_object()) {
+            (Some(options), Some(given)) => options.extend(given.clone()),
+            _ if given.is_null() => {}
+            _ => *options = given.clone(),
         }
     }
-    let logs = run.log_texts();
-    Ok(judge(&checkers, &run.input(&logs), limits))
+    Ok(all)
 }
 
-/// Looks at the witnesses of all results again; `options` are those of the checker, if they were given.
-pub fn verified(
-    options: &serde_json::Value,
-    input: &CheckInput<'_>,
-    verdict: &VerdictFile,
-) -> Vec<Finding> {
-    verdict
-        .results
+/// Judges a loaded run; with `again` its witnesses are looked at again, by [`verify`].
+pub fn judge_run(
+    run: &LoadedRun,
+    asked: &Asked<'_>,
+    limits: Limits,
+    again: bool,
+) -> Result<(VerdictFile, Vec<Finding>), Failure> {
+    let checkers: Result<Vec<_>, _> = asked
         .iter()
-        .flat_map(|result| verify(options, input, result))
-        .collect()
+        .map(|(name, options)| registry::checker(name, options))
+        .collect();
+    let checkers = checkers.map_err(|error| Failure::usage(chain(&error)))?;
+    let logs = run.log_texts();
+    let input = run.input(&logs);
+    let verdict = judge(&checkers, &input, limits);
+    let mut found = Vec::new();
+    if again {
+        for ((_, options), result) in asked.iter().zip(&verdict.results) {
+            found.extend(verify(options, &input, result));
+        }
+    }
+    Ok((verdict, found))
 }
 
 /// Judges a loose history file; with `again` its witnesses are looked at again, by [`verified`].
@@ -118,7 +138,7 @@ pub fn judge_file(
     path: &Path,
     format: Option<Format>,
     checker: &str,
-    options: &serde_json::Value,
+    options: &Value,
     limits: Limits,
     again: bool,
 ) -> Result<(VerdictFile, Vec<Finding>), Failure> {
@@ -163,11 +183,10 @@ pub fn judge_file(
         meta: &Meta::default(),
     };
     let verdict = judge(&[whole], &input, limits);
-    let found = if again {
-        verified(options, &input, &verdict)
-    } else {
-        Vec::new()
-    };
+    let mut found = Vec::new();
+    for result in verdict.results.iter().filter(|_| again) {
+        found.extend(verify(options, &input, result));
+    }
     Ok((verdict, found))
 }
 
