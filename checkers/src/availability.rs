@@ -16,7 +16,7 @@ use harness_core::{
     verdict::{Budget, CheckInput, CheckResult, Checker, Severity, Verdict},
 };
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::words::{self, end_ns};
 
@@ -29,7 +29,7 @@ const ATTEMPTS_SHOWN: usize = 5;
 
 /// What the checker is told besides the history. What is not given is taken from `meta.workload_options`.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// How soon every node must serve, milliseconds.
     pub recovery_timeout_ms: Option<u64>,
@@ -78,21 +78,20 @@ impl Checker for Availability {
                 "the run never came to the phase recover",
             );
         };
-        let from_meta: Options =
-            serde_json::from_value(input.meta.workload_options.clone()).unwrap_or_default();
+        let stored = &input.meta.workload_options;
         let timeout_ms = self
             .options
             .recovery_timeout_ms
-            .or(from_meta.recovery_timeout_ms)
+            .or_else(|| stored["recovery_timeout_ms"].as_u64())
             .unwrap_or(RECOVERY_TIMEOUT_MS);
         let start_ns = u64::try_from(phase.start_ns).unwrap_or(0);
         let mut attempts: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
-        let live = self
-            .options
-            .live_nodes
-            .as_ref()
-            .or(from_meta.live_nodes.as_ref());
-        for node in live.into_iter().flatten() {
+        let stored_nodes = stored["live_nodes"].as_array().map(|nodes| {
+            let names = nodes.iter().filter_map(Value::as_str);
+            names.map(str::to_owned).collect()
+        });
+        let live: Option<Vec<String>> = self.options.live_nodes.clone().or(stored_nodes);
+        for node in live.iter().flatten() {
             attempts.entry(node).or_default();
         }
         for operation in &input.history.operations {

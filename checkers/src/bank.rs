@@ -30,7 +30,7 @@ const ACCOUNTS_SHOWN: usize = 8;
 
 /// What the checker is told besides the history. What is not given is taken from `meta.workload_options`.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// What all balances add up to.
     pub total: Option<i64>,
@@ -177,15 +177,19 @@ impl Checker for Bank {
 
 impl Bank {
     fn rules(&self, meta: &Value) -> Rules {
-        let from_meta: Options = serde_json::from_value(meta.clone()).unwrap_or_default();
-        let accounts = self.options.accounts.clone().or(from_meta.accounts);
+        let stored = || meta["accounts"].as_array().cloned();
+        let accounts = self.options.accounts.clone().or_else(stored);
         Rules {
-            total: self.options.total.or(from_meta.total).map(i128::from),
+            total: self
+                .options
+                .total
+                .or_else(|| meta["total"].as_i64())
+                .map(i128::from),
             accounts: accounts.map(|accounts| accounts.iter().map(account_name).collect()),
             allow_negative: self
                 .options
                 .allow_negative
-                .or(from_meta.allow_negative)
+                .or_else(|| meta["allow_negative"].as_bool())
                 .unwrap_or(false),
         }
     }

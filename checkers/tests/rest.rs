@@ -563,3 +563,15 @@ fn a_lock_that_only_its_owner_releases() {
         );
     }
 }
+
+#[test]
+fn no_checker_takes_an_option_that_it_does_not_have() {
+    for name in registry::names() {
+        let refused = registry::checker(name, &json!({ "frobs": 1 }));
+        let refused = refused.err().map(|error| error.to_string());
+        assert!(
+            refused.is_some_and(|said| said.contains(name)),
+            "{name} takes an option that nobody has"
+        );
+    }
+}
