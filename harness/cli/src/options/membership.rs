@@ -134,7 +134,7 @@ fn from_file(path: &Path) -> Result<lxd::Options, Failure> {
 }
 
 /// What reading LXD's places may take: on a bookworm cluster a round costs about 21 ms of a core for each node, so this keeps the
-/// cluster under 5 % of one (measured by `lxd_live`).
+/// cluster under 5 % of one (measured by the test `lxd_live`).
 const LXD_SAMPLE_INTERVAL_A_NODE: Duration = Duration::from_millis(500);
 
 impl RunConfig {
