@@ -8,6 +8,7 @@ use std::{
     io::{Read, Write},
     os::unix::{fs::PermissionsExt, process::CommandExt},
     process::{Command, Stdio},
+    sync::{Mutex, PoisonError},
 };
 
 use harness_core::frame::{
@@ -19,11 +20,15 @@ use harness_core::frame::{
 const AGENT: &str = env!("CARGO_BIN_EXE_harness-agent");
 /// A user without rights.
 const NOBODY: u32 = 65_534;
+/// Held from making a copy of the agent until it runs.
+static COPYING: Mutex<()> = Mutex::new(());
 
 /// Sends one request to an agent of a user without rights, and gives how it failed.
 fn refused(request: ProbeRequest) -> Failure {
     let folder = tempfile::tempdir().unwrap();
     let agent = folder.path().join("agent");
+    // A child forked meanwhile would hold the copy open for writing, and then nobody can run it.
+    let copying = COPYING.lock().unwrap_or_else(PoisonError::into_inner);
     fs::copy(AGENT, &agent).unwrap();
     // Whoever it runs as must come to it.
     for path in [folder.path(), &agent] {
@@ -38,6 +43,7 @@ fn refused(request: ProbeRequest) -> Failure {
         command.uid(NOBODY).gid(NOBODY);
     }
     let mut child = command.spawn().unwrap();
+    drop(copying);
     let greeting = Greeting {
         protocol: PROTOCOL_VERSION,
         version: "test".into(),
