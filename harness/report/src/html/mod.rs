@@ -185,6 +185,7 @@ impl Page<'_> {
             NodeState::Live => "",
             NodeState::Stopped => "stopped",
             NodeState::Outside => "no member",
+            NodeState::Spare => "spare",
         }
     }
 

@@ -46,6 +46,14 @@ pub struct Cell {
     pub why: &'static str,
 }
 
+impl Cell {
+    /// Whether it says the same as another of its row.
+    pub(super) fn says(&self, other: &Self) -> bool {
+        let said = |cell: &Self| (cell.kind, cell.differs.clone(), cell.counts, cell.why);
+        said(self) == said(other)
+    }
+}
+
 /// What most say; the first of those that as many say.
 pub(super) fn most<T: Ord + Clone>(said: impl Iterator<Item = T>) -> Option<T> {
     let mut counts: BTreeMap<T, usize> = BTreeMap::new();

@@ -4,16 +4,22 @@
 //! - what a row is held against is what operations say of its member; if they do not say, what most places say (in, if it is
 //!   half and half);
 //! - only places of live nodes, that is of running nodes that are certainly members, are held against it;
-//! - a cell that differs says so in words; an unread one says why; a stopped node says that.
+//! - a cell that differs says so in words; an unread one says why; a stopped node says that;
+//! - raft sends a spare no log: what a spare says of raft is shown and held against nothing;
+//! - a table too wide to be read at a glance has one column for those places of a source that say the same of everybody.
 
 use std::collections::BTreeMap;
 
-use harness_core::{history::Outcome, view::Member};
+use harness_core::{
+    history::Outcome,
+    view::{Member, Source},
+};
 
 use super::{
     cell::{Cell, Expected, cell, most, short_print},
     places::{Place, Said, SaidFrom, Seen},
     roster::{Id, Roster},
+    spare::spares,
     standing::{Change, Standing},
 };
 use crate::number;
@@ -23,6 +29,11 @@ pub const STALE_NS: u64 = 30 * number::NS_PER_S;
 
 /// Rows, at most.
 pub const ROW_LIMIT: usize = 60;
+/// Columns from which on those that say the same become one: what a page of 1280 pixels shows.
+const FOLD_FROM: usize = 36;
+/// Nodes that are named at the head of a column.
+const HEAD_LIMIT: usize = 3;
+
 /// Columns, at most.
 pub const COLUMN_LIMIT: usize = 144;
 
@@ -35,13 +46,17 @@ pub enum NodeState {
     Stopped,
     /// It is no member, or nobody knows: shown, held against nothing.
     Outside,
+    /// It is a spare, and this place is raft: shown, held against nothing.
+    Spare,
 }
 
-/// A place.
+/// A place, or several of a source that say the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
-    /// The node's name.
+    /// The node's name; where they are several, the first few and how many more.
     pub node: String,
+    /// The names of all of them.
+    pub nodes: Vec<String>,
     /// What the node is.
     pub state: NodeState,
 }
@@ -162,15 +177,28 @@ pub(super) fn matrix(seen: &Seen, context: &Context<'_>) -> Matrix {
         ..
     } = *context;
     let counts = |node: Id| certain[node].last().is_some_and(|(_, member)| *member);
+    let said = seen.last();
+    let rafts = seen
+        .places
+        .iter()
+        .zip(&said)
+        .filter_map(|(place, reading)| {
+            let node = place.node.filter(|node| counts(*node))?;
+            (place.source == Source::Raft).then_some((node, &(*reading)?.said))
+        });
+    let spares = spares(rafts);
     let last: Vec<Last<'_>> = seen
         .places
         .iter()
-        .zip(seen.last())
+        .zip(said)
         .zip(&seen.read_ns)
         .filter_map(|((place, reading), read_ns)| {
             let (node, reading) = (place.node?, reading?);
             let state = match (counts(node), &reading.said) {
                 (true, Said::Stopped) => NodeState::Stopped,
+                (true, _) if place.source == Source::Raft && spares.contains(&node) => {
+                    NodeState::Spare
+                }
                 (true, _) => NodeState::Live,
                 (false, _) => NodeState::Outside,
             };
@@ -218,8 +246,13 @@ pub(super) fn matrix(seen: &Seen, context: &Context<'_>) -> Matrix {
     stopped.dedup();
     stopped.sort_unstable();
     stopped.dedup();
+    let (groups, rows) = if last.len() > FOLD_FROM {
+        fold(groups(last, roster), rows)
+    } else {
+        (groups(last, roster), rows)
+    };
     Matrix {
-        groups: groups(last, roster),
+        groups,
         unread: unread(last, roster, seen.until_ns),
         stopped,
         left_out: (shown.len() - rows.len(), columns_left_out),
@@ -246,13 +279,66 @@ fn groups(last: &[Last<'_>], roster: &Roster) -> Vec<Group> {
             });
         }
         if let Some(group) = groups.last_mut() {
+            let name = &roster.people[last.node].name;
             group.columns.push(Column {
-                node: roster.people[last.node].name.clone(),
+                node: name.clone(),
+                nodes: vec![name.clone()],
                 state: last.state,
             });
         }
     }
     groups
+}
+
+/// Makes columns of a source that say the same of everybody one.
+fn fold(groups: Vec<Group>, rows: Vec<Row>) -> (Vec<Group>, Vec<Row>) {
+    let mut folded: Vec<Row> = rows
+        .iter()
+        .map(|row| Row {
+            cells: Vec::new(),
+            ..row.clone()
+        })
+        .collect();
+    let mut shorter = Vec::new();
+    let mut at = 0;
+    for group in groups {
+        let mut columns: Vec<(usize, Column)> = Vec::new();
+        for column in group.columns {
+            let same = |other: usize, state: NodeState| {
+                state == column.state
+                    && rows.iter().all(|row| row.cells[at].says(&row.cells[other]))
+            };
+            match columns
+                .iter_mut()
+                .find(|(other, held)| same(*other, held.state))
+            {
+                Some((_, held)) => held.nodes.extend(column.nodes),
+                None => columns.push((at, column)),
+            }
+            at += 1;
+        }
+        for (number, (from, column)) in columns.iter_mut().enumerate() {
+            let more = column.nodes.len().saturating_sub(HEAD_LIMIT);
+            column.node = column.nodes[..column.nodes.len().min(HEAD_LIMIT)].join(" ");
+            if more > 0 {
+                column.node.push_str(&format!(" +{more}"));
+            }
+            for (row, short) in rows.iter().zip(&mut folded) {
+                let mut cell = row.cells[*from].clone();
+                cell.first = number == 0;
+                if column.nodes.len() > 1 {
+                    cell.help
+                        .push_str(&format!("; the same on {}", column.nodes[1..].join(", ")));
+                }
+                short.cells.push(cell);
+            }
+        }
+        shorter.push(Group {
+            name: group.name,
+            columns: columns.into_iter().map(|(_, column)| column).collect(),
+        });
+    }
+    (shorter, folded)
 }
 
 fn unread(last: &[Last<'_>], roster: &Roster, until_ns: u64) -> Vec<String> {

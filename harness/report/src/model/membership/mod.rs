@@ -12,6 +12,7 @@ pub mod leader;
 pub mod matrix;
 pub mod places;
 pub mod roster;
+mod spare;
 pub mod standing;
 pub mod sweep;
 pub mod told;

@@ -2,7 +2,7 @@
 //!
 //! At each moment the places on **live** nodes count: nodes that are certainly members ([`super::standing`]) and are not
 //! stopped. One pass over all turns (a reading that says something new, a node that becomes a member or ceases to be one) draws
-//! every member's stripes.
+//! every member's stripes. What a spare says of raft does not count ([`super::spare`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +12,7 @@ use super::{
     lanes::{Held, RoleSaid, Stretch, Stripe},
     places::{Said, Seen},
     roster::{Id, Roster},
+    spare::spares,
 };
 use crate::text;
 
@@ -57,6 +58,8 @@ struct Sweep<'a> {
     now: Vec<Option<usize>>,
     /// Since when each node counts.
     counts: Vec<Option<u64>>,
+    /// Whose raft does not count.
+    spares: BTreeSet<Id>,
 }
 
 pub(super) type Stripes = BTreeMap<Id, (Vec<Stripe>, Vec<Stretch<RoleSaid>>)>;
@@ -106,6 +109,7 @@ pub(super) fn stripes(
         labelled,
         now: vec![None; seen.places.len()],
         counts: vec![None; roster.people.len()],
+        spares: BTreeSet::new(),
         sources,
     };
     let mut pens: Vec<Pen> = members.iter().map(|_| sweep.pen()).collect();
@@ -120,6 +124,9 @@ pub(super) fn stripes(
         sweep.apply(at_ns, turn, &mut changed);
         while let Some((_, turn)) = turns.next_if(|(next_ns, _)| *next_ns == at_ns) {
             sweep.apply(at_ns, turn, &mut changed);
+        }
+        if changed.nodes || changed.sources.contains(&Source::Raft) {
+            sweep.spares = sweep.spares_now();
         }
         if at_ns < first_ns {
             continue;
@@ -157,6 +164,15 @@ impl Sweep<'_> {
         }
     }
 
+    fn spares_now(&self) -> BTreeSet<Id> {
+        let raft = self
+            .sources
+            .iter()
+            .position(|source| *source == Source::Raft);
+        let places = raft.map_or(&[] as &[usize], |raft| &self.places[raft]);
+        spares(places.iter().filter_map(|place| self.live(*place)))
+    }
+
     /// What a place of a live node says now, and the node.
     fn live(&self, place: usize) -> Option<(Id, &Said)> {
         let node = self.seen.places[place].node?;
@@ -187,6 +203,9 @@ impl Sweep<'_> {
             let Some((node, said)) = self.live(*place) else {
                 continue;
             };
+            if self.sources[source] == Source::Raft && self.spares.contains(&node) {
+                continue;
+            }
             match said.lists(member) {
                 Some(true) => {
                     pending |= is_pending(said, member);
@@ -239,10 +258,13 @@ impl Sweep<'_> {
             if *source == Source::Cache {
                 continue;
             }
-            for (_, what) in self.places[number]
+            for (node, what) in self.places[number]
                 .iter()
                 .filter_map(|place| self.live(*place))
             {
+                if *source == Source::Raft && self.spares.contains(&node) {
+                    continue;
+                }
                 if is_pending(what, member) {
                     said = RoleSaid::Pending;
                 }
