@@ -21,11 +21,12 @@ fn counts(fault: &FaultRecord) -> bool {
     fault.took_hold() && fault.healed_ns.is_some()
 }
 
-fn reason(fault: &FaultRecord) -> &'static str {
+fn reason(fault: &FaultRecord) -> &str {
     if fault.self_healed {
         "a node healed it by itself"
     } else if fault.asked_ns.is_none() {
-        "it was never asked for"
+        let problem = fault.problems.last();
+        problem.map_or("it was never injected", String::as_str)
     } else if fault.observed_ns.is_none() {
         "it was not seen to take hold"
     } else if fault.healed_ns.is_none() {
@@ -98,7 +99,9 @@ impl Checker for Faults {
                 words::cut(&fault.label, words::EXCERPT_LIMIT_CHARS),
                 reason(fault)
             );
-            if let Some(problem) = fault.problems.last() {
+            if let Some(problem) = fault.problems.last()
+                && fault.asked_ns.is_some()
+            {
                 text = format!("{text}; {}", words::excerpt(problem.as_bytes()));
             }
             result
@@ -144,9 +147,12 @@ fn why_missing(kind: &str, faults: &[FaultRecord]) -> String {
     match of_kind.next() {
         None => "none was injected".to_owned(),
         Some(first) => format!(
-            "{} injected, and {}",
-            words::plural(1 + of_kind.count(), "was", "were"),
-            reason(first)
+            "{}{}",
+            match 1 + of_kind.count() {
+                1 => String::new(),
+                tried => format!("{tried} were tried; of the first, "),
+            },
+            words::excerpt(reason(first).as_bytes())
         ),
     }
 }

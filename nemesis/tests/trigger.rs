@@ -58,9 +58,8 @@ async fn scene(plan: &Plan) -> Scene {
     let executor = Executor::prepare(setup, plan).await;
     let executor = executor.unwrap_or_else(|error| panic!("refused: {error}"));
     let (cancel, cancelled) = watch::channel(false);
+    // What is told from here on is heard: operations may begin before the lanes are polled.
     let running = tokio::spawn(async move { executor.run(cancelled).await });
-    // The lane listens before the test speaks.
-    sleep(Duration::from_millis(1)).await;
     Scene {
         sim,
         told,

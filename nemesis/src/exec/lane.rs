@@ -111,7 +111,7 @@ async fn begin(
             return at_function(inner, planned, entry, outcome, cancel).await;
         }
         (Some(Trigger::Phase(phase)), Some(phases)) => {
-            let mut told = phases.subscribe();
+            let mut told = inner.told(planned.fault.id, phases);
             match wait::fired(phase, &mut told, cancel).await {
                 Some(fired) => Some(fired),
                 None => return Ok(None),
@@ -144,7 +144,7 @@ async fn at_function(
                 inner.inject_at(planned, entry, None, never, cancel).await?
             }
             Some((phase, phases)) => {
-                let mut told = phases.subscribe();
+                let mut told = inner.told(planned.fault.id, phases);
                 let Some(fired) = wait::fired(phase, &mut told, cancel).await else {
                     return Ok(None);
                 };

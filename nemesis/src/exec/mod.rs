@@ -255,6 +255,10 @@ impl Executor {
             (setup.phases, setup.functions),
             journal,
         );
+        let first = lanes.values().filter_map(|faults| faults.first());
+        for planned in first.filter(|planned| planned.fault.inject_ms == 0) {
+            inner.listen(planned.fault.id);
+        }
         Ok(Self {
             inner: Arc::new(inner),
             lanes,

@@ -22,7 +22,7 @@ use harness_core::{
 };
 use harness_lab::{Leader, Node, capability::Program};
 use tokio::{
-    sync::watch,
+    sync::{broadcast, watch},
     time::{Instant, sleep, timeout_at},
 };
 
@@ -33,7 +33,7 @@ use super::{
     ports::Capabilities,
     process::Processes,
     report::{Undone, reason},
-    wait::{Fired, Phases},
+    wait::{Fired, PhaseEvent, Phases},
 };
 use crate::{
     plan::{Effect, Facts, Kind, Resolved, Target, nft, resolve},
@@ -94,6 +94,7 @@ pub(super) struct Inner {
     pub(super) functions: Arc<dyn Functions>,
     pub(super) journal: Journal,
     pub(super) live: Arc<Live>,
+    early: Mutex<BTreeMap<u32, broadcast::Receiver<PhaseEvent>>>,
     open: Mutex<BTreeMap<u32, Arc<Fault>>>,
     last_id: AtomicU32,
 }
@@ -125,9 +126,29 @@ impl Inner {
             functions,
             journal,
             live: Arc::default(),
+            early: Mutex::default(),
             open: Mutex::default(),
             last_id: AtomicU32::new(0),
         }
+    }
+
+    /// A fault of the plan hears phases of operations from now on: a lane that is free from the beginning would else be late for
+    /// operations that begin with the load.
+    pub(super) fn listen(&self, planned: u32) {
+        if let Some(phases) = &self.phases {
+            let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+            early.insert(planned, phases.subscribe());
+        }
+    }
+
+    /// Phases that this fault may wait for: those since it was made to listen, or from now on.
+    pub(super) fn told(
+        &self,
+        planned: u32,
+        phases: &Arc<dyn Phases>,
+    ) -> broadcast::Receiver<PhaseEvent> {
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        early.remove(&planned).unwrap_or_else(|| phases.subscribe())
     }
 
     /// The faults that somebody must still undo.
