@@ -16,11 +16,14 @@ const QUIET_TIMEOUT: Duration = Duration::from_secs(120);
 /// Pause between two looks.
 const POLL: Duration = Duration::from_millis(100);
 
+/// Operations by status. Written in Go: what is empty may be null, at any level.
+type ByStatus = BTreeMap<String, Option<Vec<Operation>>>;
+
 /// An operation as the server lists it; only what is needed of it.
 #[derive(Debug, Deserialize)]
 struct Operation {
     #[serde(default)]
-    resources: Option<BTreeMap<String, Vec<Value>>>,
+    resources: Option<BTreeMap<String, Option<Vec<Value>>>>,
 }
 
 /// Waits until the server is at nothing that concerns instances whose names begin so. A server that is at it for too long is
@@ -28,9 +31,8 @@ struct Operation {
 pub(super) async fn quiet(client: &Client, prefix: &str) -> Result<(), ServerError> {
     let deadline = Instant::now() + QUIET_TIMEOUT;
     loop {
-        let by_status: BTreeMap<String, Vec<Operation>> =
-            client.get("/1.0/operations?recursion=1").await?;
-        let running = by_status.get("running").into_iter().flatten();
+        let by_status: ByStatus = client.get("/1.0/operations?recursion=1").await?;
+        let running = by_status.get("running").into_iter().flatten().flatten();
         let ours = running
             .filter(|operation| concerns(operation, prefix))
             .count();
@@ -47,6 +49,7 @@ fn concerns(operation: &Operation, prefix: &str) -> bool {
         .resources
         .iter()
         .flat_map(BTreeMap::values)
+        .flatten()
         .flatten();
     let mut names = paths.filter_map(|path| path.as_str()?.split('?').next()?.rsplit('/').next());
     names.any(|name| name.starts_with(prefix))
@@ -72,11 +75,13 @@ mod tests {
                 false,
             ),
             (r#"{"resources":{"images":["/1.0/images/0c3a"]}}"#, false),
+            (r#"{"resources":{"instances":null}}"#, false),
             (r#"{"resources":null}"#, false),
             ("{}", false),
         ] {
             let operation: Operation = serde_json::from_str(json).unwrap();
             assert_eq!(concerns(&operation, "lab-"), expected, "{json}");
         }
+        serde_json::from_str::<ByStatus>(r#"{"running":null,"success":[{}]}"#).unwrap();
     }
 }
