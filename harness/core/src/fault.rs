@@ -169,10 +169,10 @@ impl FaultRecord {
         self.observed_ns.is_some() && !self.self_healed
     }
 
-    /// Whether somebody must still undo it.
+    /// Whether somebody must still undo it. One that struck nobody, because what it waited for never came, has nothing to undo.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.healed_ns.is_none() && !self.self_healed
+        !self.heals.is_empty() && self.healed_ns.is_none() && !self.self_healed
     }
 }
 
@@ -269,4 +269,52 @@ pub fn fold(lines: &[LedgerLine]) -> Vec<FaultRecord> {
         }
     }
     records
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(step: Step) -> LedgerLine {
+        LedgerLine {
+            fault: 1,
+            time_ns: 5,
+            wall_ns: 7,
+            step,
+        }
+    }
+
+    fn intended(heals: Vec<Heal>) -> LedgerLine {
+        line(Step::Intend {
+            kind: "kill".to_owned(),
+            label: "kill n1".to_owned(),
+            nodes: heals.iter().map(|heal| heal.node.clone()).collect(),
+            planned: Some(1),
+            heals,
+        })
+    }
+
+    #[test]
+    fn what_struck_nobody_is_not_open_and_what_may_have_struck_is() {
+        let heal = Heal {
+            node: "n1".to_owned(),
+            script: "start".to_owned(),
+        };
+        let why = || {
+            line(Step::NotObserved {
+                reason: "its trigger never fired".to_owned(),
+            })
+        };
+        let healed = line(Step::Healed {
+            evidence: Vec::new(),
+        });
+        for (lines, open) in [
+            (vec![intended(Vec::new()), why()], false),
+            (vec![intended(vec![heal.clone()])], true),
+            (vec![intended(vec![heal.clone()]), why()], true),
+            (vec![intended(vec![heal]), why(), healed], false),
+        ] {
+            assert_eq!(fold(&lines)[0].is_open(), open, "{lines:?}");
+        }
+    }
 }

@@ -408,10 +408,24 @@ fn down() -> Result<Exit, Failure> {
     elevate_to_change()?;
     let state = state()?;
     let lock = lock(&state, "lab down")?;
+    let record = state
+        .read_lab()
+        .map_err(|error| Failure::harness(chain(&error)))?;
+    let stays = record.is_some_and(|record| matches!(record.spec, LabSpec::Ssh(_)));
+    let open = open_faults(&state).len();
+    if stays && open > 0 {
+        return Err(Failure::usage(format!(
+            "{open} faults are still in force on machines that stay when the lab is down; run `harness lab heal` first"
+        )));
+    }
     runtime_block(async {
         let removed = lab::down(&state, &lock)
             .await
             .map_err(|error| failure(&error))?;
+        // Faults went with the nodes.
+        if let Ok(Some(ledger)) = state.active_ledger() {
+            let _ = std::fs::remove_file(ledger);
+        }
         state
             .set_active_ledger(None)
             .map_err(|error| Failure::harness(chain(&error)))?;
