@@ -169,10 +169,10 @@ impl FaultRecord {
         self.observed_ns.is_some() && !self.self_healed
     }
 
-    /// Whether somebody must still undo it.
+    /// Whether somebody must still undo it, or see that it is undone: one node that undid it speaks for no other.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.healed_ns.is_none() && !self.self_healed
+        self.healed_ns.is_none()
     }
 }
 
