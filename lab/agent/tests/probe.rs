@@ -24,7 +24,11 @@ const NOBODY: u32 = 65_534;
 fn refused(request: ProbeRequest) -> Failure {
     let folder = tempfile::tempdir().unwrap();
     let agent = folder.path().join("agent");
-    fs::copy(AGENT, &agent).unwrap();
+    // By another process: what we had open for writing, a child of another test's could hold, and then it cannot be run.
+    let copied = Command::new("cp")
+        .args([AGENT.as_ref(), agent.as_os_str()])
+        .status();
+    assert!(copied.unwrap().success());
     // Whoever it runs as must come to it.
     for path in [folder.path(), &agent] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
