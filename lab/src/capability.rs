@@ -98,6 +98,24 @@ pub trait Pause: Send + Sync {
     fn resume_script(&self, node: &Node) -> String;
 }
 
+/// Taking its data away, as a disk that is lost does.
+#[async_trait]
+pub trait Wipe: Send + Sync {
+    /// SIGKILL, then all data are removed: nothing of the node's membership is left on it, and nothing starts by itself. No
+    /// process is seen if none ran; what it had is removed all the same.
+    async fn wipe(&self, node: &Node) -> Result<Seen, CapabilityError>;
+
+    /// The same as a command for the node; see [`Start::start_script`]. What it leaves is clean, and no member.
+    fn wipe_script(&self, node: &Node) -> String;
+}
+
+/// Making another node lead.
+#[async_trait]
+pub trait Transfer: Send + Sync {
+    /// Asks the node that leads to hand leadership to `to`, and returns once `to` was heard to lead.
+    async fn transfer(&self, nodes: &[Node], to: &Node) -> Result<Seen, CapabilityError>;
+}
+
 /// The program that the system is, for whoever watches its functions.
 #[async_trait]
 pub trait Program: Send + Sync {

@@ -11,6 +11,7 @@
 //! - a call ends: each has a deadline, and what it started on the node ends with it.
 
 pub mod access;
+pub mod agent;
 pub mod capability;
 pub mod conformance;
 pub mod doctor;

@@ -62,6 +62,30 @@ pub fn info(kind: Kind) -> FaultInfo {
             "it goes on (SIGCONT); seen when it is in another state",
             "pause",
         ),
+        Kind::Restart => (
+            "the system is asked to stop (SIGTERM) and started again as soon as it has",
+            "the process is gone, and another one runs",
+            "it is started if it does not run; seen when its process runs",
+            "stop, start",
+        ),
+        Kind::Reboot => (
+            "the node itself boots anew: all its processes end at once (on a machine with systemd, in order); the system is started at the heal",
+            "process 1 began anew under another boot id, and the system does not run",
+            "the system is started again; seen when its process runs",
+            "start",
+        ),
+        Kind::Wipe => (
+            "the system's process is killed and its data are removed, as if the disk were lost; not with the workload membership",
+            "the process is gone and so are its data",
+            "a live member removes it by force, and it joins anew; seen when the system says so",
+            "wipe, membership",
+        ),
+        Kind::LeaderTransfer => (
+            "the leader hands leadership to another voter",
+            "the other one is seen to lead",
+            "nothing is to be undone",
+            "leader-transfer, leader",
+        ),
     };
     FaultInfo {
         kind,

@@ -129,7 +129,7 @@ fn came_back(
 }
 
 /// Kinds of faults that stop a node from voting, up to a `@` or a `-`.
-const STOPPING: [&str; 3] = ["kill", "stop", "pause"];
+const STOPPING: [&str; 5] = ["kill", "stop", "pause", "reboot", "wipe"];
 
 /// Whether a fault keeps its nodes from running.
 pub(super) fn stops(fault: &FaultRecord) -> bool {

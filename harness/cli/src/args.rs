@@ -260,6 +260,9 @@ pub enum LabCommand {
         /// A run whose ledger to replay; the active one if not given
         #[arg(long, value_name = "RUN")]
         run: Option<PathBuf>,
+        /// Also remove the agent and its guard from the nodes; the next command that needs them puts them there again
+        #[arg(long)]
+        purge: bool,
     },
     /// Take the nodes down
     Down,
@@ -432,6 +435,15 @@ pub enum BenchCommand {
         /// Judge a row's histories in this process
         #[arg(long, hide = true, value_name = "DIR")]
         measure: Option<PathBuf>,
+    },
+    /// How close together signals reach the nodes of the lab that is up: sent by their agents at an instant, and by plain ssh
+    Simultaneity {
+        /// Rounds
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        rounds: u32,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Time and size of a report for a synthetic history
     Report {

@@ -10,7 +10,9 @@ use harness_lab::{
     lab::Lab,
     state::{RunLock, State},
 };
-use harness_nemesis::exec::{Clock, HealReport, Ledger, SystemClock, heal_everything, heal_ledger};
+use harness_nemesis::exec::{
+    Clock, HealReport, Ledger, SystemClock, heal_everything, heal_ledger, purge,
+};
 use harness_run::ledger::LedgerWriter;
 
 use crate::{
@@ -20,7 +22,12 @@ use crate::{
 };
 
 /// Heals the lab that is up: from the active ledger, or from that of a run.
-pub async fn heal(state: &State, _lock: &RunLock, run: Option<&Path>) -> Result<Exit, Failure> {
+pub async fn heal(
+    state: &State,
+    _lock: &RunLock,
+    run: Option<&Path>,
+    with_agent: bool,
+) -> Result<Exit, Failure> {
     let lab = Lab::load(state).map_err(|error| lab_failure(&error))?;
     let ledger = match run {
         Some(run) => Some(run.join("ledger.jsonl")),
@@ -37,6 +44,10 @@ pub async fn heal(state: &State, _lock: &RunLock, run: Option<&Path>) -> Result<
     }
     let report = heal_everything(&lab.nodes).await;
     exit = exit.worst(tell(&report));
+    // Of a lab that is dirty the guards may still be needed.
+    if with_agent && exit == Exit::Valid {
+        exit = exit.worst(tell(&purge(&lab.nodes).await));
+    }
     lab.close().await;
     if exit == Exit::Valid {
         state

@@ -7,6 +7,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use harness_core::seed::Seed;
+use harness_nemesis::exec::MIN_LEASE;
 use harness_workloads::{
     systems::lxd,
     workload::{Kind, NAMES, Reads},
@@ -27,6 +28,8 @@ const RATE: f64 = 100.0;
 const RATE_BESIDE_MEMBERSHIP: f64 = 10.0;
 /// The most workers.
 const CONCURRENCY_MAX: usize = 4096;
+/// How long a node may be out of hearing before it heals itself.
+const DEFAULT_LEASE_TEXT: &str = "30s";
 
 /// A run as somebody wrote it down.
 #[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
@@ -71,6 +74,10 @@ pub struct RunOptions {
     #[arg(long, env = "HARNESS_INTERVAL", value_name = "TIME")]
     #[serde(deserialize_with = "text_or_number")]
     pub interval: Option<String>,
+    /// A node that has not heard from the harness for so long undoes its faults by itself, 5s at least [default: 30s]
+    #[arg(long, env = "HARNESS_AGENT_HEALS_AFTER", value_name = "TIME")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub agent_heals_after: Option<String>,
     /// How reads of the register workload are answered: leader (as its users read) or log (through the log) [default: leader]
     #[arg(long, env = "HARNESS_READS", value_name = "HOW")]
     pub reads: Option<String>,
@@ -174,6 +181,7 @@ impl RunOptions {
             op_timeout,
             recovery_timeout,
             interval,
+            agent_heals_after,
             reads,
             initial,
             parallel_join,
@@ -224,6 +232,8 @@ pub struct RunConfig {
     pub fault_on: Duration,
     /// How long it is off.
     pub fault_off: Duration,
+    /// How long a node may be out of hearing before it heals itself.
+    pub agent_heals_after: Duration,
     /// How often the sampler reads.
     pub sample_interval: Option<Duration>,
     /// LXD's own options.
@@ -322,6 +332,18 @@ fn parse_interval(text: &str) -> Result<(Duration, Duration), Failure> {
     Ok((positive("interval", on)?, positive("interval", off)?))
 }
 
+/// How long a node waits for us.
+fn lease(text: &str) -> Result<Duration, Failure> {
+    let lease = positive("agent-heals-after", text)?;
+    if lease < MIN_LEASE {
+        return Err(Failure::usage(format!(
+            "agent-heals-after: {text} is too short for a busy machine, which would heal faults that are meant to hold; at least {} s",
+            MIN_LEASE.as_secs()
+        )));
+    }
+    Ok(lease)
+}
+
 impl RunConfig {
     /// Fills in the defaults and refuses what makes no sense.
     pub fn from_options(options: &RunOptions) -> Result<Self, Failure> {
@@ -392,6 +414,7 @@ impl RunConfig {
                 "recovery-timeout",
                 &text(&options.recovery_timeout, "60s"),
             )?,
+            agent_heals_after: lease(&text(&options.agent_heals_after, DEFAULT_LEASE_TEXT))?,
             sample_interval: membership::sample_interval(options)?,
             lxd: membership::lxd(options, &system)?,
             lab: options.lab.clone(),

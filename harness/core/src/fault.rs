@@ -169,10 +169,11 @@ impl FaultRecord {
         self.observed_ns.is_some() && !self.self_healed
     }
 
-    /// Whether somebody must still undo it. One that struck nobody, because what it waited for never came, has nothing to undo.
+    /// Whether somebody must still undo it, or see that it is undone: one node that undid it speaks for no other. One that struck
+    /// nobody, because what it waited for never came, has nothing to undo.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        !self.heals.is_empty() && self.healed_ns.is_none() && !self.self_healed
+        !self.heals.is_empty() && self.healed_ns.is_none()
     }
 }
 

@@ -22,8 +22,10 @@
 //!
 //! Source: the shape is that of HTTP/2 (RFC 9113, frames and flow control), cut to what is needed.
 
+pub mod guard;
 pub mod message;
 pub mod probe;
+pub mod signal;
 pub mod window;
 
 use thiserror::Error;

@@ -222,7 +222,8 @@ fn explained(exit: &ProcessExit, wall_ns: u64, node: &str, causes: &Causes<'_>) 
             .map_or(u64::MAX, |healed| started_wall_ns.saturating_add(healed));
         fault.nodes.iter().any(|name| name == node)
             && match fault.kind.as_str() {
-                "kill" => {
+                // What was wiped is ended once more before it joins.
+                "kill" | "wipe" => {
                     exit.signal == Some(SIGKILL)
                         && after(
                             healed
@@ -231,7 +232,7 @@ fn explained(exit: &ProcessExit, wall_ns: u64, node: &str, causes: &Causes<'_>) 
                         )
                 }
                 // The heal of a stop that does not end kills the process.
-                "stop" => {
+                "stop" | "restart" => {
                     (exit.code.is_some() || exit.signal == Some(SIGKILL)) && after(STOP_SLACK_NS)
                 }
                 _ => false,

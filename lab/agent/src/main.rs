@@ -6,21 +6,26 @@
 //!
 //! Laws:
 //! - it ends by itself when its input closes or falls silent for [`serve::SILENCE_LIMIT`], and kills
-//!   the commands that it still runs; daemons live on under their supervisors;
+//!   the commands that it still runs; daemons live on under their supervisors, and the guard watches on;
 //! - the thread that reads frames never waits for a command, a file or a socket;
 //! - every limit is a named constant, next to what it limits.
 //!
-//! Probes on functions ([`probe`]) are the first trigger; further ones and faults will be requests with a module each, and heal in [`serve`]'s way out.
+//! Each request is a module. What must be undone when the controller is gone is the guard's matter ([`guard`]): a process that
+//! outlives this one.
 
 mod connect;
 mod echo;
 mod exec;
 mod file;
+mod guard;
 mod node;
 mod outbox;
 mod probe;
 mod process;
+mod realtime;
+mod reboot;
 mod serve;
+mod signal;
 mod stream;
 mod supervise;
 
@@ -43,6 +48,8 @@ fn main() -> ExitCode {
         Some("supervise") => supervise::main_detach(rest),
         Some(supervise::INNER) => supervise::main_supervisor(rest),
         Some(supervise::PROGRAM) => supervise::main_program(rest),
+        Some(guard::DETACH) => guard::main_detach(rest),
+        Some(guard::WATCH) => guard::main_watch(rest),
         Some("selftest-echo") => echo::main(rest),
         Some("--version") => {
             println!("harness-agent {}", env!("CARGO_PKG_VERSION"));

@@ -81,17 +81,22 @@ pub const NEEDS: [Need; 7] = [
     },
 ];
 
-/// Removes what is ours from a machine; idempotent. The folders are those that the transport
-/// puts the agent into; it goes on running until its channel is closed. The marker goes last.
-const RESTORE: &str = r#"
+/// Removes the folders that the transport puts the agent into, with what its guard keeps there; idempotent. An agent that runs
+/// goes on until its channel is closed, a guard ends by itself.
+pub const AGENT_FOLDERS: &str = r#"
 set -e
-if nft list table inet harness >/dev/null 2>&1; then nft delete table inet harness; fi
 u=${SUDO_UID:-$(id -u)}
 h=$(getent passwd "$u" | cut -d: -f6)
 for d in /run/harness-agent /var/lib/harness-agent /var/tmp/harness-0 /tmp/harness-0 \
   "/var/tmp/harness-$u" "/tmp/harness-$u" "/dev/shm/harness-$u" "${h:-/nonexistent}/.cache/harness-agent"; do
   if [ -d "$d" ] && [ ! -L "$d" ]; then rm -rf "$d"; fi
 done
+"#;
+
+/// Removes what is ours from a machine, but for those folders; idempotent. The marker goes last.
+const RESTORE: &str = r#"
+set -e
+if nft list table inet harness >/dev/null 2>&1; then nft delete table inet harness; fi
 rm -f /etc/harness-node
 "#;
 
@@ -254,7 +259,8 @@ async fn release(node: Node, lab: String) -> Result<Option<String>, LabError> {
         }
         Err(error) => return Err(error.into()),
     }
-    let ended = node.transport.exec(Exec::shell(RESTORE)).await?;
+    let restore = format!("{AGENT_FOLDERS}{RESTORE}");
+    let ended = node.transport.exec(Exec::shell(restore)).await?;
     node.transport.close().await;
     if ended.status.success() {
         return Ok(Some(format!("marker, agent and table of {}", node.name)));

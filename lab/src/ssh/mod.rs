@@ -16,6 +16,7 @@ mod actor;
 mod bootstrap;
 mod bulk;
 mod call;
+mod direct;
 mod hostkey;
 mod image;
 mod jump;
@@ -42,6 +43,7 @@ use rustix::time::{ClockId, clock_gettime};
 pub use image::{agent_image, agent_image_sha256};
 pub use target::{Auth, DEFAULT_SSH_PORT, HostKeyPolicy, JumpHost, SshTarget};
 
+use crate::agent::Agent;
 use crate::probe::Probes;
 use crate::transport::{
     Address, ClockOffset, Daemon, Exec, ExitStatus, NodeStream, Output, Transport, TransportError,
@@ -370,6 +372,10 @@ impl Transport for SshTransport {
     }
 
     fn probes(&self) -> Option<&dyn Probes> {
+        Some(self)
+    }
+
+    fn agent(&self) -> Option<&dyn Agent> {
         Some(self)
     }
 

@@ -118,7 +118,7 @@ pub(super) async fn check(
 fn signal(kind: Kind) -> ProbeSignal {
     match kind {
         Kind::Kill => ProbeSignal::Kill,
-        Kind::Pause | Kind::Partition | Kind::Stop => ProbeSignal::Stop,
+        _ => ProbeSignal::Stop,
     }
 }
 
@@ -202,6 +202,9 @@ impl Inner {
         fault: &'a Fault,
         entry: &FunctionEntry,
     ) -> Result<(usize, &'a Point), String> {
+        if let Some(why) = fault.forbidden.get() {
+            return Err(why.clone());
+        }
         let (Some(at), Some(can)) = (fault.frozen, &self.program) else {
             return Err("there is no program with functions to watch".to_owned());
         };
@@ -374,7 +377,7 @@ impl Inner {
 }
 
 /// Waits until a process shows that it was struck.
-async fn see(node: &Node, pid: u32, signal: ProbeSignal) -> Result<(), String> {
+pub(super) async fn see(node: &Node, pid: u32, signal: ProbeSignal) -> Result<(), String> {
     let deadline = Instant::now() + STATE_LIMIT;
     loop {
         let state = state(node, pid).await.map_err(|e| with_sources(&e))?;

@@ -9,11 +9,12 @@ use tokio::{
 };
 
 use super::{
-    Done, LANE_HEAL_LIMIT, Outcome, Skipped,
+    Done, LANE_HEAL_LIMIT, Outcome, Skipped, WIPE_HEAL_LIMIT,
     function::Met,
     one::{Fault, Inner, Planned, cancelled},
     wait,
 };
+use crate::plan::Kind;
 
 /// Why a lane begins no more faults.
 const INTERRUPTED: &str = "the run was interrupted";
@@ -89,7 +90,11 @@ pub(super) async fn run_lane(
 
 /// Heals it, and says what became of it.
 async fn finish(inner: &Inner, planned: &Planned, fault: &Fault, observed: bool) -> Done {
-    let undone = inner.heal(fault, Instant::now() + LANE_HEAL_LIMIT).await;
+    let limit = match planned.kind {
+        Kind::Wipe => WIPE_HEAL_LIMIT,
+        _ => LANE_HEAL_LIMIT,
+    };
+    let undone = inner.heal(fault, Instant::now() + limit).await;
     Done {
         fault: fault.head.id,
         planned: planned.fault.id,

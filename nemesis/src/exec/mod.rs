@@ -10,8 +10,10 @@
 //! The use, in this order: [`Executor::prepare`] before the run begins (it refuses what cannot be
 //! done), [`Executor::run`] when load begins, [`Executor::final_heal`] whatever happened.
 
+mod anew;
 mod each;
 mod function;
+mod guard;
 mod journal;
 mod lane;
 mod live;
@@ -22,17 +24,25 @@ mod ports;
 mod process;
 pub mod replay;
 mod report;
+mod together;
+mod transfer;
 mod wait;
+mod wipe;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use harness_core::meta::{Plan, Trigger};
 use harness_lab::{Node, TransportError};
 use thiserror::Error;
-use tokio::{sync::watch, task::JoinSet, time::Instant};
+use tokio::{
+    sync::watch,
+    task::{AbortHandle, JoinSet},
+    time::Instant,
+};
 
 use self::{
     each::each,
+    guard::Guards,
     journal::Journal,
     lane::run_lane,
     network::{Network, has_table},
@@ -41,9 +51,10 @@ use self::{
     report::Undone,
 };
 pub use self::{
+    guard::{DEFAULT_LEASE, GuardSetting, MIN_LEASE},
     live::{InForce, Live, Stage},
     ports::{Capabilities, Clock, Ledger, Members, NemesisEvent, NemesisLog, SystemClock},
-    replay::{heal_everything, heal_ledger},
+    replay::{heal_everything, heal_ledger, purge},
     report::{Cause, FaultHeal, HealReport, NodeHeal, Trouble},
     wait::{PhaseEvent, Phases},
 };
@@ -54,6 +65,8 @@ use crate::{
 
 /// How long a lane tries to undo its fault before it gives up and leaves that to the final heal.
 pub const LANE_HEAL_LIMIT: Duration = Duration::from_secs(30);
+/// The same for a node that was wiped: it is removed, made ready and joined anew.
+pub const WIPE_HEAL_LIMIT: Duration = Duration::from_secs(90);
 /// How long the final heal should be given.
 pub const FINAL_HEAL_LIMIT: Duration = Duration::from_secs(60);
 /// How long a node may take to answer before the run begins.
@@ -75,6 +88,8 @@ pub struct Setup {
     pub phases: Option<Arc<dyn Phases>>,
     /// Who watches functions of the system's program, for faults that wait for one to be entered.
     pub functions: Arc<dyn Functions>,
+    /// How the nodes guard themselves against our death; none: not at all.
+    pub guard: Option<GuardSetting>,
 }
 
 /// Why a plan is refused before the run begins.
@@ -137,6 +152,19 @@ pub enum PrepareError {
         #[source]
         source: Box<PointError>,
     },
+    /// A node cannot be booted anew.
+    #[error("{node} cannot be booted anew ({detail}); leave reboot out, or take other nodes")]
+    NoReboot {
+        /// The node's name.
+        node: String,
+        /// Why not.
+        detail: String,
+    },
+    /// A workload keeps its own account of who is a member.
+    #[error(
+        "wipe joins what it wiped anew, and this workload changes the membership itself and would not know; choose another --workload, such as bank"
+    )]
+    WipeAmongChanges,
     /// A partition of an earlier run is still there.
     #[error(
         "{node} has a table inet harness left from an earlier run; `harness lab heal` removes it"
@@ -152,7 +180,10 @@ impl PrepareError {
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Plan { .. } | Self::Missing { .. } => true,
+            Self::Plan { .. }
+            | Self::Missing { .. }
+            | Self::NoReboot { .. }
+            | Self::WipeAmongChanges => true,
             Self::Function { source, .. } => source.is_refusal(),
             _ => false,
         }
@@ -198,6 +229,16 @@ pub struct Outcome {
 pub struct Executor {
     inner: Arc<Inner>,
     lanes: BTreeMap<u32, Vec<Planned>>,
+    /// Renews the leases of the nodes' guards, as long as this lives.
+    renewing: Option<AbortHandle>,
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        if let Some(renewing) = &self.renewing {
+            renewing.abort();
+        }
+    }
 }
 
 impl Executor {
@@ -223,11 +264,14 @@ impl Executor {
             }
         }
         let cuts = kinds.contains(&Kind::Partition);
+        if kinds.contains(&Kind::Wipe) && setup.can.members.is_some() {
+            return Err(PrepareError::WipeAmongChanges);
+        }
         if cuts {
             check_addresses(&setup.nodes)?;
         }
         if !kinds.is_empty() {
-            check_nodes(&setup.nodes, cuts).await?;
+            check_nodes(&setup.nodes, cuts, kinds.contains(&Kind::Reboot)).await?;
         }
         let waits = |trigger: &Trigger| match trigger {
             Trigger::Phase(_) => true,
@@ -246,11 +290,14 @@ impl Executor {
         function::check(&setup, lanes.values().flatten()).await?;
         let network = Network::new(setup.nodes.clone());
         let processes = Processes::new(setup.nodes.clone(), setup.can.clone());
-        let journal = Journal::new(setup.ledger, setup.log, setup.clock);
+        let journal = Arc::new(Journal::new(setup.ledger, setup.log, setup.clock));
+        let guards = Guards::new(setup.guard, setup.nodes.clone(), Arc::clone(&journal));
+        let renewing = guards.renew();
         let inner = Inner::new(
             setup.nodes,
             network,
             processes,
+            guards,
             setup.can,
             (setup.phases, setup.functions),
             journal,
@@ -262,6 +309,7 @@ impl Executor {
         Ok(Self {
             inner: Arc::new(inner),
             lanes,
+            renewing,
         })
     }
 
@@ -383,10 +431,10 @@ fn check_addresses(nodes: &[Node]) -> Result<(), PrepareError> {
     Ok(())
 }
 
-async fn check_nodes(nodes: &[Node], cuts: bool) -> Result<(), PrepareError> {
+async fn check_nodes(nodes: &[Node], cuts: bool, boots: bool) -> Result<(), PrepareError> {
     let jobs = nodes.iter().map(|node| {
         let checked = node.clone();
-        (node, async move { check_node(&checked, cuts).await })
+        (node, async move { check_node(&checked, cuts, boots).await })
     });
     for (node, answer) in each(jobs, Instant::now() + PREPARE_LIMIT).await {
         answer.unwrap_or_else(|| {
@@ -398,8 +446,11 @@ async fn check_nodes(nodes: &[Node], cuts: bool) -> Result<(), PrepareError> {
     Ok(())
 }
 
-async fn check_node(node: &Node, cuts: bool) -> Result<(), PrepareError> {
+async fn check_node(node: &Node, cuts: bool, boots: bool) -> Result<(), PrepareError> {
     marker::assert_ours(node).await?;
+    if boots {
+        anew::check(node).await?;
+    }
     if !cuts {
         return Ok(());
     }

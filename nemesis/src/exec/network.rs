@@ -143,6 +143,19 @@ impl Network {
         Ok(peers)
     }
 
+    /// Puts back what these nodes lost of all cuts in force when they booted. What cannot be told to a node is told by the
+    /// evidence of those cuts, and healed with them.
+    pub(super) async fn put_back(&self, nodes: &[usize]) {
+        for node in nodes {
+            if self.union().peers(*node).is_empty() {
+                continue;
+            }
+            if let Err(trouble) = self.apply(*node).await {
+                tracing::warn!(%trouble, "rules that a boot took away could not be put back");
+            }
+        }
+    }
+
     /// Waits until the cut is seen to hold on every node of it.
     pub(super) async fn observe(self: &Arc<Self>, cut: &Cut) -> Result<Vec<Evidence>, String> {
         let jobs = cut.nodes().into_iter().map(|node| {

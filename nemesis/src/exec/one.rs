@@ -20,13 +20,17 @@ use harness_core::{
     fault::{Evidence, Heal, Step},
     meta::{FunctionEntry, PlannedFault, Trigger},
 };
-use harness_lab::{Leader, Node, capability::Program};
+use harness_lab::{
+    Leader, Node,
+    capability::{Program, Transfer},
+};
 use tokio::{
     sync::{broadcast, watch},
     time::{Instant, sleep, timeout_at},
 };
 
 use super::{
+    guard::Guards,
     journal::{Head, Journal},
     live::{InForce, Live, Stage},
     network::Network,
@@ -72,6 +76,8 @@ pub(super) struct Fault {
     pub(super) frozen: Option<usize>,
     /// What watches that function, once it does.
     pub(super) point: OnceLock<Point>,
+    /// Why it must not be injected, if so.
+    pub(super) forbidden: OnceLock<String>,
 }
 
 /// How a fault begins.
@@ -88,11 +94,13 @@ pub(super) struct Inner {
     pub(super) names: Vec<String>,
     pub(super) network: Arc<Network>,
     pub(super) processes: Arc<Processes>,
+    pub(super) guards: Arc<Guards>,
     pub(super) leader: Option<Arc<dyn Leader>>,
+    pub(super) transfer: Option<Arc<dyn Transfer>>,
     pub(super) program: Option<Arc<dyn Program>>,
     pub(super) phases: Option<Arc<dyn Phases>>,
     pub(super) functions: Arc<dyn Functions>,
-    pub(super) journal: Journal,
+    pub(super) journal: Arc<Journal>,
     pub(super) live: Arc<Live>,
     early: Mutex<BTreeMap<u32, broadcast::Receiver<PhaseEvent>>>,
     open: Mutex<BTreeMap<u32, Arc<Fault>>>,
@@ -111,16 +119,19 @@ impl Inner {
         nodes: Vec<Node>,
         network: Arc<Network>,
         processes: Arc<Processes>,
+        guards: Arc<Guards>,
         can: Capabilities,
         (phases, functions): (Option<Arc<dyn Phases>>, Arc<dyn Functions>),
-        journal: Journal,
+        journal: Arc<Journal>,
     ) -> Self {
         Self {
             names: nodes.iter().map(|node| node.name.to_string()).collect(),
             nodes,
             network,
             processes,
+            guards,
             leader: can.leader,
+            transfer: can.transfer,
             program: can.program,
             phases,
             functions,
@@ -214,16 +225,20 @@ impl Inner {
                     .map(Opened::Nobody);
             }
         };
+        let heals = self.heals(&fault);
         let intend = Step::Intend {
             kind: planned.kind.to_string(),
             label: fault.head.label.clone(),
             nodes: fault.head.nodes.clone(),
             planned: Some(planned.fault.id),
-            heals: self.heals(&fault),
+            heals: heals.clone(),
         };
         if let Err(error) = self.journal.write(&fault.head, intend).await {
             self.close(id);
             return Err(error);
+        }
+        if let Err(why) = self.guards.arm(&fault.head, &heals).await {
+            fault.forbidden.get_or_init(|| why);
         }
         Ok(Opened::Fault(fault))
     }
@@ -238,11 +253,12 @@ impl Inner {
         };
         let (mut leader, mut voters) = (None, None);
         if let Some(knows) = &self.leader {
-            if target.needs_leader() {
+            let hands_over = planned.kind == Kind::LeaderTransfer;
+            if target.needs_leader() || hands_over {
                 let found = until(deadline, || knows.leader(&self.nodes)).await;
                 leader = found.as_ref().and_then(place);
             }
-            if target.needs_voters() && leader.is_none() {
+            if (target.needs_voters() && leader.is_none()) || hands_over {
                 // Who leads may have taken all the time; one more question is allowed.
                 let deadline = deadline.max(Instant::now() + LEADER_PAUSE);
                 let found = until(deadline, || knows.voters(&self.nodes)).await;
@@ -300,6 +316,7 @@ impl Inner {
             effect: Effect::Nodes(Vec::new()),
             frozen: None,
             point: OnceLock::new(),
+            forbidden: OnceLock::new(),
         }))
     }
 
@@ -321,6 +338,7 @@ impl Inner {
             effect: resolved.effect,
             frozen: entry.and_then(|_| resolved.nodes.first().copied()),
             point: OnceLock::new(),
+            forbidden: OnceLock::new(),
         });
         self.lock_open().insert(id, Arc::clone(&fault));
         self.live.enter(InForce {
@@ -356,6 +374,9 @@ impl Inner {
     }
 
     async fn strike(&self, fault: &Fault) -> Result<Vec<Evidence>, String> {
+        if let Some(why) = fault.forbidden.get() {
+            return Err(why.clone());
+        }
         match &fault.effect {
             Effect::Cut(cut) => match self.network.inject(fault.head.id, cut).await.as_slice() {
                 [] => self.network.observe(cut).await,
@@ -363,7 +384,18 @@ impl Inner {
             },
             Effect::Nodes(nodes) => {
                 let (id, kind) = (fault.head.id, fault.head.kind);
-                self.processes.inject(id, kind, nodes).await
+                match kind {
+                    Kind::LeaderTransfer => return self.hand_over(nodes).await,
+                    Kind::Wipe => self.may_wipe(nodes).await?,
+                    _ => {}
+                }
+                let seen = self.processes.inject(id, kind, nodes).await;
+                if kind == Kind::Reboot {
+                    // A boot took away what others had put there.
+                    self.network.put_back(nodes).await;
+                    self.guards.remind(nodes).await;
+                }
+                seen
             }
         }
     }
@@ -382,6 +414,7 @@ impl Inner {
             self.journal
                 .note(&fault.head, Step::Healed { evidence })
                 .await;
+            self.guards.release(id).await;
             self.close(id);
         } else {
             let reason = reason(&undone.troubles);
@@ -406,6 +439,9 @@ impl Inner {
             }
             Effect::Nodes(nodes) => {
                 let kind = fault.head.kind;
+                if kind == Kind::LeaderTransfer {
+                    return self.nothing_to_undo(nodes);
+                }
                 self.processes.heal(id, kind, nodes, deadline).await
             }
         }

@@ -12,7 +12,10 @@ use harness_core::{
     event::{EventType, OpError},
     fault::LedgerLine,
 };
-use harness_lab::{Kill, Leader, Pause, Start, Stop, capability::Program};
+use harness_lab::{
+    Kill, Leader, Pause, Start, Stop,
+    capability::{Membership, Program, Transfer, Wipe},
+};
 use serde_json::Value;
 
 use crate::plan::Kind;
@@ -101,6 +104,12 @@ pub struct Capabilities {
     pub kill: Option<Arc<dyn Kill>>,
     /// Freezing.
     pub pause: Option<Arc<dyn Pause>>,
+    /// Taking its data away.
+    pub wipe: Option<Arc<dyn Wipe>>,
+    /// Joining and removing members: a node that was wiped is healed by it.
+    pub membership: Option<Arc<dyn Membership>>,
+    /// Making another node lead.
+    pub transfer: Option<Arc<dyn Transfer>>,
     /// Naming its program. Without it no fault can strike at a function.
     pub program: Option<Arc<dyn Program>>,
     /// Knowing who leads and votes. Without it, targets fall back as `plan::resolve` says.
@@ -124,6 +133,19 @@ impl Capabilities {
                 ("start", self.start.is_some()),
             ],
             Kind::Pause => vec![("pause", self.pause.is_some())],
+            Kind::Restart => vec![
+                ("stop", self.stop.is_some()),
+                ("start", self.start.is_some()),
+            ],
+            Kind::Reboot => vec![("start", self.start.is_some())],
+            Kind::Wipe => vec![
+                ("wipe", self.wipe.is_some()),
+                ("membership", self.membership.is_some()),
+            ],
+            Kind::LeaderTransfer => vec![
+                ("leader-transfer", self.transfer.is_some()),
+                ("leader", self.leader.is_some()),
+            ],
         };
         if at_function {
             needs.push(("program with functions to watch", self.program.is_some()));
@@ -146,6 +168,9 @@ impl fmt::Debug for Capabilities {
             .field("stop", &self.stop.is_some())
             .field("kill", &self.kill.is_some())
             .field("pause", &self.pause.is_some())
+            .field("wipe", &self.wipe.is_some())
+            .field("membership", &self.membership.is_some())
+            .field("transfer", &self.transfer.is_some())
             .field("program", &self.program.is_some())
             .field("leader", &self.leader.is_some())
             .field("members", &self.members.is_some())

@@ -2,7 +2,7 @@
 //!
 //! Faults of several lanes may want the same node down or frozen. Each holds the node until it
 //! is healed, and the node comes back when the last one lets go:
-//! - kill and stop hold it down, pause holds it frozen;
+//! - kill, stop and reboot hold it down, pause holds it frozen, a wipe keeps everybody else's hands off it;
 //! - a process that is frozen does not act upon SIGTERM until it goes on, perhaps after our heal
 //!   has looked: stopping what another fault holds frozen is refused and recorded;
 //! - where nothing ran, nothing is started: a node that is no member yet is left as it was found. Nor is a node started
@@ -36,7 +36,7 @@ use super::{
 use crate::plan::Kind;
 
 /// A capability ends by itself well before this; if it does not, the node is let go.
-const ACTION_LIMIT: Duration = Duration::from_secs(120);
+pub(super) const ACTION_LIMIT: Duration = Duration::from_secs(120);
 /// How long to wait before trying again to bring a process back on a node that did not answer.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// What is said of a node that is not brought back.
@@ -46,19 +46,21 @@ const LATE_STOP_PAUSE: Duration = Duration::from_secs(2);
 
 /// Who holds a node's process.
 #[derive(Default)]
-struct Holds {
-    down: BTreeSet<u32>,
-    frozen: BTreeSet<u32>,
+pub(super) struct Holds {
+    pub(super) down: BTreeSet<u32>,
+    pub(super) frozen: BTreeSet<u32>,
+    /// The fault that took the node's data away, and is to bring it back.
+    pub(super) wiped: Option<u32>,
     /// Faults that found no process here: they have nothing to bring back.
-    found_nothing: BTreeSet<u32>,
-    /// How often the node had been wiped when it was struck down.
-    wipings: u64,
+    pub(super) found_nothing: BTreeSet<u32>,
+    /// How often the node had been wiped by the workload when it was struck down.
+    pub(super) wipings: u64,
     /// A SIGTERM was sent and its process was not seen to go: it may go later.
-    late_stop: bool,
+    pub(super) late_stop: bool,
 }
 
 /// What striking one node came to.
-enum Struck {
+pub(super) enum Struck {
     Seen(String),
     /// Nothing to strike, or another fault has it already.
     Already(String),
@@ -67,10 +69,10 @@ enum Struck {
 
 /// The system's processes, with who holds them.
 pub(super) struct Processes {
-    nodes: Vec<Node>,
-    can: Capabilities,
+    pub(super) nodes: Vec<Node>,
+    pub(super) can: Capabilities,
     /// One for each node; held while its process is acted on.
-    holds: Vec<Mutex<Holds>>,
+    pub(super) holds: Vec<Mutex<Holds>>,
     /// Set once the final heal has begun. It takes each node's lock after that, so a strike that comes
     /// later sees it, and one that came earlier is healed.
     closed: AtomicBool,
@@ -100,13 +102,13 @@ impl Processes {
     pub(super) async fn hold(&self, at: usize, kind: Kind, fault: u32) {
         let mut holds = self.holds[at].lock().await;
         match kind {
-            Kind::Kill | Kind::Stop => {
+            Kind::Pause | Kind::Partition => {
+                holds.frozen.insert(fault);
+            }
+            _ => {
                 if holds.down.insert(fault) {
                     holds.wipings = self.wipings(at);
                 }
-            }
-            Kind::Pause | Kind::Partition => {
-                holds.frozen.insert(fault);
             }
         }
     }
@@ -114,9 +116,13 @@ impl Processes {
     /// The scripts that undo it without us.
     pub(super) fn heals(&self, kind: Kind, nodes: &[usize]) -> Vec<Heal> {
         let script = |node: &Node| match kind {
-            Kind::Kill | Kind::Stop => self.can.start.as_ref().map(|can| can.start_script(node)),
+            Kind::Kill | Kind::Stop | Kind::Restart | Kind::Reboot => {
+                self.can.start.as_ref().map(|can| can.start_script(node))
+            }
             Kind::Pause => self.can.pause.as_ref().map(|can| can.resume_script(node)),
-            Kind::Partition => None,
+            // Alone a node cannot be let in again: what is left of it is clean.
+            Kind::Wipe => self.can.wipe.as_ref().map(|can| can.wipe_script(node)),
+            Kind::Partition | Kind::LeaderTransfer => None,
         };
         let heal = |at: &usize| {
             let node = &self.nodes[*at];
@@ -136,15 +142,20 @@ impl Processes {
         kind: Kind,
         nodes: &[usize],
     ) -> Result<Vec<Evidence>, String> {
-        let jobs = nodes.iter().map(|node| {
-            let (processes, node) = (Arc::clone(self), *node);
-            (
-                node,
-                async move { processes.strike(node, kind, fault).await },
-            )
-        });
+        let answers = if self.can_strike_together(kind, nodes) {
+            self.strike_together(fault, kind, nodes).await
+        } else {
+            let jobs = nodes.iter().map(|node| {
+                let (processes, node) = (Arc::clone(self), *node);
+                (
+                    node,
+                    async move { processes.strike(node, kind, fault).await },
+                )
+            });
+            each(jobs, Instant::now() + ACTION_LIMIT).await
+        };
         let (mut evidence, mut failures, mut seen) = (Vec::new(), Vec::new(), 0);
-        for (node, answer) in each(jobs, Instant::now() + ACTION_LIMIT).await {
+        for (node, answer) in answers {
             let name = self.nodes[node].name.to_string();
             match answer {
                 Some(Struck::Seen(text)) => {
@@ -168,28 +179,74 @@ impl Processes {
 
     async fn strike(&self, at: usize, kind: Kind, fault: u32) -> Struck {
         let mut holds = self.holds[at].lock().await;
+        match self.begin(&mut holds, kind, fault) {
+            Some(struck) => struck,
+            None => self.strike_held(at, kind, fault, &mut holds).await,
+        }
+    }
+
+    /// Says why there is nothing to do; else the node is held by this fault from now on.
+    pub(super) fn begin(&self, holds: &mut Holds, kind: Kind, fault: u32) -> Option<Struck> {
         if self.is_closed() {
-            return Struck::Failed(CLOSED.to_owned());
+            return Some(Struck::Failed(CLOSED.to_owned()));
+        }
+        if let Some(other) = holds.wiped {
+            return Some(Struck::Failed(format!(
+                "was wiped by fault {other}, which brings it back"
+            )));
         }
         let down_by = holds.down.first().copied();
         let frozen_by = holds.frozen.first().copied();
-        match kind {
-            Kind::Kill | Kind::Stop => holds.down.insert(fault),
-            Kind::Pause => holds.frozen.insert(fault),
-            Kind::Partition => false,
-        };
         match (kind, down_by, frozen_by) {
-            (_, Some(other), _) => {
-                return Struck::Already(format!("is down already, by fault {other}"));
+            // A node boots anew whatever runs on it.
+            (Kind::Reboot, ..) => {
+                holds.down.insert(fault);
             }
-            (Kind::Pause, _, Some(other)) => {
-                return Struck::Already(format!("is paused already, by fault {other}"));
+            (Kind::Wipe, None, None) => holds.wiped = Some(fault),
+            (Kind::Restart, None, None) => {
+                holds.down.insert(fault);
             }
-            (Kind::Stop, _, Some(other)) => {
-                return Struck::Failed(format!(
-                    "is paused by fault {other}, and a process in state T does not act upon SIGTERM"
-                ));
+            (Kind::Wipe | Kind::Restart, Some(other), _) => {
+                return Some(Struck::Failed(format!("is down already, by fault {other}")));
             }
+            (Kind::Wipe, _, Some(other)) => {
+                return Some(Struck::Failed(format!("is paused by fault {other}")));
+            }
+            (Kind::Kill | Kind::Stop, ..) => {
+                holds.down.insert(fault);
+            }
+            (Kind::Pause, ..) => {
+                holds.frozen.insert(fault);
+            }
+            (Kind::Restart | Kind::Partition | Kind::LeaderTransfer, ..) => {}
+        }
+        match (kind, down_by, frozen_by) {
+            (Kind::Reboot, ..) => None,
+            (_, Some(other), _) => Some(Struck::Already(format!(
+                "is down already, by fault {other}"
+            ))),
+            (Kind::Pause, _, Some(other)) => Some(Struck::Already(format!(
+                "is paused already, by fault {other}"
+            ))),
+            (Kind::Stop | Kind::Restart, _, Some(other)) => Some(Struck::Failed(format!(
+                "is paused by fault {other}, and a process in state T does not act upon SIGTERM"
+            ))),
+            _ => None,
+        }
+    }
+
+    /// Strikes a node that this fault holds already.
+    pub(super) async fn strike_held(
+        &self,
+        at: usize,
+        kind: Kind,
+        fault: u32,
+        holds: &mut Holds,
+    ) -> Struck {
+        match kind {
+            Kind::Restart => return self.restart(at, fault, holds).await,
+            Kind::Reboot => return self.reboot(at, fault, holds).await,
+            Kind::Wipe => return self.wipe(at).await,
             _ => {}
         }
         let wipings = self.wipings(at);
@@ -234,7 +291,7 @@ impl Processes {
     }
 
     /// Whether the system runs there if nobody strikes it: on members. One that ended by itself is started again.
-    fn runs_as_a_rule(&self, at: usize) -> bool {
+    pub(super) fn runs_as_a_rule(&self, at: usize) -> bool {
         self.members().is_none_or(|members| members.contains(&at))
     }
 
@@ -244,7 +301,7 @@ impl Processes {
             Kind::Kill => Some(self.can.kill.as_ref()?.kill(node).await),
             Kind::Stop => Some(self.can.stop.as_ref()?.stop(node).await),
             Kind::Pause => Some(self.can.pause.as_ref()?.pause(node).await),
-            Kind::Partition => None,
+            _ => None,
         }
     }
 
@@ -284,6 +341,9 @@ impl Processes {
         deadline: Instant,
     ) -> Result<String, Trouble> {
         let mut holds = self.holds[at].lock().await;
+        if kind == Kind::Wipe {
+            return self.bring_in(at, fault, &mut holds, deadline).await;
+        }
         let held_by = match kind {
             Kind::Pause => {
                 holds.frozen.remove(&fault);
@@ -300,6 +360,9 @@ impl Processes {
                     .map(|other| format!("is left down, by fault {other}"))
             }
         };
+        if let Some(other) = holds.wiped {
+            return Ok(format!("was wiped by fault {other}, which brings it back"));
+        }
         if let Some(held) = held_by {
             return Ok(held);
         }
@@ -322,7 +385,7 @@ impl Processes {
     }
 
     /// How often a node was wiped so far; 0 where nobody wipes.
-    fn wipings(&self, at: usize) -> u64 {
+    pub(super) fn wipings(&self, at: usize) -> u64 {
         let members = self.can.members.as_ref();
         members.map_or(0, |members| members.wipings(self.nodes[at].name.as_str()))
     }

@@ -6,6 +6,7 @@
 //! 3. A partition counts as healed when our table is gone and the nodes connect to each other again;
 //!    a process fault when its script succeeded.
 //! 4. A node without our marker is left alone and reported.
+//! 5. The nodes' guards are told first to let go, so that no script runs twice at the same time; what they healed is recorded.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,11 +15,12 @@ use std::{
 };
 
 use harness_core::fault::{FaultRecord, LedgerLine, Step, fold};
-use harness_lab::{Exec, Node};
+use harness_lab::{Exec, Node, provider::ssh::AGENT_FOLDERS};
 use tokio::time::Instant;
 
 use super::{
     each::each,
+    guard::{evidence, stand_down},
     marker::assert_ours,
     network::{has_table, reach, remove_table, run},
     ports::{Clock, Ledger},
@@ -55,6 +57,17 @@ pub async fn heal_ledger(
         .filter(FaultRecord::is_open)
         .collect();
     let mut report = HealReport::default();
+    for (fault, step) in healed_alone(lines, &open, nodes).await {
+        if let Step::SelfHealed { evidence } = &step {
+            for seen in evidence {
+                report
+                    .node(&seen.node)
+                    .done
+                    .push(format!("fault {fault}: {}", seen.text));
+            }
+        }
+        append(ledger, clock, fault, step, &mut report).await;
+    }
     for fault in &open {
         append(ledger, clock, fault.id, Step::HealAsked, &mut report).await;
     }
@@ -84,6 +97,82 @@ pub async fn heal_ledger(
         append(ledger, clock, fault.id, step, &mut report).await;
     }
     tidy(&mut report);
+    report
+}
+
+/// Law 5. What guards healed of the open faults, by fault. A guard that cannot be asked is on a node that cannot be healed
+/// either, and that is told then.
+async fn healed_alone(
+    lines: &[LedgerLine],
+    open: &[FaultRecord],
+    nodes: &[Node],
+) -> Vec<(u32, Step)> {
+    let mut steps = Vec::new();
+    if open.is_empty() {
+        return steps;
+    }
+    let jobs = nodes.iter().map(|node| {
+        let asked = node.clone();
+        (node, async move {
+            match assert_ours(&asked).await {
+                Ok(()) => stand_down(&asked, true).await,
+                Err(error) => Err(error.to_string()),
+            }
+        })
+    });
+    for (node, answer) in each(jobs, Instant::now() + NODE_LIMIT).await {
+        let healed = match answer {
+            Some(Ok(healed)) => healed,
+            Some(Err(why)) => {
+                tracing::warn!(node = %node.name, why, "its guard was not told");
+                continue;
+            }
+            None => continue,
+        };
+        for healed in healed {
+            // Faults are numbered anew in each run: what was healed before this one was intended was of another.
+            let begun = lines.iter().any(|line| {
+                let begun_ns = i64::try_from(line.wall_ns).unwrap_or(i64::MAX);
+                let intends = matches!(line.step, Step::Intend { .. });
+                intends && line.fault == healed.fault && begun_ns <= healed.wall_ns
+            });
+            if begun && open.iter().any(|fault| fault.id == healed.fault) {
+                let evidence = vec![evidence(node, &healed)];
+                steps.push((healed.fault, Step::SelfHealed { evidence }));
+            }
+        }
+    }
+    steps
+}
+
+/// Ends the guards of all nodes and removes what the agent put there; it ends itself when its channel is closed.
+pub async fn purge(nodes: &[Node]) -> HealReport {
+    let jobs = nodes.iter().enumerate().map(|(at, node)| {
+        let node = node.clone();
+        (at, async move {
+            let name = node.name.as_str();
+            assert_ours(&node)
+                .await
+                .map_err(|error| Trouble::transport(name, &error))?;
+            stand_down(&node, true)
+                .await
+                .map_err(|why| Trouble::lab(name, why))?;
+            run(&node, Exec::shell(AGENT_FOLDERS).timeout(SCRIPT_TIMEOUT)).await?;
+            Ok::<_, Trouble>("the agent's folders are removed".to_owned())
+        })
+    });
+    let mut report = HealReport::default();
+    for (at, answer) in each(jobs, Instant::now() + NODE_LIMIT).await {
+        let entry = report.node(nodes[at].name.as_str());
+        match answer {
+            Some(Ok(text)) => entry.done.push(text),
+            Some(Err(trouble)) => entry.troubles.push(trouble),
+            None => {
+                let trouble = Trouble::lab(nodes[at].name.as_str(), "no answer in time");
+                entry.troubles.push(trouble);
+            }
+        }
+    }
     report
 }
 

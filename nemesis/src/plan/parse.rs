@@ -5,7 +5,7 @@
 //! ```text
 //! nemesis = "none" | part { "," part }
 //! part    = kind [ ":" target ] [ "@" trigger ]      without a target: random
-//! kind    = "partition" | "kill" | "stop" | "pause"
+//! kind    = "partition" | "kill" | "stop" | "pause" | …      one of Kind::ALL
 //! target  = word | group { "|" group }      several groups: partition only
 //!         | ( "mute:" | "deaf:" ) ( word | group )    one direction: partition only
 //! word    = one of Kind::words, such as "leader" or "nodes:majority"
@@ -220,6 +220,11 @@ fn check_entry(kind: Kind, target: &Target, part: &str) -> Result<(), ParseError
     if kind == Kind::Stop {
         return wrong(
             "a process that is frozen there does not act upon being asked to stop; use kill, pause or partition",
+        );
+    }
+    if !matches!(kind, Kind::Kill | Kind::Pause | Kind::Partition) {
+        return wrong(
+            "the signal that is sent there can only kill or freeze; use kill, pause or partition",
         );
     }
     match target.selector() {
@@ -445,6 +450,10 @@ mod tests {
         }
         for text in [
             "partition:mute:n1+n2",
+            "restart:minority",
+            "reboot:leader@join+1ms..5ms",
+            "wipe:one",
+            "leader-transfer:n2+n3",
             "partition:deaf:minority",
             "partition:mute:subject@join",
             "kill:subject@join+300ms",
@@ -473,7 +482,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_what_is_possible() {
         for (text, fragments) in [
-            ("", &["part 1", "partition, kill, stop, pause, none"][..]),
+            ("", &["part 1", "partition, kill, stop, pause, "][..]),
             ("kill,,stop", &["part 2", "\"kill,,stop\""]),
             ("kill,none", &["none alone"]),
             (
@@ -502,6 +511,12 @@ mod tests {
             ("kill:n1+n2@fn=main.run", &["watched on one node"]),
             ("partition:halves@fn=main.run", &["watched on one node"]),
             ("stop:n1@fn=main.run", &["asked to stop", "use kill"]),
+            (
+                "reboot:n1@fn=main.run",
+                &["only kill or freeze", "use kill"],
+            ),
+            ("wipe:all", &["only other faults", "minority"]),
+            ("leader-transfer:leader", &["only other faults", "one"]),
             (
                 "kill:nodes:majoritty",
                 &["did you mean \"nodes:majority\"?"],

@@ -106,6 +106,7 @@ pub fn resolve(
     match (kind, target) {
         (_, Target::Random) => Err(ResolveError::NotDrawn),
         (Kind::Partition, target) => situation.partition(target),
+        (Kind::LeaderTransfer, Target::Nodes(selector)) => situation.heir(selector),
         (_, Target::Nodes(selector)) => situation.process(kind, selector),
         (kind, target) => Err(ResolveError::NotOffered {
             kind,
@@ -230,6 +231,30 @@ impl<'a> Situation<'a> {
             found.ok_or_else(|| ResolveError::NoSuchNode(name.clone()))
         };
         names.iter().map(place).collect()
+    }
+
+    /// Whom leadership is handed to: a voter that does not lead.
+    fn heir(&self, selector: &Selector) -> Result<Resolved, ResolveError> {
+        let candidates = match selector {
+            Selector::List(names) => self.named(names)?,
+            _ => self.voters.clone(),
+        };
+        let can_lead = |at: &usize| Some(*at) != self.leader && self.voters.contains(at);
+        let Some(heir) = candidates.into_iter().find(can_lead) else {
+            return Err(ResolveError::Nobody {
+                target: selector.to_string(),
+                detail: "nobody of them has a vote and does not lead".to_owned(),
+            });
+        };
+        Ok(Resolved {
+            label: self.label(
+                Kind::LeaderTransfer,
+                &selector.to_string(),
+                &self.list(&[heir]),
+            ),
+            nodes: vec![heir],
+            effect: Effect::Nodes(vec![heir]),
+        })
     }
 
     fn process(&self, kind: Kind, selector: &Selector) -> Result<Resolved, ResolveError> {

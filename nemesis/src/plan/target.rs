@@ -2,7 +2,7 @@
 //!
 //! A target names nodes by what they are (`leader`, `minority`) or by their names. Two families
 //! of faults read the same words:
-//! - a process fault (kill, stop, pause) strikes the nodes that are meant;
+//! - a fault of a process or a node (kill, stop, pause, …) strikes the nodes that are meant;
 //! - a partition puts the nodes that are meant on one side and everybody else on the other,
 //!   or it is one of the shapes that only a network can have (halves, bridge, ring, groups).
 //!
@@ -24,11 +24,28 @@ pub enum Kind {
     Stop,
     /// SIGSTOP.
     Pause,
+    /// SIGTERM, and started again at once.
+    Restart,
+    /// The node itself boots anew.
+    Reboot,
+    /// SIGKILL, and its data are gone.
+    Wipe,
+    /// Leadership is handed over.
+    LeaderTransfer,
 }
 
 impl Kind {
     /// Every kind, in the order in which help lists them.
-    pub const ALL: [Self; 4] = [Self::Partition, Self::Kill, Self::Stop, Self::Pause];
+    pub const ALL: [Self; 8] = [
+        Self::Partition,
+        Self::Kill,
+        Self::Stop,
+        Self::Pause,
+        Self::Restart,
+        Self::Reboot,
+        Self::Wipe,
+        Self::LeaderTransfer,
+    ];
 
     /// As on the command line, in the plan and in the ledger.
     #[must_use]
@@ -38,6 +55,10 @@ impl Kind {
             Self::Kill => "kill",
             Self::Stop => "stop",
             Self::Pause => "pause",
+            Self::Restart => "restart",
+            Self::Reboot => "reboot",
+            Self::Wipe => "wipe",
+            Self::LeaderTransfer => "leader-transfer",
         }
     }
 
@@ -53,6 +74,10 @@ impl Kind {
         match self {
             Self::Partition => &PARTITION_WORDS,
             Self::Kill | Self::Stop | Self::Pause => &PROCESS_WORDS,
+            Self::Restart => &PROCESS_WORDS,
+            Self::Reboot => &PROCESS_WORDS,
+            Self::Wipe => &WIPE_WORDS,
+            Self::LeaderTransfer => &HEIR_WORDS,
         }
     }
 
@@ -161,6 +186,17 @@ const PROCESS_WORDS: [Target; 10] = [
     Target::Nodes(Selector::Subject),
 ];
 
+/// The words that name a target of a wipe: a majority that lost its data could not be healed.
+const WIPE_WORDS: [Target; 4] = [
+    Target::Random,
+    Target::Nodes(Selector::One),
+    Target::Nodes(Selector::Minority(Count::Voters)),
+    Target::Nodes(Selector::Leader),
+];
+
+/// The words that name whom leadership is handed to.
+const HEIR_WORDS: [Target; 2] = [Target::Random, Target::Nodes(Selector::One)];
+
 impl Target {
     /// What `random` draws from for that kind among so many nodes. `nodes:…` is left to those who
     /// ask for it, as are those of one direction, and `minority-third` where it is the same as `one`.
@@ -233,6 +269,9 @@ impl Target {
     /// One sentence for people on what it means for a fault of that kind.
     #[must_use]
     pub fn meaning(&self, kind: Kind) -> &'static str {
+        if let (Kind::LeaderTransfer, Self::Nodes(selector)) = (kind, self) {
+            return selector.meaning_as_heir();
+        }
         match (self, kind == Kind::Partition) {
             (Self::Random, true) => {
                 "another one of the shapes below for each fault, drawn from the seed, all before one again"
@@ -269,6 +308,13 @@ impl Target {
 }
 
 impl Selector {
+    fn meaning_as_heir(&self) -> &'static str {
+        match self {
+            Self::List(_) => "the first of these that has a vote and does not lead is to lead",
+            _ => "a voter that does not lead is to lead, drawn from the seed",
+        }
+    }
+
     fn meaning_as_side(&self) -> &'static str {
         match self {
             Self::One => "one node, drawn from the seed, against all others",

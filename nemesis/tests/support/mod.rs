@@ -17,16 +17,24 @@ use std::{
 use async_trait::async_trait;
 use harness_core::{
     fault::{LedgerLine, Step},
+    frame::{
+        guard::{GuardEnd, GuardHealed, GuardRequest},
+        message::Clock as Clock2,
+        signal::{SignalEnd, SignalName, SignalRequest},
+    },
     meta::{Plan, PlannedFault},
 };
 use harness_lab::{
     Address, ClockOffset, Daemon, Exec, ExitStatus, Kill, Leader, Node, NodeName, NodeStream,
     Output, Pause, Start, Stop, Transport, TransportError,
-    capability::{CapabilityError, Program, Seen},
+    agent::Agent,
+    capability::{
+        CapabilityError, ChangeError, Invitation, Membership, Program, Seen, Transfer, Wipe,
+    },
     probe::{Fire, Probe, ProbeArmed, ProbeDriver, ProbeEnd, ProbeHit, ProbeMethod, ProbeSignal},
 };
 use harness_nemesis::{
-    exec::{Capabilities, Clock, Ledger, Members, NemesisEvent, NemesisLog, Setup},
+    exec::{Capabilities, Clock, GuardSetting, Ledger, Members, NemesisEvent, NemesisLog, Setup},
     points::{Functions, Point, PointError},
     symbols::{Function, Origin, SymbolError},
 };
@@ -56,6 +64,13 @@ pub struct SimNode {
     pub frozen: bool,
     /// The process that was started last.
     pub newest: Option<u32>,
+    /// How often it booted.
+    pub boots: u32,
+    /// Whether it lost its data.
+    pub wiped: bool,
+    /// What its guard was told last, and what it healed.
+    pub guarded: Vec<GuardRequest>,
+    pub healed: Vec<GuardHealed>,
 }
 
 pub struct World {
@@ -71,6 +86,10 @@ pub struct World {
     pub wipings: u64,
     /// Functions that are watched, by node.
     pub armed: Vec<SimProbe>,
+    /// Whether the nodes' agents can be asked for more than commands.
+    pub has_agents: bool,
+    /// Who is a member.
+    pub members: Vec<String>,
     next_pid: u32,
 }
 
@@ -127,6 +146,10 @@ impl Sim {
             pid: Some(100 + u32::try_from(at).expect("few nodes")),
             frozen: false,
             newest: Some(100 + u32::try_from(at).expect("few nodes")),
+            boots: 0,
+            wiped: false,
+            guarded: Vec::new(),
+            healed: Vec::new(),
         };
         Self(Arc::new(Mutex::new(World {
             nodes: (0..count).map(node).collect(),
@@ -138,6 +161,8 @@ impl Sim {
             ledger_breaks_at: None,
             wipings: 0,
             armed: Vec::new(),
+            has_agents: false,
+            members: (1..=count).map(|at| format!("n{at}")).collect(),
             next_pid: 200,
         })))
     }
@@ -176,6 +201,9 @@ impl Sim {
                 stop: Some(system.clone()),
                 kill: Some(system.clone()),
                 pause: Some(system.clone()),
+                wipe: Some(system.clone()),
+                membership: Some(system.clone()),
+                transfer: Some(system.clone()),
                 program: Some(system.clone()),
                 leader: Some(system),
                 members: None,
@@ -185,7 +213,19 @@ impl Sim {
             clock: Arc::new(SimClock::default()),
             phases: None,
             functions: Arc::new(self.clone()),
+            guard: None,
         }
+    }
+
+    /// The same where nodes have agents that guard them, for a run of that name.
+    pub fn setup_with_guards(&self, lease: Duration) -> Setup {
+        self.world().has_agents = true;
+        let mut setup = self.setup();
+        setup.guard = Some(GuardSetting {
+            run: "this-run".to_owned(),
+            lease,
+        });
+        setup
     }
 
     /// A process of that node enters the function.
@@ -430,6 +470,9 @@ impl SimTransport {
                 None => Err("Error: No such file or directory".to_owned()),
             };
         }
+        if script.starts_with("grep CapEff") {
+            return Ok("CapEff:\t000001fffcfeffff\nboot-of-a-node\npid:[4026532000]\n".to_owned());
+        }
         match script {
             "start-it" | "resume-it" => {
                 world.trace.push(format!("{name} script {script}"));
@@ -477,15 +520,26 @@ impl Transport for SimTransport {
         _limit: usize,
     ) -> Result<Vec<u8>, TransportError> {
         self.answer().await?;
+        if path == Path::new("/proc/sys/kernel/random/boot_id") {
+            let boots = self.sim.world().nodes[self.at].boots;
+            return Ok(format!("boot{boots}-of-{}\n", self.name).into_bytes());
+        }
         if let Ok(stat) = path.strip_prefix("/proc") {
             let pid = stat.parent().and_then(Path::to_str).unwrap_or_default();
             let world = self.sim.world();
             let node = &world.nodes[self.at];
             let state = if node.frozen { "T" } else { "S" };
+            if pid == "1" {
+                return Ok(
+                    format!("1 (sshd: a) S 0 {}{}", "0 ".repeat(17), node.boots).into_bytes()
+                );
+            }
             return match node.pid {
-                Some(there) if there.to_string() == pid => {
-                    Ok(format!("{pid} (a (sim) daemon) {state} 1 1").into_bytes())
-                }
+                Some(there) if there.to_string() == pid => Ok(format!(
+                    "{pid} (a (sim) daemon) {state} 1 {}77",
+                    "0 ".repeat(17)
+                )
+                .into_bytes()),
                 _ => Err(TransportError::Refused {
                     node: self.name.clone(),
                     what: "read a process".to_owned(),
@@ -572,7 +626,71 @@ impl Transport for SimTransport {
         })
     }
 
+    fn agent(&self) -> Option<&dyn Agent> {
+        self.sim.world().has_agents.then_some(self as &dyn Agent)
+    }
+
     async fn close(&self) {}
+}
+
+#[async_trait]
+impl Agent for SimTransport {
+    async fn guard(&self, request: &GuardRequest) -> Result<GuardEnd, TransportError> {
+        self.answer().await?;
+        let mut world = self.sim.world();
+        let word = if request.heals.is_empty() {
+            "idle"
+        } else {
+            "guarded"
+        };
+        world.trace.push(format!("{} {word}", self.name));
+        let node = &mut world.nodes[self.at];
+        node.guarded.push(request.clone());
+        Ok(GuardEnd {
+            watching: !request.heals.is_empty(),
+            healed: node.healed.clone(),
+        })
+    }
+
+    async fn signal(&self, request: &SignalRequest) -> Result<SignalEnd, TransportError> {
+        self.answer().await?;
+        let mut world = self.sim.world();
+        world.trace.push(format!(
+            "{} {:?} at {:?}",
+            self.name,
+            request.signal,
+            request.at_monotonic_ns.is_some()
+        ));
+        let node = &mut world.nodes[self.at];
+        assert_eq!(
+            (node.pid, request.start_time),
+            (Some(request.pid), Some(77))
+        );
+        match request.signal {
+            SignalName::Kill => node.pid = None,
+            SignalName::Stop => node.frozen = true,
+            _ => {}
+        }
+        let clock = Clock2 {
+            wall_ns: 0,
+            monotonic_ns: request.at_monotonic_ns.unwrap_or(0) + 9_000,
+        };
+        Ok(SignalEnd {
+            errno: 0,
+            before: clock,
+            after: clock,
+        })
+    }
+
+    async fn reboot(&self) -> Result<(), TransportError> {
+        self.answer().await?;
+        let mut world = self.sim.world();
+        world.trace.push(format!("{} booted", self.name));
+        let node = &mut world.nodes[self.at];
+        node.boots += 1;
+        (node.pid, node.frozen, node.table) = (None, false, None);
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -772,4 +890,108 @@ impl Leader for SimSystem {
         let voters = self.0.world().voters.clone();
         voters.map(|voters| voters.into_iter().map(|at| nodes[at].clone()).collect())
     }
+}
+
+#[async_trait]
+impl Wipe for SimSystem {
+    async fn wipe(&self, node: &Node) -> Result<Seen, CapabilityError> {
+        self.act(node, "wiped", |node, _| {
+            node.wiped = true;
+            Ok(node.pid.take())
+        })
+        .await
+    }
+
+    fn wipe_script(&self, _node: &Node) -> String {
+        "wipe-it".to_owned()
+    }
+}
+
+#[async_trait]
+impl Transfer for SimSystem {
+    async fn transfer(&self, _nodes: &[Node], to: &Node) -> Result<Seen, CapabilityError> {
+        self.0.world().leader = Some(to.ordinal);
+        self.act(to, "leads", |node, _| Ok(node.pid)).await
+    }
+}
+
+/// Refuses what a cluster refuses: who is in cannot join, and who does not answer cannot let anybody in.
+#[async_trait]
+impl Membership for SimSystem {
+    async fn stand_by(&self, node: &Node) -> Result<Seen, CapabilityError> {
+        self.act(node, "stands by", |node, _| Ok(node.pid)).await
+    }
+
+    async fn invite(
+        &self,
+        via: &Node,
+        _member: &Node,
+        _deadline: Duration,
+    ) -> Result<Invitation, ChangeError> {
+        self.member(via)?;
+        Ok(Invitation { token: None })
+    }
+
+    async fn join(
+        &self,
+        via: &Node,
+        member: &Node,
+        _invitation: &Invitation,
+        _deadline: Duration,
+    ) -> Result<(), ChangeError> {
+        self.member(via)?;
+        let mut world = self.0.world();
+        let name = member.name.to_string();
+        if world.members.contains(&name) {
+            return Err(no("it is a member already"));
+        }
+        world.trace.push(format!("{name} joined"));
+        world.members.push(name);
+        let node = &mut world.nodes[member.ordinal];
+        (node.wiped, node.pid) = (false, Some(500));
+        Ok(())
+    }
+
+    async fn remove(
+        &self,
+        via: &Node,
+        member: &Node,
+        force: bool,
+        _deadline: Duration,
+    ) -> Result<(), ChangeError> {
+        self.member(via)?;
+        let mut world = self.0.world();
+        world
+            .trace
+            .push(format!("{} removed, by force {force}", member.name));
+        world.members.retain(|name| *name != member.name.as_str());
+        Ok(())
+    }
+
+    async fn list(&self, via: &Node, _deadline: Duration) -> Result<Vec<String>, ChangeError> {
+        self.member(via)?;
+        Ok(self.0.world().members.clone())
+    }
+
+    async fn takes_part(&self, node: &Node, _deadline: Duration) -> Result<bool, ChangeError> {
+        Ok(self.member(node).is_ok())
+    }
+}
+
+impl SimSystem {
+    fn member(&self, node: &Node) -> Result<(), ChangeError> {
+        let world = self.0.world();
+        let there = &world.nodes[node.ordinal];
+        match there.pid.is_some() && !there.wiped && there.mood == Mood::Well {
+            true => Ok(()),
+            false => Err(no("nobody listens")),
+        }
+    }
+}
+
+fn no(message: &str) -> ChangeError {
+    ChangeError::Refused(harness_core::event::OpError {
+        kind: "not-running".to_owned(),
+        message: message.to_owned(),
+    })
 }

@@ -13,6 +13,7 @@ use harness_lab::{
     Node,
     capability::{
         CapabilityError, Kill, Leader, LogFiles, Membership, Pause, Program, Sources, Start, Stop,
+        Transfer, Wipe,
     },
 };
 use thiserror::Error;
@@ -71,6 +72,10 @@ pub struct Handles {
     pub kill: Option<Arc<dyn Kill>>,
     /// Freezes it.
     pub pause: Option<Arc<dyn Pause>>,
+    /// Takes its data away.
+    pub wipe: Option<Arc<dyn Wipe>>,
+    /// Makes another node lead.
+    pub transfer: Option<Arc<dyn Transfer>>,
     /// Names its program.
     pub program: Option<Arc<dyn Program>>,
     /// Says who leads.
@@ -91,6 +96,8 @@ impl Handles {
             + Stop
             + Kill
             + Pause
+            + Wipe
+            + Transfer
             + Program
             + Leader
             + LogFiles
@@ -103,6 +110,8 @@ impl Handles {
             stop: Some(system.clone()),
             kill: Some(system.clone()),
             pause: Some(system.clone()),
+            wipe: Some(system.clone()),
+            transfer: Some(system.clone()),
             program: Some(system.clone()),
             leader: Some(system.clone()),
             log_files: Some(system.clone()),

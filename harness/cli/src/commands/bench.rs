@@ -17,7 +17,7 @@ use harness_run::{
 use harness_workloads::judges;
 use serde_json::json;
 
-use super::bench_checkers;
+use super::{bench_checkers, bench_simultaneity};
 use crate::{
     args::{BenchArgs, BenchCommand},
     failure::{Failure, chain},
@@ -64,6 +64,9 @@ pub fn bench(args: BenchArgs) -> Result<Exit, Failure> {
                 ));
             }
             Ok(Exit::Valid)
+        }
+        BenchCommand::Simultaneity { rounds, json } => {
+            bench_simultaneity::simultaneity(rounds, json)
         }
         BenchCommand::Report {
             operations,

@@ -39,7 +39,7 @@ pub fn lab(args: LabArgs) -> Result<Exit, Failure> {
             command,
             timeout,
         } => exec(&node, command, &timeout),
-        LabCommand::Heal { run } => heal(run),
+        LabCommand::Heal { run, purge } => heal(run, purge),
         LabCommand::Down => down(),
     }
 }
@@ -439,11 +439,11 @@ fn down() -> Result<Exit, Failure> {
     })
 }
 
-fn heal(run: Option<PathBuf>) -> Result<Exit, Failure> {
+fn heal(run: Option<PathBuf>, purge: bool) -> Result<Exit, Failure> {
     elevate_to_change()?;
     let state = state()?;
     let lock = lock(&state, "lab heal")?;
-    runtime_block(async { crate::heal::heal(&state, &lock, run.as_deref()).await })
+    runtime_block(async { crate::heal::heal(&state, &lock, run.as_deref(), purge).await })
 }
 
 fn runtime_block<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod bench_checkers;
+mod bench_simultaneity;
 mod check;
 mod convert;
 mod doctor;

@@ -8,7 +8,10 @@ use harness_core::{
     seed::Seed,
 };
 use harness_lab::{Node, lab::Lab, provider::LabSpec, state::State};
-use harness_nemesis::plan::{self, Lane, Timing};
+use harness_nemesis::{
+    exec::PrepareError,
+    plan::{self, Kind, Lane, Timing},
+};
 use harness_run::{
     cancel::{Cancel, Level},
     check::Limits,
@@ -53,6 +56,13 @@ struct Session {
 pub fn run(args: RunArgs) -> Result<Exit, Failure> {
     let config = RunConfig::from_options(&merged(&args)?)?;
     let lanes = plan::parse(&config.nemesis).map_err(|error| Failure::usage(chain(&error)))?;
+    let wipes = lanes.iter().any(|lane| lane.kind == Kind::Wipe);
+    if wipes && config.workload.membership().is_some() {
+        return Err(Failure::usage(format!(
+            "nemesis: {}",
+            PrepareError::WipeAmongChanges
+        )));
+    }
     let spec = spec(&config, &lanes)?;
     let seed = config.seed.unwrap_or_else(fresh_seed);
     let session = Session {
@@ -206,6 +216,7 @@ impl Session {
             "recovery_timeout_ms": config.recovery_timeout.as_millis(),
             "fault_on_ms": config.fault_on.as_millis(),
             "fault_off_ms": config.fault_off.as_millis(),
+            "agent_heals_after_ms": config.agent_heals_after.as_millis(),
             "sample_interval_ms": config.sample_interval(self.node_names().len()).as_millis(),
             "lxd": (config.system == "lxd").then_some(&config.lxd),
             "trace": config.trace,
@@ -304,6 +315,7 @@ impl Session {
             meta: self.meta(seed, nemesis, &folder, lab.map(|(_, lab)| lab), &nodes),
             system,
             sample_interval: self.config.sample_interval(nodes.len()),
+            agent_heals_after: self.config.agent_heals_after,
             workload: self.config.workload.clone(),
             plan,
             seed,

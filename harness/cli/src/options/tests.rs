@@ -48,6 +48,7 @@ fn what_makes_no_sense_is_refused_with_its_field() {
             "change-timeout",
         ),
         (
+            with(|o| o.agent_heals_after = Some("4s".into())),
             with(|o| o.sample_interval = Some("1ms".into())),
             "sample-interval",
         ),

@@ -13,7 +13,11 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::probe::{ProbeEnd, ProbeRequest};
+use super::{
+    guard::{GuardEnd, GuardRequest},
+    probe::{ProbeEnd, ProbeRequest},
+    signal::{SignalEnd, SignalRequest},
+};
 
 /// The controller's first frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +92,12 @@ pub enum Request {
     Clock,
     /// Watches functions of a program until the controller sends `Eof`; ends with [`End::Probed`]. See [`super::probe`].
     Probe(ProbeRequest),
+    /// Hands over what undoes the faults that hold here, and renews the lease; ends with [`End::Guarded`]. See [`super::guard`].
+    Guard(GuardRequest),
+    /// Signals a process, perhaps at an instant; ends with [`End::Signalled`]. See [`super::signal`].
+    Signal(SignalRequest),
+    /// Boots the node anew; the connection is lost then. Ends with [`End::Failed`] if that cannot be had.
+    Reboot,
 }
 
 /// A command to run to its end.
@@ -171,6 +181,10 @@ pub enum End {
     Clock(Clock),
     /// Probes were taken away.
     Probed(ProbeEnd),
+    /// The guard was told.
+    Guarded(GuardEnd),
+    /// A process was signalled.
+    Signalled(SignalEnd),
     /// It could not be done.
     Failed(Failure),
 }

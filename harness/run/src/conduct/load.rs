@@ -7,7 +7,7 @@ use std::{
 
 use harness_core::generator::BoxGenerator;
 use harness_nemesis::{
-    exec::{Capabilities, Executor, Setup},
+    exec::{Capabilities, Executor, GuardSetting, Setup},
     points::Programs,
 };
 use harness_workloads::{client::Clients, workload::Load};
@@ -58,6 +58,9 @@ impl Run<'_> {
                 stop: handles.stop,
                 kill: handles.kill,
                 pause: handles.pause,
+                wipe: handles.wipe,
+                membership: handles.membership,
+                transfer: handles.transfer,
                 program: handles.program,
                 leader: handles.leader,
                 members: self.changing.as_ref().map(Changing::members),
@@ -67,6 +70,10 @@ impl Run<'_> {
             clock: Arc::new(clock),
             phases: Some(Arc::new(recorder.clone())),
             functions: Arc::new(Programs::default()),
+            guard: Some(GuardSetting {
+                run: self.meta.id.clone(),
+                lease: self.setting.agent_heals_after,
+            }),
         };
         let executor = Arc::new(Executor::prepare(setup, &self.setting.plan).await?);
         self.live.show_faults(executor.live());

@@ -76,6 +76,8 @@ pub struct Setting {
     pub recovery_timeout: Duration,
     /// How long between two rounds of the sampler, where there is one.
     pub sample_interval: Duration,
+    /// How long a node may be out of hearing before it undoes its faults by itself.
+    pub agent_heals_after: Duration,
     /// Leave the system running.
     pub leave_running: bool,
     /// What is known before it begins: written to `meta.json` and filled up as the run goes on.

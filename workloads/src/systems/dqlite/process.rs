@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use harness_lab::{
     Node,
-    capability::{CapabilityError, Kill, Pause, Program, Seen, Start, Stop},
+    capability::{CapabilityError, Kill, Pause, Program, Seen, Start, Stop, Wipe},
 };
 
 use super::{Dqlite, origin::Origin, paths};
@@ -104,6 +104,21 @@ impl Pause for Dqlite {
 
     fn resume_script(&self, _node: &Node) -> String {
         scripts::resume(paths::BASE)
+    }
+}
+
+#[async_trait]
+impl Wipe for Dqlite {
+    async fn wipe(&self, node: &Node) -> Result<Seen, CapabilityError> {
+        self.end_and_clear(node).await
+    }
+
+    fn wipe_script(&self, _node: &Node) -> String {
+        // What still runs keeps its data, and then the script has failed.
+        format!(
+            "said=$(\n{}\n)\ncase \"$said\" in *alive*) echo \"$said\" >&2; exit 1 ;; esac\n",
+            paths::clear_script()
+        )
     }
 }
 

@@ -4,8 +4,12 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use async_trait::async_trait;
 use dqlite_wire::{Role, client::Deadline, outcome::Sent};
-use harness_lab::{Node, capability::ChangeError};
+use harness_lab::{
+    Node,
+    capability::{CapabilityError, ChangeError, Seen, Transfer},
+};
 
 use super::{
     Dqlite, outcome, paths,
@@ -114,6 +118,31 @@ impl Dqlite {
         }
         // Who leads now is asked anew: an answer that is lost may have been a yes.
         Ok(())
+    }
+}
+
+/// How long a hand-over may take, with looking for the leader before and after it.
+const HAND_OVER_LIMIT: Duration = Duration::from_secs(15);
+
+#[async_trait]
+impl Transfer for Dqlite {
+    async fn transfer(&self, _nodes: &[Node], to: &Node) -> Result<Seen, CapabilityError> {
+        let handed = self
+            .transfer_leadership(to, Some(to), HAND_OVER_LIMIT)
+            .await;
+        let detail = match handed {
+            Ok(address) if address == paths::db_address(to) => {
+                let detail = format!("{} leads ({address})", to.name);
+                return Ok(Seen { pid: None, detail });
+            }
+            Ok(address) => format!("then {address} led"),
+            Err(error) => error.to_string(),
+        };
+        Err(CapabilityError::Failed {
+            what: "hand leadership over".to_owned(),
+            node: to.name.to_string(),
+            detail,
+        })
     }
 }
 

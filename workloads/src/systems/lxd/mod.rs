@@ -21,6 +21,7 @@
 //! | `process`, `form` | starting and stopping; forming a cluster |
 //! | `membership`, [`refusals`], [`token`] | joining and removing, and what errors prove |
 //! | `sources` | the places where membership is kept |
+//! | `transfer` | making another member lead |
 //! | [`probes`] | writes as users do |
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -50,6 +51,7 @@ pub mod refusals;
 pub mod rest;
 mod sources;
 pub mod token;
+mod transfer;
 mod wire;
 
 pub use form::FORM_TIMEOUT;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use harness_lab::{
     Node,
-    capability::{CapabilityError, Kill, Pause, Program, Seen, Start, Stop},
+    capability::{CapabilityError, Kill, Pause, Program, Seen, Start, Stop, Wipe},
 };
 
 use super::{Lxd, PROCESS};
@@ -118,6 +118,25 @@ impl Pause for Lxd {
 
     fn resume_script(&self, _node: &Node) -> String {
         scripts::resume(PROCESS.base)
+    }
+}
+
+#[async_trait]
+impl Wipe for Lxd {
+    /// The daemon is not started again: a fresh one would be a cluster of its own.
+    async fn wipe(&self, node: &Node) -> Result<Seen, CapabilityError> {
+        let seen = self.kill(node).await?;
+        self.remove_data(node).await?;
+        Ok(seen)
+    }
+
+    fn wipe_script(&self, _node: &Node) -> String {
+        // What still runs keeps its data, and then the script has failed.
+        format!(
+            "said=$({kill})\ncase \"$said\" in alive*) echo \"$said\" >&2; exit 1 ;; esac\n{release}\n",
+            kill = scripts::kill(PROCESS.base),
+            release = self.release(),
+        )
     }
 }
 

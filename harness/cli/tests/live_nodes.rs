@@ -1,0 +1,259 @@
+//! Faults of nodes on real dqlite in the built-in lab, and nodes that heal themselves. Needs root or `sudo -n`: fails, and never
+//! skips, where the lab cannot come up.
+#![cfg(feature = "live")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "what goes wrong in a helper ends the test, as it should"
+)]
+
+#[expect(dead_code, reason = "each test program uses what it needs")]
+mod support;
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use support::{Folder, checker, expect_code, harness, stderr, stdout};
+
+/// How long something may take to show up in a run's folder.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// The lease of the nodes' guards in these tests.
+const LEASE: &str = "6s";
+/// How long after the harness' death every guard has done its work and ended: the lease, and a start of the system.
+const HEALED_WITHIN: Duration = Duration::from_secs(30);
+
+fn lab(arguments: &[&str]) -> std::process::Output {
+    harness().arg("lab").args(arguments).output().unwrap()
+}
+
+/// What a shell on a node says.
+fn on(node: &str, script: &str) -> String {
+    let said = lab(&["exec", node, "--", "sh", "-c", script]);
+    stdout(&said).trim().to_owned()
+}
+
+fn run(folder: &Folder, nemesis: &str, more: &[&str]) -> std::process::Output {
+    let usual = [
+        "--workload",
+        "bank",
+        "--nemesis",
+        nemesis,
+        "--op-timeout",
+        "2s",
+    ];
+    folder.run(&[&usual, more].concat())
+}
+
+/// Starts a run and returns once its ledger has a line with that step.
+#[expect(
+    clippy::zombie_processes,
+    reason = "the caller waits for it; if it never gets so far, the test has failed"
+)]
+fn begin(folder: &Folder, nemesis: &str, more: &[&str]) -> Child {
+    let child = harness()
+        .args(["run", "--workload", "bank", "--op-timeout", "2s"])
+        .args(["--nemesis", nemesis, "--agent-heals-after", LEASE])
+        .args(more)
+        .arg("--results")
+        .arg(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let until = Instant::now() + PATIENCE;
+    while !ledger(folder).contains("\"step\":\"observed\"") {
+        assert!(Instant::now() < until, "{nemesis}: {}", ledger(folder));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    child
+}
+
+fn ledger(folder: &Folder) -> String {
+    std::fs::read_to_string(folder.path().join("runs/latest/ledger.jsonl")).unwrap_or_default()
+}
+
+/// The process that does the work: under sudo it is a child of what was started.
+fn worker(child: &Child) -> u32 {
+    let mut pid = child.id();
+    loop {
+        let below =
+            std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        match below.split_whitespace().next() {
+            Some(next) if name.trim() != "harness" => pid = next.parse().unwrap(),
+            _ => return pid,
+        }
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    let root = stdout(&Command::new("id").arg("-u").output().unwrap()).trim() == "0";
+    let mut command = Command::new(if root { "kill" } else { "sudo" });
+    if !root {
+        command.args(["-n", "kill"]);
+    }
+    let sent = command
+        .arg(format!("-{name}"))
+        .arg(pid.to_string())
+        .status();
+    assert!(sent.unwrap().success());
+}
+
+/// Each is seen to hold by what it alone does, and to be healed.
+#[test]
+fn faults_of_nodes_take_hold_and_heal() {
+    for (nemesis, seen, healed) in [
+        ("restart:one", "; then process", "was running"),
+        ("reboot:one", "booted anew", "runs"),
+        ("wipe:one", "its data are removed", "joined anew through"),
+        ("leader-transfer", " leads (", "nothing is to be undone"),
+        ("kill:n1+n2", "after the instant that was set", "runs"),
+        (
+            "pause:minority",
+            "in state T after SIGSTOP",
+            "after SIGCONT",
+        ),
+        (
+            "partition:one,reboot:one",
+            "booted anew",
+            "table inet harness is gone",
+        ),
+    ] {
+        let folder = Folder::new();
+        let output = run(
+            &folder,
+            nemesis,
+            &["--time-limit", "16", "--interval", "6s/4s"],
+        );
+        let code = output.status.code();
+        assert!(
+            matches!(code, Some(0..=2)),
+            "{nemesis}: {code:?} {}",
+            stderr(&output)
+        );
+        let verdict = folder.json("verdict.json");
+        assert_eq!(
+            checker(&verdict, "faults")["verdict"],
+            "valid",
+            "{nemesis}: {verdict}"
+        );
+        let ledger = ledger(&folder);
+        assert!(
+            ledger.contains(seen) && ledger.contains(healed),
+            "{nemesis}: {ledger}"
+        );
+        expect_code(&lab(&["status"]), 0);
+    }
+}
+
+/// `kill -9` of the harness in each fault: the nodes heal themselves, `lab heal` finishes the rest, and the lab is clean.
+#[test]
+fn nodes_heal_themselves_when_the_harness_was_killed() {
+    let state = "read -r pid start </srv/harness/dqlite/pid; cut -d' ' -f3 /proc/$pid/stat 2>/dev/null || echo gone";
+    for (nemesis, goes_on) in [
+        ("partition:n2", true),
+        ("kill:n2", true),
+        ("stop:n2", true),
+        ("pause:n2", true),
+        ("restart:n2", true),
+        ("reboot:n2", true),
+        ("wipe:n2", false),
+        ("leader-transfer:n2+n3", true),
+    ] {
+        let folder = Folder::new();
+        let long = ["--time-limit", "300", "--interval", "200s/4s"];
+        let mut child = begin(&folder, nemesis, &long);
+        signal(worker(&child), "KILL");
+        child.wait().unwrap();
+        let until = Instant::now() + HEALED_WITHIN;
+        let guards = || on("n2", "pgrep -f '[g]uard-watch' | wc -l");
+        while guards() != "0" {
+            assert!(Instant::now() < until, "{nemesis}: its guard lives");
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        // By itself, before anybody heals.
+        let runs = !["T", "gone"].contains(&on("n2", state).as_str());
+        assert_eq!(runs, goes_on, "{nemesis}");
+        assert_eq!(
+            on("n2", "nft list tables | grep -c harness"),
+            "0",
+            "{nemesis}"
+        );
+        if nemesis.starts_with("wipe") {
+            assert_eq!(on("n2", "ls /srv/harness/dqlite | grep -cx data"), "0");
+        }
+        let healed = lab(&["heal"]);
+        expect_code(&healed, 0);
+        let alone = stderr(&healed).contains("healed itself after");
+        assert_eq!(
+            alone,
+            !nemesis.starts_with("leader"),
+            "{nemesis}: {}",
+            stderr(&healed)
+        );
+        expect_code(&lab(&["status"]), 0);
+        expect_code(&lab(&["heal"]), 0);
+    }
+    let purged = lab(&["heal", "--purge"]);
+    expect_code(&purged, 0);
+    assert!(
+        stderr(&purged).contains("folders are removed"),
+        "{}",
+        stderr(&purged)
+    );
+    let left = on(
+        "n2",
+        "ls /run/harness-agent | grep -vc ^agent-; pgrep -f '[g]uard-watch' | wc -l",
+    );
+    assert_eq!(left, "0\n0");
+}
+
+/// A harness that hangs for longer than the lease: the node heals itself, and the fault earns no coverage.
+#[test]
+fn what_a_node_healed_by_itself_earns_no_coverage() {
+    let folder = Folder::new();
+    let child = begin(
+        &folder,
+        "pause:n2",
+        &["--time-limit", "45", "--interval", "40s/4s"],
+    );
+    let worker = worker(&child);
+    signal(worker, "STOP");
+    let state = "read -r pid start </srv/harness/dqlite/pid; cut -d' ' -f3 /proc/$pid/stat";
+    assert_eq!(on("n2", state), "T");
+    let until = Instant::now() + HEALED_WITHIN;
+    while on("n2", state) == "T" {
+        assert!(Instant::now() < until, "it did not heal itself");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    signal(worker, "CONT");
+    let output = child.wait_with_output().unwrap();
+    assert!(
+        matches!(output.status.code(), Some(1 | 2)),
+        "{:?}",
+        output.status
+    );
+    assert!(ledger(&folder).contains("\"step\":\"self-healed\""));
+    let verdict = folder.json("verdict.json");
+    assert_eq!(
+        checker(&verdict, "faults")["verdict"],
+        "unknown",
+        "{verdict}"
+    );
+    expect_code(&lab(&["status"]), 0);
+}
+
+/// A workload that keeps its own account of the members would not know who was let in again.
+#[test]
+fn a_wipe_among_changes_of_the_membership_is_refused() {
+    let folder = Folder::new();
+    let output = folder.run(&["--nemesis", "wipe:one", "--time-limit", "20"]);
+    expect_code(&output, 254);
+    assert!(
+        stderr(&output).contains("--workload"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!folder.path().join("runs").exists(), "nothing was begun");
+}
