@@ -21,6 +21,7 @@ use crate::{client::Clients, workload::Kind};
 
 mod asking;
 pub mod dqlite;
+pub mod fresh;
 pub mod http;
 pub mod lxd;
 pub mod raft_disk;
@@ -128,6 +129,8 @@ pub struct Timing {
     pub settle: Duration,
     /// Voters that it keeps if it has that many members; none if it keeps to no number.
     pub max_voters: Option<usize>,
+    /// How often it brings its sources in line by itself.
+    pub heartbeat: Duration,
 }
 
 /// A system under test on the nodes of a lab.
@@ -143,6 +146,11 @@ pub trait System: Send + Sync {
 
     /// What the nemesis may use.
     fn handles(&self) -> Handles;
+
+    /// Keeping a cluster as it is and putting it back; none if this system offers no such thing.
+    fn fresh(&self) -> Option<Arc<dyn fresh::Fresh>> {
+        None
+    }
 
     /// How it behaves in time; none if membership is not judged on it.
     fn timing(&self) -> Option<Timing> {

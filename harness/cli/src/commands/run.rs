@@ -315,6 +315,7 @@ impl Session {
             nodes,
             folder: folder.clone(),
             active_ledger: active,
+            point: None,
         };
         let conducted = conduct::conduct(setting, &live, &self.cancel).await;
         watching.abort();

@@ -112,6 +112,9 @@ impl Run<'_> {
             .executor
             .clone()
             .map(|executor| tokio::spawn(async move { executor.run(faults_end).await }));
+        if self.setting.point.is_some() {
+            self.wait_until_armed().await?;
+        }
         let (clients, deadlines) = (self.clients(), self.deadlines());
         let loaded = self
             .interpret(Part {

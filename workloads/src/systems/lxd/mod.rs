@@ -18,7 +18,7 @@
 //! | [`options`] | what can be chosen, and the preseeds |
 //! | [`rest`], [`commands`] | asking a daemon; running LXD's programs, recovery |
 //! | `wire` | dqlite inside a daemon |
-//! | `process`, `form` | starting and stopping; forming a cluster |
+//! | `process`, `form`, `fresh` | starting and stopping; forming a cluster; keeping one and putting it back |
 //! | `membership`, [`refusals`], [`token`] | joining and removing, and what errors prove |
 //! | `sources` | the places where membership is kept |
 //! | [`probes`] | writes as users do |
@@ -35,6 +35,7 @@ use harness_lab::{
 use super::{
     Handles, System, SystemError, Timing,
     dqlite::sql::{self, SqlClients},
+    fresh::Fresh,
     packages, raft_disk,
     supervised::Supervised,
 };
@@ -42,6 +43,7 @@ use crate::{client::Clients, workload::Kind};
 
 pub mod commands;
 mod form;
+mod fresh;
 pub mod membership;
 pub mod options;
 pub mod probes;
@@ -121,10 +123,15 @@ impl System for Lxd {
         Handles::all(&Arc::new(self.clone()))
     }
 
+    fn fresh(&self) -> Option<Arc<dyn Fresh>> {
+        Some(Arc::new(self.clone()))
+    }
+
     fn timing(&self) -> Option<Timing> {
         Some(Timing {
             settle: self.options.settle(),
             max_voters: Some(self.options.max_voters),
+            heartbeat: self.options.heartbeat(),
         })
     }
 
