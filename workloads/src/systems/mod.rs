@@ -147,6 +147,13 @@ pub trait System: Send + Sync {
     /// What the nemesis may use.
     fn handles(&self) -> Handles;
 
+    /// Whether a function of its program is a place where dying inside a join or a remove may leave something: by its name, and
+    /// the source file that the program's table gives it.
+    fn is_crash_point(&self, name: &str, file: Option<&str>) -> bool {
+        let _ = (name, file);
+        false
+    }
+
     /// Keeping a cluster as it is and putting it back; none if this system offers no such thing.
     fn fresh(&self) -> Option<Arc<dyn fresh::Fresh>> {
         None
