@@ -316,6 +316,7 @@ impl Session {
             folder: folder.clone(),
             active_ledger: active,
             point: None,
+            functions: None,
         };
         let conducted = conduct::conduct(setting, &live, &self.cancel).await;
         watching.abort();

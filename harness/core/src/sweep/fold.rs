@@ -100,6 +100,7 @@ mod tests {
                 number,
                 function: format!("f{number}"),
                 at_ns: None,
+                nth: 1,
                 hits: 1,
             },
             struck: true,

@@ -130,9 +130,12 @@ pub struct Head {
     pub fault: Strike,
     /// Members at first.
     pub members: usize,
-    /// SHA-256 of the program whose functions are the points.
-    #[serde(default)]
-    pub program_sha256: String,
+    /// What names of points match, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
+    /// The points, if they were named by hand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named: Vec<String>,
     /// Nanoseconds since 1970 when it began.
     #[serde(default)]
     pub started_wall_ns: u64,
@@ -154,6 +157,13 @@ pub struct CrashPoint {
     /// How often it was entered in the trace.
     #[serde(default)]
     pub hits: u64,
+    /// Which of these entries was the daemon's first: commands of its program enter some functions before it.
+    #[serde(default = "first")]
+    pub nth: u64,
+}
+
+const fn first() -> u64 {
+    1
 }
 
 /// What tracing the operation came to.

@@ -66,7 +66,10 @@ impl Run<'_> {
             log: Arc::new(recorder.clone()),
             clock: Arc::new(clock),
             phases: Some(Arc::new(recorder.clone())),
-            functions: Arc::new(Programs::default()),
+            functions: match &self.setting.functions {
+                Some(functions) => Arc::clone(functions),
+                None => Arc::new(Programs::default()),
+            },
         };
         let executor = Arc::new(Executor::prepare(setup, &self.setting.plan).await?);
         self.live.show_faults(executor.live());

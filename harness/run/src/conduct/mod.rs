@@ -25,7 +25,10 @@ use harness_core::{
     seed::Seed,
 };
 use harness_lab::Node;
-use harness_nemesis::exec::{Executor, HealReport, PrepareError};
+use harness_nemesis::{
+    exec::{Executor, HealReport, PrepareError},
+    points::Functions,
+};
 use harness_workloads::{
     systems::{System, SystemError},
     workload::Kind,
@@ -90,6 +93,8 @@ pub struct Setting {
     pub active_ledger: Option<PathBuf>,
     /// One point of a sweep instead of a whole run.
     pub point: Option<PointCourse>,
+    /// Who finds and watches functions, where somebody knows the program already; none to read it anew.
+    pub functions: Option<Arc<dyn Functions>>,
 }
 
 /// Why a run could not be done. Says nothing about the system's consistency.

@@ -169,7 +169,8 @@ mod tests {
             victim: Victim::Joiner,
             fault: Strike::Kill,
             members: 3,
-            program_sha256: String::new(),
+            pattern: None,
+            named: Vec::new(),
             started_wall_ns: 7,
             unchanged_ms: 11_000,
         }
@@ -184,6 +185,7 @@ mod tests {
                 function: "main.f".to_owned(),
                 at_ns: Some(5),
                 hits: 2,
+                nth: 1,
             }],
             watched: 3,
             ..Trace::default()

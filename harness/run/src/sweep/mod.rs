@@ -82,6 +82,8 @@ pub struct Ask {
     pub recovery_timeout: Duration,
     /// Between two rounds of the sampler.
     pub sample_interval: Duration,
+    /// Only so many points, the first ones.
+    pub first: Option<usize>,
     /// Whether mends are tried.
     pub mends: bool,
     /// What is known of each run before it begins.
@@ -167,7 +169,7 @@ pub struct Works {
     /// Where its runs are kept.
     pub runs: RunStore,
     /// Programs of the nodes, read once.
-    pub programs: Programs,
+    pub programs: Arc<Programs>,
     /// Who hears what goes on.
     pub tell: Tell,
     /// Whether to go on.
@@ -215,7 +217,8 @@ pub async fn sweep(
     let trace = match journal.trace() {
         Some(trace) => trace.clone(),
         None => {
-            let trace = trace::points(&works, first).await?;
+            let mut trace = trace::points(&works, first).await?;
+            trace.points.truncate(works.ask.first.unwrap_or(usize::MAX));
             journal.write_trace(&trace)?;
             trace
         }
@@ -367,6 +370,7 @@ fn named(names: &[String]) -> Trace {
                 function: name.clone(),
                 at_ns: None,
                 hits: 0,
+                nth: 1,
             })
             .collect(),
         watched: names.len(),

@@ -73,7 +73,7 @@ fn taken_name(cell: &Cell) -> String {
 }
 
 /// The plan of one fault at one function, on one node.
-fn plan(ask: &Ask, cell: &Cell, victim: &str, function: &str) -> Plan {
+fn plan(ask: &Ask, cell: &Cell, victim: &str, point: &CrashPoint) -> Plan {
     let kind = match ask.head.fault {
         Strike::Kill => "kill",
         Strike::PausePartition => "partition",
@@ -91,8 +91,8 @@ fn plan(ask: &Ask, cell: &Cell, victim: &str, function: &str) -> Plan {
             heal_ms: on_ms,
             order: (0..).take(cell.nodes.len()).collect(),
             trigger: Some(Trigger::Function(FunctionEntry {
-                name: function.to_owned(),
-                nth: 1,
+                name: point.function.clone(),
+                nth: point.nth,
                 after: None,
             })),
         }],
@@ -155,6 +155,7 @@ pub(super) async fn conduct(
             unchanged: ask.unchanged,
             settle_limit: ask.settle_limit,
         }),
+        functions: Some(Arc::clone(&works.programs) as _),
     };
     let conducted = conduct::conduct(setting, &Live::default(), &works.cancel).await?;
     if works.cancel.level() > Level::Run {
@@ -224,7 +225,7 @@ pub(super) async fn attempt(
     let fresh = cell.put_back(ask).await?;
     works.go_on()?;
     let victim = cell.victim(ask).await?;
-    let plan = plan(ask, cell, victim.name.as_str(), &point.function);
+    let plan = plan(ask, cell, victim.name.as_str(), point);
     let name = format!("{:03}-{}", point.number, short(&point.function));
     let done = conduct(works, cell, &name, plan).await?;
     let (run, verdict, invalid) = judged(done.run).await?;

@@ -2,8 +2,10 @@
 //!
 //! 1. An idle cluster is watched on the victim's node and on two members, while its sources are read and it lists its members: what
 //!    is entered then is no point.
-//! 2. The operation is done once on a fresh cluster, with every function watched; what is first entered before it completed is a
-//!    point, in the order of first entries.
+//! 2. The operation is done once on a fresh cluster, with every function watched; what the daemon first enters before it completed is
+//!    a point, in the order of first entries.
+//! 3. Commands run the same program (`lxd init`): what only they enter is no point, and what they enter before the daemon is counted,
+//!    so that the fault strikes at the daemon's entry.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,6 +23,8 @@ use super::{Cell, Points, SweepError, Works, look, named, needed, point};
 const IDLE_PAUSE: Duration = Duration::from_millis(500);
 /// How long the product's own list may take.
 const LIST_LIMIT: Duration = Duration::from_secs(5);
+/// Entries of each function that are told, so that the daemon's first is among them.
+const TOLD_HITS: u64 = 64;
 /// Members that are watched while they are idle, besides the victim.
 const IDLE_MEMBERS: usize = 2;
 
@@ -145,8 +149,14 @@ async fn operation(
     let victim = cell.victim(ask).await?;
     let trace = works
         .programs
-        .trace(&victim, program, functions.to_vec(), 1)
+        .trace(&victim, program, functions.to_vec(), TOLD_HITS)
         .await?;
+    let handle = needed(
+        "program with functions to watch",
+        &*cell.system,
+        cell.system.handles().program,
+    )?;
+    let daemon = handle.newest_process(&victim).await?;
     let done = point::conduct(works, cell, "000-trace", point::no_faults()).await?;
     let end = trace.probe.disarm().await?;
     let offset = victim.transport.clock_offset().await?;
@@ -160,17 +170,21 @@ async fn operation(
     };
     let completed_ns = i64::try_from(completed_ns).unwrap_or(i64::MAX);
     let invoked_ns = i64::try_from(invoked_ns).unwrap_or(i64::MAX);
-    let mut first: BTreeMap<u32, i64> = BTreeMap::new();
+    let mut first: BTreeMap<u32, (i64, u64)> = BTreeMap::new();
     for hit in trace.probe.progress().hits {
         let at_ns = at(hit.wall_ns);
-        if at_ns <= completed_ns {
+        if at_ns <= completed_ns && daemon == Some(hit.pid) {
+            let found = (at_ns, hit.hit);
             first
                 .entry(hit.site)
-                .and_modify(|known| *known = at_ns.min(*known))
-                .or_insert(at_ns);
+                .and_modify(|known| *known = found.min(*known))
+                .or_insert(found);
         }
     }
-    let mut entered: Vec<(i64, u32)> = first.iter().map(|(site, at_ns)| (*at_ns, *site)).collect();
+    let mut entered: Vec<(i64, u32, u64)> = first
+        .iter()
+        .map(|(site, (at_ns, nth))| (*at_ns, *site, *nth))
+        .collect();
     entered.sort_unstable();
     let of = |site: u32| {
         usize::try_from(site)
@@ -181,19 +195,23 @@ async fn operation(
     let (own, both): (Vec<_>, Vec<_>) = entered
         .iter()
         .copied()
-        .partition(|(_, site)| !is_idle(*site));
-    let points = own.iter().zip(1..).filter_map(|((at_ns, site), number)| {
-        let function = of(*site)?;
-        let hits = usize::try_from(*site)
-            .ok()
-            .and_then(|site| end.hits.get(site));
-        Some(CrashPoint {
-            number,
-            function: full_name(function, functions),
-            at_ns: u64::try_from(at_ns.saturating_sub(invoked_ns)).ok(),
-            hits: hits.copied().unwrap_or(0),
-        })
-    });
+        .partition(|(_, site, _)| !is_idle(*site));
+    let points = own
+        .iter()
+        .zip(1..)
+        .filter_map(|((at_ns, site, nth), number)| {
+            let function = of(*site)?;
+            let hits = usize::try_from(*site)
+                .ok()
+                .and_then(|site| end.hits.get(site));
+            Some(CrashPoint {
+                number,
+                function: full_name(function, functions),
+                at_ns: u64::try_from(at_ns.saturating_sub(invoked_ns)).ok(),
+                hits: hits.copied().unwrap_or(0),
+                nth: *nth,
+            })
+        });
     Ok(Trace {
         points: points.collect(),
         watched: functions.len(),
