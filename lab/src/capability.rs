@@ -195,6 +195,25 @@ pub trait Membership: Send + Sync {
         deadline: Duration,
     ) -> Result<(), ChangeError>;
 
+    /// `member` tries to join under a name that another member has, so that the system takes back what the join did. Comes back
+    /// with the error that it failed with; the default says that this is not offered, and sends nothing.
+    async fn join_under(
+        &self,
+        via: &Node,
+        member: &Node,
+        name: &str,
+        deadline: Duration,
+    ) -> Result<(), ChangeError> {
+        let _ = (via, deadline);
+        Err(ChangeError::Refused(OpError {
+            kind: "not-offered".to_owned(),
+            message: format!(
+                "{} cannot be made to join as {name}: this system offers no join that fails",
+                member.name
+            ),
+        }))
+    }
+
     /// Removes `member`, asked for on `via`. `force`: without asking the member itself.
     async fn remove(
         &self,

@@ -23,6 +23,12 @@ pub const DQLITE_LONELY_RESTART: &str = "A go-dqlite node keeps the addresses of
 One that is stopped before the first refresh and has handed over its role asks only the nodes that it knew when it was made: the first node asks \
 nobody but itself, and finds no leader (its log says `no known leader`).";
 
+/// The invariants of membership alone, for whoever judges one change of it.
+#[must_use]
+pub fn membership_checkers() -> Vec<Box<dyn Checker>> {
+    membership::checkers()
+}
+
 /// The checkers of a run, in the order in which a report shows them.
 ///
 /// # Errors

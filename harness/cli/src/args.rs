@@ -7,6 +7,10 @@ use harness_core::format::Format;
 
 use crate::options::RunOptions;
 
+mod sweep;
+
+pub use sweep::SweepArgs;
+
 /// Forms clusters of real products on real nodes, breaks them, and judges what is left.
 #[derive(Parser, Debug)]
 #[command(
@@ -58,6 +62,8 @@ pub enum Command {
     Points(PointsArgs),
     /// Tell which functions of the system's program are entered on a node, in order
     Trace(TraceArgs),
+    /// Try every crash point of a join or a remove, each on a fresh cluster, and tell what is left where
+    Sweep(Box<SweepArgs>),
     /// Check whether this machine can do it: pass, warn or fail, with the mend
     Doctor(DoctorArgs),
     /// Measure the harness itself

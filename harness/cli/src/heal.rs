@@ -21,6 +21,9 @@ use crate::{
     terminal,
 };
 
+/// How the names of a sweep's ledgers in the state folder begin.
+const CELL_LEDGER: &str = "ledger-cell-";
+
 /// Heals the lab that is up: from the active ledger, or from that of a run.
 pub async fn heal(
     state: &State,
@@ -42,6 +45,7 @@ pub async fn heal(
     } else {
         terminal::say("no ledger has open faults");
     }
+    exit = exit.worst(heal_cells(state, &lab).await?);
     let report = heal_everything(&lab.nodes).await;
     exit = exit.worst(tell(&report));
     // Of a lab that is dirty the guards may still be needed.
@@ -56,6 +60,63 @@ pub async fn heal(
         terminal::say("healed: nothing of any fault is left");
     }
     Ok(exit)
+}
+
+/// The active ledger of one cluster of a sweep, in the state folder.
+pub fn cell_ledger(number: usize) -> String {
+    format!("{CELL_LEDGER}{number}.jsonl")
+}
+
+/// The ledgers that clusters of a sweep left in the state folder.
+fn cell_ledgers(state: &State) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(state.root())
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut found: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned());
+            name.is_some_and(|name| name.starts_with(CELL_LEDGER) && name.ends_with(".jsonl"))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// Replays those ledgers, and removes each that has nothing open any more.
+async fn heal_cells(state: &State, lab: &Lab) -> Result<Exit, Failure> {
+    let mut exit = Exit::Valid;
+    for path in cell_ledgers(state) {
+        let done = tell(&replay(&path, lab).await?);
+        exit = exit.worst(done);
+        if done == Exit::Valid {
+            std::fs::remove_file(&path).map_err(|error| {
+                Failure::because(&format!("{} cannot be removed", path.display()), &error)
+            })?;
+        }
+    }
+    Ok(exit)
+}
+
+/// Undoes what a sweep left that was killed, so that the next one can begin.
+pub async fn before_sweep(state: &State, lab: &Lab) -> Result<(), Failure> {
+    if let Some(fault) = crate::commands::open_faults(state).first() {
+        return Err(Failure::usage(format!(
+            "an earlier run left a fault that is not healed ({}); harness lab heal",
+            fault.label
+        )));
+    }
+    let exit = heal_cells(state, lab).await?;
+    let exit = exit.worst(tell(&heal_everything(&lab.nodes).await));
+    match exit {
+        Exit::Valid => Ok(()),
+        _ => Err(Failure::usage(
+            "an earlier sweep left faults that cannot be healed; harness lab heal, or lab down",
+        )),
+    }
 }
 
 async fn replay(path: &Path, lab: &Lab) -> Result<HealReport, Failure> {

@@ -4,6 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | `join` | `{"member":"n4"}` | `{"member":"n4","token":"9f2c"}` | n4 joins; `token` (optional, also when invoked) is a digest of the token that it used |
 //! | | `{"member":"n4","batch":2,"together":3}` | likewise | one of three joins that begin at once, each with its token in hand |
+//! | | `{"member":"n4","under":"n2"}` | likewise | n4 asks to join under a name that is taken: the join fails, and reverts what it did |
 //! | `remove` | `{"member":"n4","force":true}` | the same | n4 is removed; `force` is false if absent |
 //! | `list` | null | `["n1","n2"]` | the product's own list of full members |
 //! | `canary-join`, `canary-remove` | as `join`, `remove` | | final phase: a node that was never touched is joined and removed |
@@ -52,6 +53,9 @@ pub struct JoinValue {
     /// How many joins that batch has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub together: Option<usize>,
+    /// The name that it asks for, where that is not its own: one that is taken, so that the join fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under: Option<String>,
 }
 
 /// Value of a remove.

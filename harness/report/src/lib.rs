@@ -23,6 +23,7 @@ pub mod model;
 pub mod number;
 pub mod plot;
 pub mod summary;
+pub mod sweep;
 pub mod terminal;
 pub mod text;
 pub mod wall;

@@ -22,5 +22,6 @@ pub mod sampler;
 pub mod signals;
 pub mod stats;
 pub mod store;
+pub mod sweep;
 pub mod utc;
 mod worker;

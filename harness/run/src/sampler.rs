@@ -10,15 +10,16 @@
 //! 6. What goes wrong with reading is a view that says so; what goes wrong with writing is a failure of the harness.
 
 use std::{
+    collections::HashMap,
     fs::{File, OpenOptions},
     io::Write,
     path::Path,
-    sync::Arc,
+    sync::{Arc, PoisonError},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use harness_core::view::{self, Reading, UnreadKind, View};
+use harness_core::view::{self, Member, Reading, UnreadKind, View};
 use harness_lab::{
     Node,
     capability::{Cost, Place, PlaceReading, Sources},
@@ -88,6 +89,7 @@ pub struct Sampling {
 
 /// A sampler at work.
 pub struct Sampler {
+    changes: Arc<Changes>,
     requests: mpsc::Sender<oneshot::Sender<()>>,
     rounds: tokio::task::JoinHandle<Option<String>>,
     views: mpsc::Sender<View>,
@@ -118,8 +120,10 @@ impl Sampler {
             .spawn(move || runtime.block_on(write_all(file, queue)))
             .map_err(failed)?;
         let (requests, asked) = mpsc::channel(REQUEST_LIMIT);
-        let rounds = Rounds::new(sampling, views.clone());
+        let changes = Arc::new(Changes::default());
+        let rounds = Rounds::new(sampling, views.clone(), Arc::clone(&changes));
         Ok(Self {
+            changes,
             requests,
             rounds: tokio::spawn(rounds.run(asked)),
             views,
@@ -136,6 +140,12 @@ impl Sampler {
         let (done, ended) = oneshot::channel();
         self.requests.send(done).await.map_err(|_| gone())?;
         ended.await.map_err(|_| gone())
+    }
+
+    /// How long no place has said anything else than before; why one cannot be read counts, the words for it do not.
+    #[must_use]
+    pub fn unchanged_for(&self) -> Duration {
+        self.changes.lock().since.elapsed()
     }
 
     /// Ends the rounds, and writes what is left to the disk. Gives the number of views.
@@ -159,6 +169,61 @@ impl Sampler {
     }
 }
 
+/// What a place says, as far as it is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Says {
+    Members(Vec<Member>),
+    Unread(UnreadKind),
+}
+
+/// When what is read last differed from what was read before.
+struct Seen {
+    last: HashMap<(Arc<str>, &'static str, Option<Arc<str>>), Says>,
+    since: Instant,
+}
+
+struct Changes(std::sync::Mutex<Seen>);
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self(std::sync::Mutex::new(Seen {
+            last: HashMap::new(),
+            since: Instant::now(),
+        }))
+    }
+}
+
+impl Changes {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, view: &View) {
+        // Older configurations in a log are no word of what is now.
+        if view.label.as_deref() == Some(view::LOG) {
+            return;
+        }
+        let says = match &view.reading {
+            Reading::Members(members) => {
+                let mut members = members.clone();
+                members.sort_unstable();
+                Says::Members(members)
+            }
+            Reading::Unread { kind, .. } => Says::Unread(*kind),
+        };
+        let key = (
+            Arc::clone(&view.node),
+            view.source.as_str(),
+            view.label.clone(),
+        );
+        let mut seen = self.lock();
+        if seen.last.get(&key) != Some(&says) {
+            seen.last.insert(key, says);
+            seen.since = Instant::now();
+        }
+    }
+}
+
 /// One place on one node.
 struct Slot {
     node: Node,
@@ -171,6 +236,7 @@ struct Rounds {
     slots: Vec<Slot>,
     sampling: Sampling,
     views: mpsc::Sender<View>,
+    changes: Arc<Changes>,
     round: u64,
     reading: JoinSet<()>,
     /// The first panic of a reader.
@@ -178,7 +244,7 @@ struct Rounds {
 }
 
 impl Rounds {
-    fn new(sampling: Sampling, views: mpsc::Sender<View>) -> Self {
+    fn new(sampling: Sampling, views: mpsc::Sender<View>, changes: Arc<Changes>) -> Self {
         let places = sampling.sources.places().to_vec();
         let slot = |node: &Node, place: &Place| Slot {
             node: node.clone(),
@@ -194,6 +260,7 @@ impl Rounds {
             slots,
             sampling,
             views,
+            changes,
             round: 0,
             reading: JoinSet::new(),
             panicked: None,
@@ -283,6 +350,7 @@ impl Rounds {
             deadline: self.sampling.read_timeout,
             clock: self.sampling.clock,
             views: self.views.clone(),
+            changes: Arc::clone(&self.changes),
         }
     }
 }
@@ -296,6 +364,7 @@ struct Read {
     deadline: Duration,
     clock: RunClock,
     views: mpsc::Sender<View>,
+    changes: Arc<Changes>,
 }
 
 impl Read {
@@ -325,6 +394,7 @@ impl Read {
                 reading: reading.reading,
                 raft: reading.raft,
             };
+            self.changes.note(&view);
             // A writer that is gone has said why.
             let _ = self.views.send(view).await;
         }

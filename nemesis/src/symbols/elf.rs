@@ -189,6 +189,7 @@ impl<'a> Elf<'a> {
                     address: symbol.address(),
                     size_bytes: symbol.size(),
                     origin,
+                    file: None,
                     against: None,
                 })
             })
@@ -207,6 +208,7 @@ impl<'a> Elf<'a> {
                 file_offset,
                 entry,
                 origin: claim.origin,
+                file: claim.file,
             }),
             Err(reason) => Err((claim.name, reason)),
         }

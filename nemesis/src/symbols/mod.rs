@@ -79,6 +79,9 @@ pub struct Function {
     pub entry: [u8; ENTRY_BYTES],
     /// Which table says so.
     pub origin: Origin,
+    /// The source file, as Go's table has it, such as `github.com/lxc/lxd/lxd/api_cluster.go`; none where no table says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<Box<str>>,
 }
 
 /// Why a function cannot be had.
@@ -149,6 +152,7 @@ pub(crate) struct Claim {
     address: u64,
     size_bytes: u64,
     origin: Origin,
+    file: Option<Box<str>>,
     /// What speaks against it already.
     against: Option<&'static str>,
 }

@@ -4,7 +4,8 @@
 //! 0  magic u32 (0xfffffff0 Go 1.18, 0xfffffff1 Go 1.20)   4  0 0   6  instruction quantum   7  bytes of a pointer
 //! 8  functions   16 files   24 text start (0 in Go 1.26)   32 names   40 units   48 files   56 pc tables   64 functions
 //! functions: (entry, descriptor) as u32 pairs, each an offset, and the last function's end; descriptors begin
-//! entry u32, name i32, arguments, defer return, pc-to-stack-pointer table u32, …
+//! entry u32, name i32, arguments, defer return, pc-to-stack-pointer table u32, pc-to-file table u32, …, unit u32 at 32
+//! files: file number of the function + unit = index of a u32 of the units, which is where its name begins
 //! ```
 //!
 //! Entries are offsets from `runtime.text`, which with cgo is not where `.text` begins. It is looked for in the header, in
@@ -77,6 +78,9 @@ struct Table<'a> {
     functions_at: u64,
     names: &'a [u8],
     pc_tables: &'a [u8],
+    /// Per compilation unit, where the names of its files begin.
+    units: &'a [u8],
+    files: &'a [u8],
     /// Pairs and descriptors.
     functions: &'a [u8],
 }
@@ -88,6 +92,7 @@ struct Entry<'a> {
     /// The first byte behind its code, if it has a stack table.
     code_end: Option<u64>,
     name: &'a str,
+    file: Option<&'a str>,
 }
 
 impl<'a> Table<'a> {
@@ -122,6 +127,9 @@ impl<'a> Table<'a> {
             names_at: word(32),
             functions_at: word(64),
             names: part(32).ok_or(outside)?,
+            // Only names of files are lost without them.
+            units: part(40).unwrap_or_default(),
+            files: part(48).unwrap_or_default(),
             pc_tables: part(56).ok_or(outside)?,
             functions,
         })
@@ -156,7 +164,26 @@ impl<'a> Table<'a> {
             next,
             code_end,
             name: std::str::from_utf8(&name[..length]).ok()?,
+            file: self.file(descriptor),
         })
+    }
+
+    /// The source file of a function's first instruction.
+    fn file(&self, descriptor: &[u8]) -> Option<&'a str> {
+        let mut steps = self.pc_tables.get(u32_at(descriptor, 20)? as usize..)?;
+        // Values begin at -1, and a step's sign is its lowest bit.
+        let step = varint(&mut steps)?;
+        if step & 1 == 1 || step == 0 {
+            return None;
+        }
+        let unit = (u32_at(descriptor, 32)? as usize).checked_add((step >> 1) as usize - 1)?;
+        let at = u32_at(self.units, unit.checked_mul(4)?)?;
+        let name = self.files.get(at as usize..)?;
+        let name = &name[..name.len().min(MAX_NAME_BYTES + 1)];
+        let length = name.iter().position(|byte| *byte == 0)?;
+        std::str::from_utf8(&name[..length])
+            .ok()
+            .filter(|name| !name.is_empty())
     }
 
     fn entries(&self) -> impl Iterator<Item = Entry<'a>> {
@@ -240,6 +267,7 @@ impl<'a> Table<'a> {
                     address: text.saturating_add(u64::from(entry.offset)),
                     size_bytes: end.saturating_sub(u64::from(entry.offset)),
                     origin: Origin::Pclntab,
+                    file: entry.file.map(Box::from),
                     against,
                 }
             })

@@ -85,14 +85,22 @@ fn table(names: &[String], header: Header) -> (Vec<u8>, u64, u64) {
         let name_at = u32::try_from(name_bytes.len()).unwrap();
         name_bytes.extend_from_slice(name.as_bytes());
         name_bytes.push(0);
-        for word in [entry, name_at, 0, 0, stack, 0, 0, 0, 0, 0] {
+        // The stack table serves as the table of files too: its first value is 0. The second unit has the file.
+        for word in [entry, name_at, 0, 0, stack, stack, 0, 0, 1, 0] {
             descriptors.extend_from_slice(&word.to_le_bytes());
         }
     }
     pairs.push(u32::try_from(entry_of(names.len())).unwrap());
     let names_at = 72_u64;
     let pc_at = names_at + name_bytes.len() as u64;
-    let functions_at = pc_at + pc_tables.len() as u64;
+    let units_at = pc_at + pc_tables.len() as u64;
+    let units: Vec<u8> = [u32::MAX, 5]
+        .iter()
+        .flat_map(|at: &u32| at.to_le_bytes())
+        .collect();
+    let files_at = units_at + units.len() as u64;
+    let files = b"a.go\0example.org/app/run.go\0";
+    let functions_at = files_at + files.len() as u64;
     let text = match header {
         Header::Right => TEXT_ADDRESS + GO_TEXT_SKIP,
         Header::StartOfSection => TEXT_ADDRESS,
@@ -105,8 +113,8 @@ fn table(names: &[String], header: Header) -> (Vec<u8>, u64, u64) {
         0,
         text,
         names_at,
-        0,
-        0,
+        units_at,
+        files_at,
         pc_at,
         functions_at,
     ] {
@@ -114,6 +122,8 @@ fn table(names: &[String], header: Header) -> (Vec<u8>, u64, u64) {
     }
     out.extend(name_bytes);
     out.extend(pc_tables);
+    out.extend(units);
+    out.extend(files);
     out.extend(pairs.iter().flat_map(|word| word.to_le_bytes()));
     out.extend(descriptors);
     (out, names_at, functions_at)
@@ -166,6 +176,7 @@ fn go_functions_are_found_wherever_the_start_of_the_text_is_told() {
             file_offset: 0x1000 + GO_TEXT_SKIP + 64,
             entry: [0x50; 8],
             origin: Origin::Pclntab,
+            file: Some("example.org/app/run.go".into()),
         };
         assert_eq!(*function, expected, "{header:?}");
     }

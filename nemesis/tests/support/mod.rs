@@ -758,6 +758,7 @@ impl Functions for Sim {
         });
         Ok(Point {
             function: Function {
+                file: None,
                 name: function.to_owned(),
                 address: 0x40_1000,
                 size_bytes: 64,

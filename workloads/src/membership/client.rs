@@ -217,6 +217,9 @@ impl Shared {
         let until = Instant::now() + self.parameters.change_timeout;
         let via = self.member(&join.member).await?;
         let left = || until.saturating_duration_since(Instant::now());
+        if let Some(name) = &join.under {
+            return self.join_under(&via.node, &node, name, left()).await;
+        }
         let invitation = self
             .needs
             .membership
@@ -246,6 +249,22 @@ impl Shared {
             Err(problem) => {
                 if matches!(problem, ChangeError::Refused(_)) {
                     self.group.end(&join.member, before);
+                }
+                Err(failed(problem))
+            }
+        }
+    }
+
+    /// A join under a name that is taken. That it fails is what it is for; what it leaves nobody knows.
+    async fn join_under(&self, via: &Node, node: &Node, name: &str, left: Duration) -> Done {
+        let member = node.name.as_str();
+        let before = self.group.begin_joining(member);
+        let membership = &self.needs.membership;
+        match membership.join_under(via, node, name, left).await {
+            Ok(()) => Ok(Completion::Ok(json!({"member": member, "under": name}))),
+            Err(problem) => {
+                if matches!(problem, ChangeError::Refused(_)) {
+                    self.group.end(member, before);
                 }
                 Err(failed(problem))
             }

@@ -149,6 +149,7 @@ impl System for Sim {
         Some(Timing {
             settle: SETTLE,
             max_voters: Some(VOTERS),
+            heartbeat: SETTLE / 2,
         })
     }
 

@@ -22,6 +22,7 @@ use crate::{client::Clients, workload::Kind};
 
 mod asking;
 pub mod dqlite;
+pub mod fresh;
 pub mod http;
 pub mod lxd;
 pub mod raft_disk;
@@ -137,6 +138,8 @@ pub struct Timing {
     pub settle: Duration,
     /// Voters that it keeps if it has that many members; none if it keeps to no number.
     pub max_voters: Option<usize>,
+    /// How often it brings its sources in line by itself.
+    pub heartbeat: Duration,
 }
 
 /// A system under test on the nodes of a lab.
@@ -152,6 +155,18 @@ pub trait System: Send + Sync {
 
     /// What the nemesis may use.
     fn handles(&self) -> Handles;
+
+    /// Whether a function of its program is a place where dying inside a join or a remove may leave something: by its name, and
+    /// the source file that the program's table gives it.
+    fn is_crash_point(&self, name: &str, file: Option<&str>) -> bool {
+        let _ = (name, file);
+        false
+    }
+
+    /// Keeping a cluster as it is and putting it back; none if this system offers no such thing.
+    fn fresh(&self) -> Option<Arc<dyn fresh::Fresh>> {
+        None
+    }
 
     /// How it behaves in time; none if membership is not judged on it.
     fn timing(&self) -> Option<Timing> {

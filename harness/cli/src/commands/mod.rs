@@ -13,8 +13,9 @@ mod report;
 mod run;
 mod selftest;
 mod sources;
+mod sweep;
 
-pub use lab::failure as lab_failure;
+pub use lab::{failure as lab_failure, open_faults};
 
 use clap::CommandFactory;
 use harness_core::exit::Exit;
@@ -35,6 +36,7 @@ pub fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Lab(args) => lab::lab(args),
         Command::Points(args) => points::points(args),
         Command::Trace(args) => points::trace(args),
+        Command::Sweep(args) => sweep::sweep(*args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::Bench(args) => bench::bench(args),
         Command::Selftest(args) => selftest::selftest(&args),

@@ -328,6 +328,8 @@ impl Session {
             nodes,
             folder: folder.clone(),
             active_ledger: active,
+            point: None,
+            functions: None,
         };
         let conducted = conduct::conduct(setting, &live, &self.cancel).await;
         watching.abort();

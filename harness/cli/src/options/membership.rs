@@ -75,6 +75,8 @@ pub fn with(workload: Kind, options: &RunOptions) -> Result<Kind, Failure> {
             &options.change_interval,
             usual.change_interval,
         )?,
+
+        only: None,
     }))
 }
 

@@ -48,7 +48,7 @@ impl Run<'_> {
 }
 
 /// The versions of all nodes: one if they agree, else all, each once.
-fn versions(nodes: &[NodeMeta]) -> BTreeMap<String, String> {
+pub(super) fn versions(nodes: &[NodeMeta]) -> BTreeMap<String, String> {
     let mut all: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for (package, version) in nodes.iter().flat_map(|node| &node.versions) {
         all.entry(package.clone()).or_default().insert(version);

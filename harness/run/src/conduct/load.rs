@@ -69,7 +69,10 @@ impl Run<'_> {
             log: Arc::new(recorder.clone()),
             clock: Arc::new(clock),
             phases: Some(Arc::new(recorder.clone())),
-            functions: Arc::new(Programs::default()),
+            functions: match &self.setting.functions {
+                Some(functions) => Arc::clone(functions),
+                None => Arc::new(Programs::default()),
+            },
             guard: Some(GuardSetting {
                 run: self.meta.id.clone(),
                 lease: self.setting.agent_heals_after,
@@ -119,6 +122,9 @@ impl Run<'_> {
             .executor
             .clone()
             .map(|executor| tokio::spawn(async move { executor.run(faults_end).await }));
+        if self.setting.point.is_some() {
+            self.wait_until_armed().await?;
+        }
         let (clients, deadlines) = (self.clients(), self.deadlines());
         let loaded = self
             .interpret(Part {

@@ -84,6 +84,7 @@ impl Changing {
             timing: setting.system.timing().unwrap_or(Timing {
                 settle: SETTLE,
                 max_voters: None,
+                heartbeat: SETTLE / 2,
             }),
             sources,
             group,
@@ -95,6 +96,9 @@ impl Changing {
         let settle_ms = self.timing.settle.as_nanos().div_ceil(1_000_000);
         options["initial_members"] = json!(self.cast.initial);
         options["settle_ms"] = json!(u64::try_from(settle_ms).unwrap_or(u64::MAX));
+        if let Some(point) = &setting.point {
+            options["settle_ms"] = json!(point.unchanged_ms());
+        }
         options["canary"] = json!(self.cast.canary);
         options["floor"] = json!(self.cast.floor);
         if setting.system.handles().sources.is_some() {
@@ -212,13 +216,18 @@ impl Run<'_> {
         self.begin_phase("settle", Some(length))?;
         sleep(length).await;
         for _ in 0..COMPLETE_ROUNDS {
-            let Some(sampler) = &self.sampler else { break };
-            if let Err(error) = sampler.complete_round().await {
-                self.unsampled(&error);
-                break;
-            }
+            self.look_once_more().await;
         }
         Ok(())
+    }
+
+    /// Reads every place of every node.
+    pub(super) async fn look_once_more(&mut self) {
+        if let Some(sampler) = &self.sampler
+            && let Err(error) = sampler.complete_round().await
+        {
+            self.unsampled(&error);
+        }
     }
 
     /// Tries whether the membership can still be changed: the canary, members in doubt, removed nodes.

@@ -10,7 +10,8 @@
 //!
 //! Judging is not here: [`crate::check`] does it from the folder alone, for a run that has just ended as for a stored one.
 //!
-//! Here are the phases and their order; what is done in them: `form`, `load`, `finish`, `membership`.
+//! Here are the phases and their order; what is done in them: `form`, `load`, `finish`, `membership`. One point of a sweep takes
+//! a shorter course: `point`.
 
 use std::{
     path::PathBuf,
@@ -24,7 +25,10 @@ use harness_core::{
     seed::Seed,
 };
 use harness_lab::Node;
-use harness_nemesis::exec::{Executor, HealReport, PrepareError};
+use harness_nemesis::{
+    exec::{Executor, HealReport, PrepareError},
+    points::Functions,
+};
 use harness_workloads::{
     systems::{System, SystemError},
     workload::Kind,
@@ -38,7 +42,7 @@ use crate::{
     interpreter::InterpreterError,
     ledger::LedgerOpenError,
     live::Live,
-    recorder::RecordError,
+    recorder::{RecordError, Recorder},
     sampler::{SampleError, Sampler},
     store::{RunFolder, StoreError},
 };
@@ -47,6 +51,9 @@ mod finish;
 mod form;
 mod load;
 mod membership;
+mod point;
+
+pub use point::{PointCourse, Settled};
 
 /// How long undoing everything may take at the end.
 pub const FINAL_HEAL_LIMIT: Duration = Duration::from_secs(120);
@@ -86,6 +93,10 @@ pub struct Setting {
     pub folder: RunFolder,
     /// A second place that gets every line of the ledger: the state folder's.
     pub active_ledger: Option<PathBuf>,
+    /// One point of a sweep instead of a whole run.
+    pub point: Option<PointCourse>,
+    /// Who finds and watches functions, where somebody knows the program already; none to read it anew.
+    pub functions: Option<Arc<dyn Functions>>,
 }
 
 /// Why a run could not be done. Says nothing about the system's consistency.
@@ -131,6 +142,8 @@ pub struct Conducted {
     pub meta: Meta,
     /// Whether all faults were undone.
     pub heal: HealReport,
+    /// How settling went, of a point of a sweep.
+    pub settled: Option<Settled>,
 }
 
 /// Does a run. [`Level::Stop`] ends the load early, [`Level::Leave`] ends everything but healing.
@@ -144,7 +157,7 @@ pub async fn conduct(
 ) -> Result<Conducted, ConductError> {
     let mut run = Run::new(setting, live, cancel.clone());
     let ended = tokio::select! {
-        ended = run.whole() => ended,
+        ended = run.course() => ended,
         () = cancel.reached(Level::Leave) => Err(ConductError::Abandoned),
     };
     run.meta.interrupted = cancel.is_raised();
@@ -154,6 +167,7 @@ pub async fn conduct(
             return Ok(Conducted {
                 meta: run.meta,
                 heal,
+                settled: run.settled,
             });
         }
         Err(error) => error,
@@ -201,6 +215,7 @@ struct Run<'a> {
     sampler: Option<Sampler>,
     /// Joins and removes, once all are recorded.
     changes: Vec<Event>,
+    settled: Option<Settled>,
 }
 
 impl<'a> Run<'a> {
@@ -216,6 +231,7 @@ impl<'a> Run<'a> {
             changing: None,
             sampler: None,
             changes: Vec::new(),
+            settled: None,
         }
     }
 
@@ -266,12 +282,19 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn whole(&mut self) -> Result<HealReport, ConductError> {
+    async fn course(&mut self) -> Result<HealReport, ConductError> {
         self.begin_phase("form", None)?;
         self.changing = Changing::new(&self.setting)?;
         if let Some(changing) = &self.changing {
             changing.tell(&self.setting, &mut self.meta.workload_options);
         }
+        match self.setting.point.clone() {
+            Some(point) => self.point(point).await,
+            None => self.whole().await,
+        }
+    }
+
+    async fn whole(&mut self) -> Result<HealReport, ConductError> {
         self.form().await?;
         self.end_phase();
         self.setting.folder.write_plan(&self.setting.plan)?;
@@ -291,9 +314,16 @@ impl<'a> Run<'a> {
         self.probe(&recorder).await?;
         self.final_reads(&recorder).await?;
         self.settle().await?;
+        self.end(&recorder).await?;
+        Ok(heal)
+    }
+
+    /// Ends what records, and the system unless it is to run on, and gathers what the nodes have.
+    async fn end(&mut self, recorder: &Recorder) -> Result<(), ConductError> {
         self.begin_phase("collect", None)?;
         self.end_sampler().await;
         self.changes = recorder.changes();
+        let recorder = recorder.clone();
         let recorded = tokio::task::spawn_blocking(move || recorder.finish())
             .await
             .map_err(|error| ConductError::Panicked(error.to_string()))??;
@@ -304,6 +334,6 @@ impl<'a> Run<'a> {
         }
         self.collect(ended_wall_ns).await;
         self.end_phase();
-        Ok(heal)
+        Ok(())
     }
 }

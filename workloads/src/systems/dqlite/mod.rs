@@ -154,6 +154,7 @@ impl System for Dqlite {
         Some(Timing {
             settle: SETTLE,
             max_voters: Some(VOTER_TARGET),
+            heartbeat: ROLES_PERIOD,
         })
     }
 

@@ -101,7 +101,7 @@ impl Lxd {
     }
 
     /// What is still missing; nothing if each member is there, online and no longer pending, and roles are as they will be.
-    async fn settled(&self, nodes: &[Node]) -> Result<Option<String>, String> {
+    pub(super) async fn settled(&self, nodes: &[Node]) -> Result<Option<String>, String> {
         let Some(first) = nodes.first() else {
             return Ok(None);
         };

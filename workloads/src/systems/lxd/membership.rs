@@ -79,6 +79,44 @@ impl Lxd {
             _ => Err(RestError::Nonsense("the list is no list".to_owned())),
         }
     }
+    /// A token for a name.
+    async fn token(
+        &self,
+        via: &Node,
+        name: &str,
+        deadline: Duration,
+    ) -> Result<String, ChangeError> {
+        let output = self
+            .lxc(via, &["cluster", "add", "-q", name], deadline)
+            .await
+            .map_err(|error| refusals::not_run(&error))?;
+        refusals::harmless(&output)?;
+        token::parse(&output.stdout_text(), name).map_err(|detail| {
+            ChangeError::Unclear(op_error(
+                "nonsense",
+                format!("what was printed as a token: {detail}"),
+            ))
+        })
+    }
+
+    /// A node joins under a name.
+    async fn join_as(
+        &self,
+        member: &Node,
+        name: &str,
+        token: &str,
+        deadline: Duration,
+    ) -> Result<(), ChangeError> {
+        let preseed = self
+            .options()
+            .join_preseed(name, &self.address(member), token)
+            .map_err(|error| ChangeError::Refused(op_error("not-sent", error.to_string())))?;
+        let output = self
+            .lxd(member, &["init", "--preseed"], &preseed, deadline)
+            .await
+            .map_err(|error| refusals::not_run(&error))?;
+        refusals::join(&output)
+    }
 }
 
 #[async_trait]
@@ -95,18 +133,7 @@ impl Membership for Lxd {
         member: &Node,
         deadline: Duration,
     ) -> Result<Invitation, ChangeError> {
-        let name = member.name.as_str();
-        let output = self
-            .lxc(via, &["cluster", "add", "-q", name], deadline)
-            .await
-            .map_err(|error| refusals::not_run(&error))?;
-        refusals::harmless(&output)?;
-        let token = token::parse(&output.stdout_text(), name).map_err(|detail| {
-            ChangeError::Unclear(op_error(
-                "nonsense",
-                format!("what was printed as a token: {detail}"),
-            ))
-        })?;
+        let token = self.token(via, member.name.as_str(), deadline).await?;
         Ok(Invitation { token: Some(token) })
     }
 
@@ -124,15 +151,20 @@ impl Membership for Lxd {
             .token
             .as_deref()
             .ok_or_else(|| refused("LXD wants a token to join with".to_owned()))?;
-        let preseed = self
-            .options()
-            .join_preseed(member.name.as_str(), &self.address(member), token)
-            .map_err(|error| refused(error.to_string()))?;
-        let output = self
-            .lxd(member, &["init", "--preseed"], &preseed, deadline)
+        self.join_as(member, member.name.as_str(), token, deadline)
             .await
-            .map_err(|error| refusals::not_run(&error))?;
-        refusals::join(&output)
+    }
+
+    /// A token can be had for a name that is taken; the join with it gets as far as the request to be accepted.
+    async fn join_under(
+        &self,
+        via: &Node,
+        member: &Node,
+        name: &str,
+        deadline: Duration,
+    ) -> Result<(), ChangeError> {
+        let token = self.token(via, name, deadline).await?;
+        self.join_as(member, name, &token, deadline).await
     }
 
     async fn remove(

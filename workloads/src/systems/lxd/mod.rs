@@ -18,7 +18,7 @@
 //! | [`options`] | what can be chosen, and the preseeds |
 //! | [`rest`], [`commands`] | asking a daemon; running LXD's programs, recovery |
 //! | `wire` | dqlite inside a daemon |
-//! | `process`, `form` | starting and stopping; forming a cluster |
+//! | `process`, `form`, `fresh` | starting and stopping; forming a cluster; keeping one and putting it back |
 //! | `membership`, [`refusals`], [`token`] | joining and removing, and what errors prove |
 //! | `sources` | the places where membership is kept |
 //! | `transfer` | making another member lead |
@@ -36,6 +36,7 @@ use harness_lab::{
 use super::{
     Handles, System, SystemError, Timing,
     dqlite::sql::{self, SqlClients},
+    fresh::Fresh,
     packages, raft_disk,
     supervised::Supervised,
 };
@@ -43,6 +44,7 @@ use crate::{client::Clients, workload::Kind};
 
 pub mod commands;
 mod form;
+mod fresh;
 pub mod membership;
 pub mod options;
 pub mod probes;
@@ -123,10 +125,19 @@ impl System for Lxd {
         Handles::all(&Arc::new(self.clone()))
     }
 
+    fn is_crash_point(&self, name: &str, file: Option<&str>) -> bool {
+        is_crash_point(name, file)
+    }
+
+    fn fresh(&self) -> Option<Arc<dyn Fresh>> {
+        Some(Arc::new(self.clone()))
+    }
+
     fn timing(&self) -> Option<Timing> {
         Some(Timing {
             settle: self.options.settle(),
             max_voters: Some(self.options.max_voters),
+            heartbeat: self.options.heartbeat(),
         })
     }
 
@@ -210,5 +221,52 @@ impl Leader for Lxd {
 impl LogFiles for Lxd {
     fn log_files(&self, _node: &Node) -> Vec<PathBuf> {
         vec![PROCESS.log_file()]
+    }
+}
+
+/// The packages in which clusters are made and kept, and `main`'s files about them.
+fn is_crash_point(name: &str, file: Option<&str>) -> bool {
+    let package = ["lxd/cluster.", "lxd/db/cluster."];
+    if package.iter().any(|package| {
+        let at = name.find(package);
+        at.is_some_and(|at| name[..at].ends_with("/lxd/"))
+    }) {
+        return true;
+    }
+    let file = file.and_then(|file| file.rsplit('/').next());
+    name.starts_with("main.") && file.is_some_and(|file| file.contains("cluster"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crash_points_are_of_the_packages_of_clusters() {
+        let api = Some("github.com/lxc/lxd/lxd/api_cluster.go");
+        for (name, file, is) in [
+            ("github.com/lxc/lxd/lxd/cluster.Join", None, true),
+            (
+                "github.com/canonical/lxd/lxd/cluster.(*Gateway).init",
+                None,
+                true,
+            ),
+            ("github.com/lxc/lxd/lxd/db/cluster.GetConfig", None, true),
+            (
+                "github.com/lxc/lxd/lxd/db.(*ClusterTx).GetNodes",
+                None,
+                false,
+            ),
+            ("main.rebalanceMemberRoles", api, true),
+            ("main.clusterPutJoin.func3.5", None, false),
+            (
+                "main.(*Daemon).Init",
+                Some("github.com/lxc/lxd/lxd/daemon.go"),
+                false,
+            ),
+            ("net/http.(*conn).serve", Some("net/http/cluster.go"), false),
+        ] {
+            assert_eq!(is_crash_point(name, file), is, "{name}");
+        }
     }
 }

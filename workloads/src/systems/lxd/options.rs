@@ -179,12 +179,17 @@ impl Options {
         self.state_folder.join("database/global")
     }
 
+    /// How often the leader tells everybody who is a member: half the threshold.
+    #[must_use]
+    pub fn heartbeat(&self) -> Duration {
+        Duration::from_secs(self.offline_threshold_s) / 2
+    }
+
     /// How long the sources of membership may still differ after a disturbance: until an absent member counts as offline,
     /// and two heartbeats, which carry truststores and roles around.
     #[must_use]
     pub fn settle(&self) -> Duration {
-        let threshold = Duration::from_secs(self.offline_threshold_s);
-        threshold + (threshold / 2) * SETTLE_HEARTBEATS
+        Duration::from_secs(self.offline_threshold_s) + self.heartbeat() * SETTLE_HEARTBEATS
     }
 
     /// Settings that are made once the first member is there: set in its preseed, `cluster.offline_threshold` makes the

@@ -42,7 +42,7 @@ impl Lxd {
     }
 
     /// Unmounts what LXD mounted in its state folder (`shmounts`, `devlxd`, `guestapi` outlive the daemon) and removes it.
-    fn release(&self) -> String {
+    pub(super) fn release(&self) -> String {
         let state = scripts::quote(&self.options().state_folder.display().to_string());
         format!(
             r#"state={state}

@@ -301,6 +301,7 @@ fn spec(change: &Decided) -> OpSpec {
                 token: None,
                 batch: change.batch.map(|(number, _)| number),
                 together: change.batch.map(|(_, size)| size),
+                under: None,
             },
         ),
         ChangeKind::Remove => OpSpec::new(

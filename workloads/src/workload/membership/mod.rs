@@ -134,6 +134,9 @@ pub struct Parameters {
     /// How long the load waits on average before it begins another change.
     #[serde(rename = "change_interval_ms", serialize_with = "as_ms")]
     pub change_interval: Duration,
+    /// The one operation that the load does, instead of all that; then there is no canary that must be kept apart.
+    #[serde(skip)]
+    pub only: Option<OpSpec>,
 }
 
 fn as_ms<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -149,6 +152,7 @@ impl Default for Parameters {
             changes: Change::USUAL.into_iter().collect(),
             change_timeout: CHANGE_TIMEOUT,
             change_interval: CHANGE_INTERVAL,
+            only: None,
         }
     }
 }
@@ -176,6 +180,16 @@ impl Parameters {
         let [others @ .., canary] = nodes else {
             return Err("nodes: there are none".to_owned());
         };
+        if self.only.is_some() {
+            let initial = self.initial.unwrap_or(count);
+            let (initial, standing_by) = nodes.split_at(initial.min(count));
+            return Ok(Cast {
+                initial: initial.to_vec(),
+                standing_by: standing_by.to_vec(),
+                canary: Arc::clone(canary),
+                floor: 1,
+            });
+        }
         if others.len() < 2 {
             return Err(format!(
                 "nodes: the membership workload needs 3 at least (a member, one that joins, the canary), and there are {count}; give it more with --nodes, or choose another --workload"
@@ -231,6 +245,9 @@ impl Parameters {
     }
 
     pub(super) fn load(&self, load: &Load) -> BoxGenerator {
+        if let Some(only) = &self.only {
+            return only.clone().once().boxed();
+        }
         let data = set::Parameters::default().load(load);
         let Ok(cast) = self.cast(&load.names) else {
             // Whoever began the run has refused this already.

@@ -1,0 +1,476 @@
+//! `harness sweep`: every crash point of one operation, each on a fresh cluster, and what is left where.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use harness_core::{
+    exit::Exit,
+    meta::{self, Meta},
+    sweep::{self, Head, Strike, SweepOp, Victim},
+    verdict::Verdict,
+};
+use harness_lab::{Node, lab::Lab, provider::LabSpec, state::State};
+use harness_nemesis::points::Programs;
+use harness_report::sweep as shown;
+use harness_run::{
+    cancel::Cancel,
+    clock,
+    files::{self, Owner},
+    signals,
+    store::RunStore,
+    sweep::{Ask, Cell, Journal, Points, SweepError, Swept, Told, Works},
+    utc,
+};
+use harness_workloads::systems::{System, lxd};
+use regex::Regex;
+
+use super::lab;
+use crate::{
+    args::SweepArgs,
+    failure::{Failure, chain},
+    heal,
+    options::parse_time,
+    progress::Bars,
+    terminal,
+};
+
+/// Heartbeats over which all sources must be unchanged.
+const UNCHANGED_HEARTBEATS: u32 = 2;
+/// How much longer than that, so that the last heartbeat has arrived everywhere.
+const UNCHANGED_MARGIN: Duration = Duration::from_millis(500);
+/// How long the members may take to accept writes again.
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Members at first where one joins.
+const MEMBERS_JOIN: usize = 3;
+/// The same where one is removed: three voters and the one that is removed.
+const MEMBERS_REMOVE: usize = 4;
+/// Fewest members: an operation is about one, and is asked of another.
+const MEMBERS_MIN: usize = 2;
+/// Most lines of a file of points.
+const POINTS_LIMIT: usize = 10_000;
+
+/// What was asked for, understood.
+struct Asked {
+    args: SweepArgs,
+    op: SweepOp,
+    victim: Victim,
+    fault: Strike,
+    members: usize,
+    points: Points,
+    resumed: Option<(PathBuf, Journal)>,
+}
+
+/// Sweeps.
+pub fn sweep(args: SweepArgs) -> Result<Exit, Failure> {
+    let asked = understood(args)?;
+    let choice = &asked.args.choice;
+    let spec = lab::spec_or_up(choice.lab.as_deref(), choice.nodes, choice.suite.as_deref())?;
+    let spec = match choice.lab {
+        None => lab::with_lxd(spec)?,
+        Some(_) => spec,
+    };
+    let cells = cells_of(&asked, spec.node_names().len())?;
+    lab::elevate_for(&spec)?;
+    super::runtime()?.block_on(session(asked, &spec, cells))
+}
+
+fn word<T: Copy>(
+    field: &str,
+    given: Option<&str>,
+    from: fn(&str) -> Option<T>,
+    all: &[&str],
+) -> Result<T, Failure> {
+    let given = given.unwrap_or_default();
+    from(given).ok_or_else(|| {
+        Failure::usage(format!(
+            "{field}: {given:?} is none; there are {}",
+            all.join(", ")
+        ))
+    })
+}
+
+fn words<T: Copy>(all: &[T], text: fn(T) -> &'static str) -> Vec<&'static str> {
+    all.iter().map(|one| text(*one)).collect()
+}
+
+fn understood(args: SweepArgs) -> Result<Asked, Failure> {
+    if args.system != "lxd" {
+        return Err(Failure::usage(format!(
+            "system: {:?} cannot be put back as it was, which a sweep needs; there is lxd",
+            args.system
+        )));
+    }
+    if let Some(folder) = &args.resume {
+        let folder = resumed(&args.results, folder)?;
+        let journal = Journal::resume(&folder).map_err(|error| Failure::usage(chain(&error)))?;
+        let head = journal.head().clone();
+        let points = match journal.trace() {
+            // What is in the journal counts.
+            Some(_) => Points::Own,
+            None => points(head.pattern.as_deref(), &head.named)?,
+        };
+        return Ok(Asked {
+            op: head.op,
+            victim: head.victim,
+            fault: head.fault,
+            members: head.members,
+            points,
+            resumed: Some((folder, journal)),
+            args,
+        });
+    }
+    let op = word(
+        "op",
+        args.op.as_deref(),
+        SweepOp::from_word,
+        &words(SweepOp::ALL, SweepOp::as_str),
+    )?;
+    let victim = word(
+        "victim",
+        args.victim.as_deref(),
+        Victim::from_word,
+        &words(Victim::ALL, Victim::as_str),
+    )?;
+    let fault = word(
+        "fault",
+        Some(&args.fault),
+        Strike::from_word,
+        &words(Strike::ALL, Strike::as_str),
+    )?;
+    let fits = match victim {
+        Victim::Joiner => op != SweepOp::Remove,
+        Victim::Removed => op == SweepOp::Remove,
+        Victim::Leader | Victim::Follower => true,
+    };
+    if !fits {
+        return Err(Failure::usage(format!("victim: a {op} has no {victim}")));
+    }
+    let usual = match op {
+        SweepOp::Remove => MEMBERS_REMOVE,
+        SweepOp::Join | SweepOp::FailedJoin => MEMBERS_JOIN,
+    };
+    let members = args.members.unwrap_or(usual);
+    if members < MEMBERS_MIN {
+        return Err(Failure::usage(format!(
+            "members: {members} is fewer than {MEMBERS_MIN}"
+        )));
+    }
+    let named = match &args.points {
+        Some(file) => names_in(file)?,
+        None => Vec::new(),
+    };
+    Ok(Asked {
+        points: points(args.pattern.as_deref(), &named)?,
+        op,
+        victim,
+        fault,
+        members,
+        resumed: None,
+        args,
+    })
+}
+
+fn points(pattern: Option<&str>, named: &[String]) -> Result<Points, Failure> {
+    if !named.is_empty() {
+        return Ok(Points::Named(named.to_vec()));
+    }
+    match pattern {
+        None => Ok(Points::Own),
+        Some(pattern) => Regex::new(pattern)
+            .map(Points::Matching)
+            .map_err(|error| Failure::usage(format!("match: {}", chain(&error)))),
+    }
+}
+
+fn names_in(file: &Path) -> Result<Vec<String>, Failure> {
+    let said = |what: String| Failure::usage(format!("points: {}: {what}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| said(error.to_string()))?;
+    let lines = text.lines().map(str::trim);
+    let names: Vec<String> = lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(ToOwned::to_owned)
+        .collect();
+    match names.len() {
+        0 => Err(said("no function is named in it".to_owned())),
+        count if count > POINTS_LIMIT => {
+            Err(said(format!("{count} names are more than {POINTS_LIMIT}")))
+        }
+        _ => Ok(names),
+    }
+}
+
+/// The folder of a sweep to go on with.
+fn resumed(results: &Path, given: &Path) -> Result<PathBuf, Failure> {
+    let folder = match given.to_str() {
+        Some("latest") => results.join("sweeps").join("latest"),
+        _ => given.to_owned(),
+    };
+    std::fs::canonicalize(&folder)
+        .map_err(|error| Failure::usage(format!("resume: {}: {error}", folder.display())))
+}
+
+/// How many clusters work at once.
+fn cells_of(asked: &Asked, nodes: usize) -> Result<usize, Failure> {
+    let needed = match asked.op {
+        SweepOp::Join | SweepOp::FailedJoin => asked.members + 1,
+        SweepOp::Remove => asked.members,
+    };
+    let room = nodes / needed;
+    let cells = asked.args.parallel.unwrap_or(room.max(1));
+    if cells == 0 || cells > room {
+        return Err(Failure::usage(format!(
+            "nodes: a sweep of {} with {} members needs {needed} nodes for each cluster, and {cells} at once; the lab has {nodes}",
+            asked.op, asked.members
+        )));
+    }
+    Ok(cells)
+}
+
+async fn session(asked: Asked, spec: &LabSpec, cells: usize) -> Result<Exit, Failure> {
+    let cancel = Cancel::new();
+    let _signals = signals::listen(cancel.clone(), |_, _| {
+        terminal::say(
+            "harness: interrupted; healing, and leaving the sweep so that --resume goes on with it",
+        );
+    })
+    .map_err(|error| Failure::because("signals cannot be caught", &error))?;
+    let state = lab::state()?;
+    let lock = lab::lock(&state, "sweep")?;
+    let up = lab::bring_up(&state, &lock, spec, &lab::up_options()).await?;
+    let healed = heal::before_sweep(&state, &up).await;
+    let swept = match healed {
+        Ok(()) => on_lab(asked, &state, &up, cells, &cancel).await,
+        Err(error) => Err(error),
+    };
+    up.close().await;
+    swept
+}
+
+async fn on_lab(
+    asked: Asked,
+    state: &State,
+    up: &Lab,
+    cells: usize,
+    cancel: &Cancel,
+) -> Result<Exit, Failure> {
+    let probe = lxd_on(&up.nodes[..0])?;
+    let heartbeat = probe
+        .timing()
+        .map_or(Duration::from_secs(5), |timing| timing.heartbeat);
+    let unchanged = heartbeat * UNCHANGED_HEARTBEATS + UNCHANGED_MARGIN;
+    let (folder, journal) = match asked.resumed {
+        Some((folder, journal)) => (folder, journal),
+        None => begin(&asked, up, unchanged).await?,
+    };
+    let (members, op) = (asked.members, asked.op);
+    let size = match op {
+        SweepOp::Join | SweepOp::FailedJoin => members + 1,
+        SweepOp::Remove => members,
+    };
+    let mut made = Vec::new();
+    for (number, nodes) in up.nodes.chunks_exact(size).take(cells).enumerate() {
+        made.push(Cell {
+            system: lxd_on(nodes)?,
+            nodes: nodes.to_vec(),
+            active_ledger: Some(state.root().join(heal::cell_ledger(number))),
+            described: Vec::new(),
+        });
+    }
+    let head = journal.head().clone();
+    let time = |field: &str, text: &str| parse_time(field, text);
+    let ask = Ask {
+        unchanged: Duration::from_millis(head.unchanged_ms),
+        points: asked.points,
+        settle_limit: time("settle-limit", &asked.args.settle_limit)?,
+        op_timeout: time("op-timeout", &asked.args.op_timeout)?,
+        fault_on: time("fault-on", &asked.args.fault_on)?,
+        sample_interval: time("sample-interval", &asked.args.sample_interval)?,
+        first: asked.args.first,
+        recovery_timeout: RECOVERY_TIMEOUT,
+        mends: !asked.args.no_mends,
+        meta: meta(&head, up),
+        head,
+    };
+    let bars = Arc::new(Bars::new());
+    bars.line(&format!(
+        "sweep {}",
+        super::sources::shown(&folder).display()
+    ));
+    let says = Arc::clone(&bars);
+    let works = Works {
+        ask,
+        runs: RunStore::new(&folder, Owner::from_sudo()),
+        folder: folder.clone(),
+        programs: Arc::new(Programs::default()),
+        tell: Arc::new(move |told| tell(&says, told)),
+        cancel: cancel.clone(),
+    };
+    let swept = harness_run::sweep::sweep(works, made, journal).await;
+    bars.clear();
+    let swept = match swept {
+        Ok(swept) => swept,
+        Err(SweepError::Interrupted) => return Ok(Exit::Interrupted),
+        Err(error @ SweepError::Refused(_)) => return Err(Failure::usage(chain(&error))),
+        Err(error) => return Err(Failure::harness(chain(&error))),
+    };
+    write(&folder, &swept)?;
+    print(&asked.args, &folder, &swept);
+    Ok(exit(&swept))
+}
+
+/// Makes the folder of a new sweep, and its journal.
+async fn begin(
+    asked: &Asked,
+    up: &Lab,
+    unchanged: Duration,
+) -> Result<(PathBuf, Journal), Failure> {
+    let system = lxd_on(&up.nodes[..1])?;
+    let system_versions = system
+        .versions(&up.nodes[0])
+        .await
+        .map_err(|error| Failure::usage(chain(&error)))?;
+    let started_wall_ns = clock::wall_ns();
+    let (pattern, named) = match &asked.points {
+        Points::Own => (None, Vec::new()),
+        Points::Matching(pattern) => (Some(pattern.as_str().to_owned()), Vec::new()),
+        Points::Named(names) => (None, names.clone()),
+    };
+    let head = Head {
+        format_version: sweep::FORMAT_VERSION,
+        system: asked.args.system.clone(),
+        system_versions,
+        suite: up
+            .record
+            .spec
+            .recipe()
+            .map_or_else(String::new, |recipe| recipe.suite().to_string()),
+        op: asked.op,
+        victim: asked.victim,
+        fault: asked.fault,
+        members: asked.members,
+        pattern,
+        named,
+        started_wall_ns,
+        unchanged_ms: u64::try_from(unchanged.as_millis()).unwrap_or(u64::MAX),
+    };
+    let owner = Owner::from_sudo();
+    let kind = format!("{}-{}-{}-{}", head.system, head.op, head.victim, head.fault);
+    let root = asked.args.results.join("sweeps");
+    let below = Path::new(&kind).join(utc::compact(started_wall_ns));
+    let folder = root.join(&below);
+    let made = || -> std::io::Result<PathBuf> {
+        files::make_folder(&folder, owner)?;
+        files::link_atomic(&below, &root.join("latest"), owner)?;
+        std::fs::canonicalize(&folder)
+    };
+    let folder = made()
+        .map_err(|error| Failure::usage(format!("results: {}: {error}", folder.display())))?;
+    let journal = Journal::create(&folder, head).map_err(|error| Failure::usage(chain(&error)))?;
+    Ok((folder, journal))
+}
+
+fn lxd_on(nodes: &[Node]) -> Result<Arc<dyn System>, Failure> {
+    let system = lxd::Lxd::new(nodes, lxd::Options::default());
+    Ok(Arc::new(
+        system.map_err(|error| Failure::usage(error.to_string()))?,
+    ))
+}
+
+/// What is known of each point's run before it begins.
+fn meta(head: &Head, up: &Lab) -> Meta {
+    Meta {
+        format_version: meta::FORMAT_VERSION,
+        harness_version: env!("CARGO_PKG_VERSION").to_owned(),
+        git_commit: option_env!("HARNESS_GIT_COMMIT").map(ToOwned::to_owned),
+        system: head.system.clone(),
+        provider: up.record.spec.kind().name().to_owned(),
+        suite: head.suite.clone(),
+        image_hash: up.record.image.clone().unwrap_or_default(),
+        command_line: std::env::args().collect(),
+        ..Meta::default()
+    }
+}
+
+fn tell(bars: &Bars, told: Told) {
+    match told {
+        Told::Now(text) => bars.live(&text),
+        Told::Finished {
+            result,
+            done,
+            total,
+            left,
+        } => {
+            let came = sweep::Came::of(&result);
+            let left_in = match result.struck {
+                true => came.left,
+                false => format!("not struck: {}", result.evidence),
+            };
+            bars.line(&format!(
+                "{done}/{total}  {}  {}  {left_in}  ({:.0} s, {} min left)",
+                shown::short(&result.point.function),
+                came.outcome,
+                Duration::from_millis(result.took_ms).as_secs_f64(),
+                left.as_secs().div_ceil(60)
+            ));
+            bars.live(&format!(
+                "sweep {done} of {total} points, about {} min left",
+                left.as_secs().div_ceil(60)
+            ));
+        }
+        Told::Open { point, why } => bars.line(&format!("left open: {}: {why}", point.function)),
+    }
+}
+
+fn write(folder: &Path, swept: &Swept) -> Result<(), Failure> {
+    let owner = Owner::from_sudo();
+    let said = |name: &str, error: &dyn std::error::Error| {
+        Failure::because(&format!("{name} cannot be written"), error)
+    };
+    files::write_json(&folder.join("sweep.json"), &swept.sweep, owner)
+        .map_err(|error| said("sweep.json", &error))?;
+    let page = shown::page(&swept.sweep).map_err(|error| said("report.html", &error))?;
+    files::write_atomic(&folder.join("report.html"), page.as_bytes(), owner)
+        .map_err(|error| said("report.html", &error))?;
+    if let Some(owner) = owner {
+        owner
+            .take_tree(folder)
+            .map_err(|error| said("the folder", &error))?;
+    }
+    Ok(())
+}
+
+fn print(args: &SweepArgs, folder: &Path, swept: &Swept) {
+    if args.json {
+        match serde_json::to_string(&swept.sweep) {
+            Ok(text) => terminal::print(&text),
+            Err(error) => terminal::say(&format!("harness: results are no JSON: {error}")),
+        }
+    } else if args.minimal {
+        terminal::print(&shown::minimal(&swept.sweep));
+    } else {
+        terminal::print(&shown::table(&swept.sweep));
+    }
+    let folder = super::sources::shown(folder);
+    terminal::say(&format!("report  {}", folder.join("report.html").display()));
+    if swept.open > 0 {
+        terminal::say(&format!(
+            "{} points are open; harness sweep --resume {}",
+            swept.open,
+            folder.display()
+        ));
+    }
+}
+
+fn exit(swept: &Swept) -> Exit {
+    let verdicts = swept.sweep.results.iter().map(|result| result.verdict);
+    let mut exit = Exit::from(Verdict::merge(verdicts));
+    if swept.interrupted {
+        exit = exit.worst(Exit::Interrupted);
+    } else if swept.open > 0 {
+        exit = exit.worst(Exit::HarnessFailure);
+    }
+    exit
+}

@@ -1,0 +1,348 @@
+//! A sweep: one crash point after the other, each on a fresh cluster, and what was left where.
+//!
+//! `sweep.jsonl` is its journal while it goes on: the head, the trace, then one line a point that is finished. `sweep.json` is the
+//! same folded: consecutive points that came to the same are one [`Range`]. Times within an operation are nanoseconds since it was invoked.
+//!
+//! ```json
+//! {"head":{"format_version":1,"system":"lxd","op":"join","victim":"joiner","fault":"kill","members":3}}
+//! {"trace":{"points":[{"number":1,"function":"main.clusterPutJoin","at_ns":81200000,"hits":1}],"entered":312,"idle":201}}
+//! {"point":{"number":1,"function":"main.clusterPutJoin","struck":true,"outcome":{"type":"info","kind":"answered-error"},"left":{"database":{"holds":"nobody"}}}}
+//! ```
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{history::Outcome, verdict::Verdict};
+
+mod fold;
+mod remains;
+
+pub use fold::{Came, Range, fold};
+pub use remains::{Held, Holds, Place, Remains, Standing, Who, remains};
+
+/// The version of `sweep.jsonl` and `sweep.json`.
+pub const FORMAT_VERSION: u32 = 1;
+
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$doc])* #[serde(rename = $word)] $variant),+
+        }
+
+        impl $name {
+            /// All.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// As on the command line and in files.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word),+
+                }
+            }
+
+            /// The one of that name.
+            #[must_use]
+            pub fn from_word(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|one| one.as_str() == word)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// The operation whose functions are the crash points.
+    SweepOp {
+        /// A node joins.
+        Join = "join",
+        /// A member is removed.
+        Remove = "remove",
+        /// A node joins in a way that fails, so that its revert runs.
+        FailedJoin = "failed-join",
+    }
+}
+
+words! {
+    /// Whom the fault strikes.
+    Victim {
+        /// The node that joins.
+        Joiner = "joiner",
+        /// The member that leads.
+        Leader = "leader",
+        /// A member that votes, does not lead, and is not what the operation is about.
+        Follower = "follower",
+        /// The member that is removed.
+        Removed = "removed",
+    }
+}
+
+words! {
+    /// What strikes at the point.
+    Strike {
+        /// SIGKILL at the instruction.
+        Kill = "kill",
+        /// SIGSTOP at the instruction, the node is cut off from all others, SIGCONT.
+        PausePartition = "pause+partition",
+    }
+}
+
+words! {
+    /// A way to mend what was left, in the order in which they are tried. The first, starting again what was struck, is part of every point.
+    MendKind {
+        /// What was struck is started again, or its network is whole again; nothing else is done.
+        Restart = "restart",
+        /// The operation is done again as a user would at once, on what is there.
+        Retry = "retry",
+        /// The member is removed by force.
+        ForcedRemoval = "forced removal",
+        /// The node is wiped and joins.
+        FreshJoin = "fresh join",
+    }
+}
+
+/// What a sweep is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Head {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The system under test.
+    pub system: String,
+    /// Its versions, by package.
+    #[serde(default)]
+    pub system_versions: BTreeMap<String, String>,
+    /// Suite of the nodes' image; empty if they have none of ours.
+    #[serde(default)]
+    pub suite: String,
+    /// The operation.
+    pub op: SweepOp,
+    /// Whom the fault strikes.
+    pub victim: Victim,
+    /// What strikes.
+    pub fault: Strike,
+    /// Members at first.
+    pub members: usize,
+    /// What names of points match, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
+    /// The points, if they were named by hand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named: Vec<String>,
+    /// Nanoseconds since 1970 when it began.
+    #[serde(default)]
+    pub started_wall_ns: u64,
+    /// How long all sources had to say the same until they counted as settled, milliseconds.
+    #[serde(default)]
+    pub unchanged_ms: u64,
+}
+
+/// A function that the operation enters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrashPoint {
+    /// Its place in the order of first entries, from 1.
+    pub number: u32,
+    /// Its name, as the program has it.
+    pub function: String,
+    /// When it was first entered in the trace; none if it was named by hand and not traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ns: Option<u64>,
+    /// How often it was entered in the trace.
+    #[serde(default)]
+    pub hits: u64,
+    /// Which of these entries was the daemon's first: commands of its program enter some functions before it.
+    #[serde(default = "first")]
+    pub nth: u64,
+}
+
+const fn first() -> u64 {
+    1
+}
+
+/// What tracing the operation came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// The points, in order.
+    pub points: Vec<CrashPoint>,
+    /// Functions watched.
+    pub watched: usize,
+    /// Functions entered during the operation.
+    pub entered: usize,
+    /// Of them, those that an idle cluster enters too: they are no points.
+    pub idle: usize,
+    /// How the operation ended when nothing struck.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<OpEnd>,
+    /// How long it took then, milliseconds.
+    #[serde(default)]
+    pub took_ms: u64,
+}
+
+/// How an operation ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpEnd {
+    /// `ok`, `fail` or `info`.
+    #[serde(rename = "type")]
+    pub end: String,
+    /// The error's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The error's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+impl OpEnd {
+    /// Of an operation of a history.
+    #[must_use]
+    pub fn of(operation: &crate::history::Operation) -> Self {
+        let error = operation.error.as_ref();
+        Self {
+            end: match operation.outcome {
+                Outcome::Ok => "ok",
+                Outcome::Fail => "fail",
+                Outcome::Info => "info",
+            }
+            .to_owned(),
+            kind: error.map(|error| error.kind.clone()),
+            message: error.map(|error| error.message.clone()),
+        }
+    }
+}
+
+/// One try to mend what was left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mend {
+    /// Which.
+    pub kind: MendKind,
+    /// How its operation ended; none of a restart, which has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<OpEnd>,
+    /// Whether the sources of all members agree afterwards.
+    pub agrees: bool,
+    /// What is where afterwards.
+    pub left: Remains,
+}
+
+/// What one point came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PointResult {
+    /// The point.
+    #[serde(flatten)]
+    pub point: CrashPoint,
+    /// Whether the function was entered and the fault seen to hold.
+    pub struck: bool,
+    /// What was seen of the fault, or why it was not.
+    pub evidence: String,
+    /// How the operation ended.
+    pub outcome: OpEnd,
+    /// Whether all sources were unchanged for the time that was asked for.
+    pub settled: bool,
+    /// How long that took from healing on, milliseconds.
+    pub settle_ms: u64,
+    /// Whether the sources of all members agreed when it was settled.
+    pub agrees: bool,
+    /// What was where then.
+    pub left: Remains,
+    /// The membership checker's verdict.
+    pub verdict: Verdict,
+    /// Invariants that did not hold.
+    #[serde(default)]
+    pub invalid: Vec<String>,
+    /// What was tried to mend it, in order.
+    #[serde(default)]
+    pub mends: Vec<Mend>,
+    /// The run's folder, below the sweep's.
+    pub run: String,
+    /// What it took in all, milliseconds.
+    pub took_ms: u64,
+    /// Of that, putting the fresh state back.
+    pub fresh_ms: u64,
+}
+
+impl PointResult {
+    /// What mended it: none if nothing did; a restart if there was nothing more to mend.
+    #[must_use]
+    pub fn mended_by(&self) -> Option<MendKind> {
+        if self.agrees {
+            return Some(MendKind::Restart);
+        }
+        self.mends
+            .iter()
+            .find(|mend| mend.agrees)
+            .map(|mend| mend.kind)
+    }
+}
+
+/// A line of `sweep.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Line {
+    /// The first.
+    Head(Box<Head>),
+    /// The second.
+    Trace(Box<Trace>),
+    /// A point that is finished.
+    Point(Box<PointResult>),
+}
+
+/// `sweep.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sweep {
+    /// What it is.
+    #[serde(flatten)]
+    pub head: Head,
+    /// What was traced.
+    pub trace: Trace,
+    /// What points came to, by number.
+    pub results: Vec<PointResult>,
+    /// The same folded.
+    pub ranges: Vec<Range>,
+}
+
+impl Sweep {
+    /// Folds what is finished.
+    #[must_use]
+    pub fn new(head: Head, trace: Trace, mut results: Vec<PointResult>) -> Self {
+        results.sort_by_key(|result| result.point.number);
+        let ranges = fold(&results);
+        Self {
+            head,
+            trace,
+            results,
+            ranges,
+        }
+    }
+
+    /// From the lines of a journal; a torn last line is left out. None if it has no head.
+    ///
+    /// # Errors
+    /// The number of a line (from 1) that makes no sense, and why.
+    pub fn decode(
+        bytes: &[u8],
+    ) -> Result<Option<(Head, Option<Trace>, Vec<PointResult>)>, (usize, String)> {
+        let whole = bytes
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        let (mut head, mut trace, mut results) = (None, None, Vec::new());
+        for (at, line) in bytes[..whole].split(|byte| *byte == b'\n').enumerate() {
+            if line.is_empty() {
+                continue;
+            }
+            match serde_json::from_slice(line).map_err(|error| (at + 1, error.to_string()))? {
+                Line::Head(found) => head = Some(*found),
+                Line::Trace(found) => trace = Some(*found),
+                Line::Point(found) => results.push(*found),
+            }
+        }
+        Ok(head.map(|head| (head, trace, results)))
+    }
+}
