@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::probe::Probes;
+use crate::{probe::Probes, watch::Watches};
 
 /// How long after its time-out a call may still take to clean up, at most.
 pub const TIMEOUT_GRACE: Duration = Duration::from_secs(5);
@@ -314,6 +314,11 @@ pub trait Transport: Send + Sync {
 
     /// Probing functions of programs on the node; none if this transport cannot.
     fn probes(&self) -> Option<&dyn Probes> {
+        None
+    }
+
+    /// Watching logs and files on the node; none if this transport cannot.
+    fn watches(&self) -> Option<&dyn Watches> {
         None
     }
 

@@ -24,6 +24,7 @@
 
 pub mod message;
 pub mod probe;
+pub mod watch;
 pub mod window;
 
 use thiserror::Error;

@@ -18,5 +18,6 @@ mod line;
 pub mod membership;
 pub mod meta;
 pub mod seed;
+pub mod trigger;
 pub mod verdict;
 pub mod view;

@@ -10,7 +10,7 @@
 //! - the thread that reads frames never waits for a command, a file or a socket;
 //! - every limit is a named constant, next to what it limits.
 //!
-//! Probes on functions ([`probe`]) are the first trigger; further ones and faults will be requests with a module each, and heal in [`serve`]'s way out.
+//! Probes on functions ([`probe`]), logs and files ([`watch`]) are triggers; further ones and faults will be requests with a module each, and heal in [`serve`]'s way out.
 
 mod connect;
 mod echo;
@@ -23,6 +23,7 @@ mod process;
 mod serve;
 mod stream;
 mod supervise;
+mod watch;
 
 use std::process::ExitCode;
 

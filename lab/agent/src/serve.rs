@@ -23,7 +23,7 @@ use harness_core::frame::{
 };
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::{connect, exec, file, node, outbox::Outbox, probe, stream::Stream, supervise};
+use crate::{connect, exec, file, node, outbox::Outbox, probe, stream::Stream, supervise, watch};
 
 /// Time without a word from the controller (it pings) after which it is taken for dead.
 pub const SILENCE_LIMIT: Duration = Duration::from_secs(120);
@@ -216,6 +216,7 @@ impl Server {
                 connect::run(stream, target, Duration::from_millis(*timeout_ms));
             }
             Request::Probe(request) => probe::run(stream, request),
+            Request::Watch(request) => watch::run(stream, request),
             _ => stream.end(&End::Failed(Failure {
                 errno: None,
                 message: "this agent does not know that request".into(),

@@ -25,6 +25,7 @@ mod probing;
 mod session;
 mod target;
 mod tunnel;
+mod watching;
 
 use std::{
     io,
@@ -46,6 +47,7 @@ use crate::probe::Probes;
 use crate::transport::{
     Address, ClockOffset, Daemon, Exec, ExitStatus, NodeStream, Output, Transport, TransportError,
 };
+use crate::watch::Watches;
 use call::Call;
 use lane::Lane;
 use link::{Event, Handle};
@@ -370,6 +372,10 @@ impl Transport for SshTransport {
     }
 
     fn probes(&self) -> Option<&dyn Probes> {
+        Some(self)
+    }
+
+    fn watches(&self) -> Option<&dyn Watches> {
         Some(self)
     }
 

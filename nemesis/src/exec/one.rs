@@ -19,10 +19,11 @@ use std::{
 use harness_core::{
     fault::{Evidence, Heal, Step},
     meta::{FunctionEntry, PlannedFault, Trigger},
+    trigger::{FaultMoment, Watch},
 };
 use harness_lab::{Leader, Node, capability::Program};
 use tokio::{
-    sync::watch,
+    sync::{broadcast, watch},
     time::{Instant, sleep, timeout_at},
 };
 
@@ -33,15 +34,17 @@ use super::{
     ports::Capabilities,
     process::Processes,
     report::{Undone, reason},
-    wait::{Fired, Phases},
+    wait::{Fired, Phases, StepEvent},
 };
 use crate::{
-    plan::{Effect, Facts, Kind, Resolved, Target, nft, resolve},
+    plan::{Effect, Facts, Kind, Resolved, Selector, Target, nft, resolve},
     points::{Functions, Point},
 };
 
 /// How long to wait for somebody to lead, or for somebody to say who votes, before falling back.
 const LEADER_LIMIT: Duration = Duration::from_secs(3);
+/// Steps of faults that a lane may be behind.
+const STEPS_KEPT: usize = 1024;
 /// How long between two questions who leads.
 const LEADER_PAUSE: Duration = Duration::from_millis(250);
 
@@ -54,6 +57,14 @@ pub(super) struct Planned {
 }
 
 impl Planned {
+    /// What is watched for it, if that is what it waits for.
+    pub(super) fn watch(&self) -> Option<&Watch> {
+        match &self.fault.trigger {
+            Some(Trigger::Watch(watch)) => Some(watch),
+            _ => None,
+        }
+    }
+
     /// The function at which it strikes, if it does.
     pub(super) fn entry(&self) -> Option<&FunctionEntry> {
         match &self.fault.trigger {
@@ -67,6 +78,7 @@ impl Planned {
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) head: Head,
+    pub(super) lane: u32,
     pub(super) effect: Effect,
     /// Which node's process is struck where a function is entered.
     pub(super) frozen: Option<usize>,
@@ -88,12 +100,15 @@ pub(super) struct Inner {
     pub(super) names: Vec<String>,
     pub(super) network: Arc<Network>,
     pub(super) processes: Arc<Processes>,
+    pub(super) can: Capabilities,
     pub(super) leader: Option<Arc<dyn Leader>>,
     pub(super) program: Option<Arc<dyn Program>>,
     pub(super) phases: Option<Arc<dyn Phases>>,
     pub(super) functions: Arc<dyn Functions>,
     pub(super) journal: Journal,
     pub(super) live: Arc<Live>,
+    /// Where faults tell how far they are, for lanes that wait for that.
+    pub(super) steps: broadcast::Sender<StepEvent>,
     open: Mutex<BTreeMap<u32, Arc<Fault>>>,
     last_id: AtomicU32,
 }
@@ -119,12 +134,14 @@ impl Inner {
             nodes,
             network,
             processes,
-            leader: can.leader,
-            program: can.program,
+            leader: can.leader.clone(),
+            program: can.program.clone(),
+            can,
             phases,
             functions,
             journal,
             live: Arc::default(),
+            steps: broadcast::Sender::new(STEPS_KEPT),
             open: Mutex::default(),
             last_id: AtomicU32::new(0),
         }
@@ -156,6 +173,7 @@ impl Inner {
             self.journal.note(&fault.head, triggered).await;
         }
         self.journal.note(&fault.head, Step::Asked).await;
+        self.announce(&fault, FaultMoment::Asked);
         let seen = tokio::select! {
             seen = self.strike(&fault) => seen,
             () = cancelled(cancel) => Err("the run was interrupted before it was seen to hold".to_owned()),
@@ -173,7 +191,22 @@ impl Inner {
         };
         self.live.stage(fault.head.id, stage);
         self.journal.note(&fault.head, step).await;
+        if holds {
+            self.announce(fault, FaultMoment::Observed);
+        }
         holds
+    }
+
+    /// Tells other lanes how far a fault is. Nobody may wait for it.
+    pub(super) fn announce(&self, fault: &Fault, step: FaultMoment) {
+        let _ = self.steps.send(StepEvent {
+            lane: fault.lane,
+            step,
+            time_ns: self.journal.run_ns(),
+            fault: fault.head.id,
+            label: fault.head.label.clone(),
+            nodes: fault.head.nodes.clone(),
+        });
     }
 
     /// Says which nodes it means now, and puts its heal on disk.
@@ -228,7 +261,14 @@ impl Inner {
                 voters = found.map(|found| found.iter().filter_map(place).collect::<Vec<_>>());
             }
         }
-        let members = self.processes.members();
+        let mut members = self.processes.members();
+        if target.selector() == Some(&Selector::Other) {
+            let spared = self.spared(members);
+            if spared.is_empty() {
+                return Err("a fault in force strikes every member already".to_owned());
+            }
+            members = Some(spared);
+        }
         let facts = Facts {
             nodes: &self.names,
             leader,
@@ -237,6 +277,18 @@ impl Inner {
             members: members.as_deref(),
         };
         resolve(planned.kind, target, &planned.fault.order, &facts).map_err(|e| e.to_string())
+    }
+
+    /// Members that no fault in force strikes.
+    fn spared(&self, members: Option<Vec<usize>>) -> Vec<usize> {
+        let struck: Vec<String> = self
+            .open()
+            .iter()
+            .flat_map(|fault| fault.head.nodes.clone())
+            .collect();
+        let mut spared = members.unwrap_or_else(|| (0..self.nodes.len()).collect());
+        spared.retain(|at| !struck.contains(&self.names[*at]));
+        spared
     }
 
     /// A fault whose trigger did not fire until the load ended; says why its lane did nothing.
@@ -276,6 +328,7 @@ impl Inner {
             .await;
         Ok(Arc::new(Fault {
             head,
+            lane: planned.fault.lane,
             effect: Effect::Nodes(Vec::new()),
             frozen: None,
             point: OnceLock::new(),
@@ -297,6 +350,7 @@ impl Inner {
                 label,
                 nodes: resolved.nodes.iter().map(name).collect(),
             },
+            lane: planned.fault.lane,
             effect: resolved.effect,
             frozen: entry.and_then(|_| resolved.nodes.first().copied()),
             point: OnceLock::new(),
@@ -362,6 +416,7 @@ impl Inner {
                 .note(&fault.head, Step::Healed { evidence })
                 .await;
             self.close(id);
+            self.announce(fault, FaultMoment::Healed);
         } else {
             let reason = reason(&undone.troubles);
             tracing::warn!(fault = id, %reason, "healing failed");

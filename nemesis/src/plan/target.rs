@@ -99,6 +99,8 @@ pub enum Selector {
     All,
     /// The node that the operation is about that set the fault off.
     Subject,
+    /// A member that no fault in force strikes.
+    Other,
     /// These, by name.
     List(Vec<String>),
 }
@@ -128,7 +130,7 @@ pub enum Target {
 const THIRD_IS_TWO_NODES: usize = 7;
 
 /// The words that name a target of a partition.
-const PARTITION_WORDS: [Target; 16] = [
+const PARTITION_WORDS: [Target; 17] = [
     Target::Random,
     Target::Nodes(Selector::One),
     Target::Halves,
@@ -141,6 +143,7 @@ const PARTITION_WORDS: [Target; 16] = [
     Target::Nodes(Selector::Leader),
     Target::Nodes(Selector::MinorityThird),
     Target::Nodes(Selector::Subject),
+    Target::Nodes(Selector::Other),
     Target::Mute(Selector::One),
     Target::Mute(Selector::Leader),
     Target::Deaf(Selector::One),
@@ -148,7 +151,7 @@ const PARTITION_WORDS: [Target; 16] = [
 ];
 
 /// The words that name a target of a process fault.
-const PROCESS_WORDS: [Target; 10] = [
+const PROCESS_WORDS: [Target; 11] = [
     Target::Random,
     Target::Nodes(Selector::One),
     Target::Nodes(Selector::Minority(Count::Voters)),
@@ -159,6 +162,7 @@ const PROCESS_WORDS: [Target; 10] = [
     Target::Nodes(Selector::Leader),
     Target::Nodes(Selector::All),
     Target::Nodes(Selector::Subject),
+    Target::Nodes(Selector::Other),
 ];
 
 impl Target {
@@ -173,7 +177,8 @@ impl Target {
             | Self::Nodes(
                 Selector::Majority(Count::Nodes)
                 | Selector::Minority(Count::Nodes)
-                | Selector::Subject,
+                | Selector::Subject
+                | Selector::Other,
             ) => false,
             Self::Nodes(Selector::MinorityThird) => nodes >= THIRD_IS_TWO_NODES,
             target => target.least_nodes(kind) <= nodes,
@@ -294,6 +299,9 @@ impl Selector {
             Self::Subject => {
                 "the node that the operation is about that set the fault off (see @), against all others"
             }
+            Self::Other => {
+                "one member that no fault in force strikes, drawn from the seed, against all others"
+            }
             Self::List(_) => "these nodes against all others",
         }
     }
@@ -317,6 +325,7 @@ impl Selector {
             }
             Self::All => "every node, at once",
             Self::Subject => "the node that the operation is about that set the fault off (see @)",
+            Self::Other => "one member that no fault in force strikes, drawn from the seed",
             Self::List(_) => "these nodes",
         }
     }
@@ -353,6 +362,7 @@ impl fmt::Display for Selector {
             Self::Leader => "leader",
             Self::All => "all",
             Self::Subject => "subject",
+            Self::Other => "other",
             Self::List(names) => return f.write_str(&names.join("+")),
         })
     }

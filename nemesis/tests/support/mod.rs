@@ -24,6 +24,7 @@ use harness_lab::{
     Output, Pause, Start, Stop, Transport, TransportError,
     capability::{CapabilityError, Program, Seen},
     probe::{Fire, Probe, ProbeArmed, ProbeDriver, ProbeEnd, ProbeHit, ProbeMethod, ProbeSignal},
+    watch::{WatchHit, WatchRequest, Watches, Watching},
 };
 use harness_nemesis::{
     exec::{Capabilities, Clock, Ledger, Members, NemesisEvent, NemesisLog, Setup},
@@ -71,6 +72,10 @@ pub struct World {
     pub wipings: u64,
     /// Functions that are watched, by node.
     pub armed: Vec<SimProbe>,
+    /// Logs and files that are watched, by node.
+    pub watches: Vec<SimWatch>,
+    /// Why nothing can be watched.
+    pub no_watches: Option<String>,
     next_pid: u32,
 }
 
@@ -81,6 +86,13 @@ pub struct SimProbe {
     pub hits: u64,
     pub fired: bool,
     pub progress: tokio::sync::watch::Sender<harness_lab::probe::ProbeProgress>,
+}
+
+/// What is watched on a node.
+pub struct SimWatch {
+    at: usize,
+    request: WatchRequest,
+    ended: tokio::sync::oneshot::Sender<Result<WatchHit, String>>,
 }
 
 /// The one function that the simulated program has.
@@ -138,6 +150,8 @@ impl Sim {
             ledger_breaks_at: None,
             wipings: 0,
             armed: Vec::new(),
+            watches: Vec::new(),
+            no_watches: None,
             next_pid: 200,
         })))
     }
@@ -179,12 +193,56 @@ impl Sim {
                 program: Some(system.clone()),
                 leader: Some(system),
                 members: None,
+                ..Capabilities::default()
             },
             ledger: Arc::new(self.clone()),
             log: Arc::new(self.clone()),
             clock: Arc::new(SimClock::default()),
             phases: None,
             functions: Arc::new(self.clone()),
+        }
+    }
+
+    /// What is watched now: node and request.
+    pub fn watches(&self) -> Vec<(usize, WatchRequest)> {
+        let mut world = self.world();
+        world.watches.retain(|watch| !watch.ended.is_closed());
+        let watches = world.watches.iter();
+        watches
+            .map(|watch| (watch.at, watch.request.clone()))
+            .collect()
+    }
+
+    /// Nothing can be watched from now on.
+    pub fn refuses_watches(&self, why: &str) {
+        self.world().no_watches = Some(why.to_owned());
+    }
+
+    /// Every agent is gone, once.
+    pub fn loses_watches(&self) {
+        let watches = std::mem::take(&mut self.world().watches);
+        for watch in watches {
+            let _ = watch.ended.send(Err("the agent is gone".to_owned()));
+        }
+    }
+
+    /// What is watched on that node is seen for the time that was asked for.
+    pub fn sees(&self, at: usize, path: &str, text: &str) {
+        let mut world = self.world();
+        let (here, elsewhere) = std::mem::take(&mut world.watches)
+            .into_iter()
+            .partition(|watch| watch.at == at);
+        world.watches = elsewhere;
+        let here: Vec<SimWatch> = here;
+        assert!(!here.is_empty(), "nothing is watched there");
+        for watch in here {
+            let hit = WatchHit {
+                path: path.to_owned(),
+                text: text.to_owned(),
+                monotonic_ns: 7,
+                wall_ns: 0,
+            };
+            let _ = watch.ended.send(Ok(hit));
         }
     }
 
@@ -350,6 +408,7 @@ pub fn planned(id: u32, lane: u32, what: &str, from_s: u64, to_s: u64) -> Planne
         heal_ms: to_s * 1_000,
         order: vec![0, 1, 2, 3, 4],
         trigger: None,
+        until: None,
     }
 }
 
@@ -572,7 +631,32 @@ impl Transport for SimTransport {
         })
     }
 
+    fn watches(&self) -> Option<&dyn Watches> {
+        Some(self)
+    }
+
     async fn close(&self) {}
+}
+
+#[async_trait]
+impl Watches for SimTransport {
+    async fn watch(&self, request: WatchRequest) -> Result<Watching, TransportError> {
+        let mut world = self.sim.world();
+        if let Some(why) = &world.no_watches {
+            return Err(TransportError::Refused {
+                node: self.name.clone(),
+                what: "watch".to_owned(),
+                source: io::Error::other(why.clone()),
+            });
+        }
+        let (watching, ended) = Watching::new(&self.name);
+        world.watches.push(SimWatch {
+            at: self.at,
+            request,
+            ended,
+        });
+        Ok(watching)
+    }
 }
 
 #[async_trait]

@@ -12,7 +12,8 @@ use harness_core::meta::ProcessExit;
 use harness_lab::{
     Node,
     capability::{
-        CapabilityError, Kill, Leader, LogFiles, Membership, Pause, Program, Sources, Start, Stop,
+        CapabilityError, DataFolder, Kill, Leader, LogFiles, Membership, Pause, Program, Query,
+        Sources, Start, Stop,
     },
 };
 use thiserror::Error;
@@ -81,6 +82,10 @@ pub struct Handles {
     pub membership: Option<Arc<dyn Membership>>,
     /// Reads the places where membership is kept.
     pub sources: Option<Arc<dyn Sources>>,
+    /// Says where its data are.
+    pub data_folder: Option<Arc<dyn DataFolder>>,
+    /// Asks it as its users do.
+    pub query: Option<Arc<dyn Query>>,
 }
 
 impl Handles {
@@ -96,6 +101,8 @@ impl Handles {
             + LogFiles
             + Membership
             + Sources
+            + DataFolder
+            + Query
             + 'static,
     {
         Self {
@@ -108,6 +115,8 @@ impl Handles {
             log_files: Some(system.clone()),
             membership: Some(system.clone()),
             sources: Some(system.clone()),
+            data_folder: Some(system.clone()),
+            query: Some(system.clone()),
         }
     }
 }

@@ -5,6 +5,7 @@ mod bench_checkers;
 mod check;
 mod convert;
 mod doctor;
+mod faults_asked;
 mod lab;
 mod list;
 mod points;

@@ -13,7 +13,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::probe::{ProbeEnd, ProbeRequest};
+use super::{
+    probe::{ProbeEnd, ProbeRequest},
+    watch::{WatchEnd, WatchRequest},
+};
 
 /// The controller's first frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +91,8 @@ pub enum Request {
     Clock,
     /// Watches functions of a program until the controller sends `Eof`; ends with [`End::Probed`]. See [`super::probe`].
     Probe(ProbeRequest),
+    /// Watches logs or files until the controller sends `Eof`; [`super::Kind::Opened`], then [`End::Watched`]. See [`super::watch`].
+    Watch(WatchRequest),
 }
 
 /// A command to run to its end.
@@ -171,6 +176,8 @@ pub enum End {
     Clock(Clock),
     /// Probes were taken away.
     Probed(ProbeEnd),
+    /// Logs or files are not watched any more.
+    Watched(WatchEnd),
     /// It could not be done.
     Failed(Failure),
 }
