@@ -2,7 +2,6 @@
 //!
 //! Small optional capabilities instead of one fat trait: a system implements those that make
 //! sense for it, and a fault whose capability is missing is refused before the run begins.
-//! `Query` joins this list with the issue that needs it.
 //!
 //! Laws: every call is idempotent, ends by itself within a bounded time, and returns only
 //! once what it says has been *seen* (a process gone, a process running), not when it was asked.
@@ -14,6 +13,7 @@ use harness_core::{
     event::OpError,
     view::{RaftPosition, Reading, Source},
 };
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::{node::Node, transport::TransportError};
@@ -140,6 +140,33 @@ pub trait Leader: Send + Sync {
 pub trait LogFiles: Send + Sync {
     /// Paths on the node.
     fn log_files(&self, node: &Node) -> Vec<PathBuf>;
+}
+
+/// Where its data are.
+pub trait DataFolder: Send + Sync {
+    /// The folder on the node.
+    fn data_folder(&self, node: &Node) -> PathBuf;
+}
+
+/// Asking it as its users do. Asking changes nothing.
+#[async_trait]
+pub trait Query: Send + Sync {
+    /// The first column of the first row that a reading statement gives; none if it gives no row. Answered by the leader that one of
+    /// these nodes knows.
+    async fn sql(
+        &self,
+        nodes: &[Node],
+        statement: &str,
+        deadline: Duration,
+    ) -> Result<Option<Value>, CapabilityError>;
+
+    /// Status and body that a node answers to a GET, on the interface that its users have.
+    async fn get(
+        &self,
+        node: &Node,
+        path: &str,
+        deadline: Duration,
+    ) -> Result<(u16, Vec<u8>), CapabilityError>;
 }
 
 /// Why a change of the membership did not succeed.

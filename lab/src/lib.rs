@@ -28,6 +28,7 @@ pub mod ssh;
 pub mod state;
 pub mod subnet;
 pub mod transport;
+pub mod watch;
 
 pub use capability::{Kill, Leader, LogFiles, Pause, Start, Stop};
 pub use host::HostError;

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{agent::Agent, probe::Probes};
+use crate::{agent::Agent, probe::Probes, watch::Watches};
 
 /// How long after its time-out a call may still take to clean up, at most.
 pub const TIMEOUT_GRACE: Duration = Duration::from_secs(5);
@@ -319,6 +319,11 @@ pub trait Transport: Send + Sync {
 
     /// Guarding, signalling at an instant and booting anew; none if this transport cannot.
     fn agent(&self) -> Option<&dyn Agent> {
+        None
+    }
+
+    /// Watching logs and files on the node; none if this transport cannot.
+    fn watches(&self) -> Option<&dyn Watches> {
         None
     }
 

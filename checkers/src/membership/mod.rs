@@ -187,6 +187,15 @@ impl Checker for One {
     }
 }
 
+/// One checker an invariant.
+#[must_use]
+pub fn checkers() -> Vec<Box<dyn Checker>> {
+    INVARIANTS
+        .iter()
+        .map(|invariant| -> Box<dyn Checker> { Box::new(One(*invariant)) })
+        .collect()
+}
+
 /// All invariants merged to one result.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Membership;

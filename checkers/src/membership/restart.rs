@@ -1,12 +1,13 @@
 //! `restart-one-restores`: two members were stopped at once and service may have been lost; starting *one* of them gives it back.
 //!
 //! Judged where two faults that stop one member each held at the same time, the two being half of the members or more,
-//! and one was healed before the other. A write must succeed between the two heals.
+//! and one was healed before the other. A write must succeed between the two heals: of whoever asks for one, or of the data that
+//! clients write beside the changes.
 
 use harness_core::{
     fault::FaultRecord,
     history::{Operation, Outcome},
-    membership::WRITE_PROBE,
+    membership::{DATA_WRITE, WRITE_PROBE},
 };
 
 use super::{
@@ -108,7 +109,7 @@ fn judge(analysis: &Analysis<'_>, case: &Case<'_>, judgement: &mut Judgement) {
         .history
         .operations
         .iter()
-        .filter(|operation| &*operation.f == WRITE_PROBE)
+        .filter(|operation| [WRITE_PROBE, DATA_WRITE].contains(&&*operation.f))
         .filter(|operation| operation.invoked_ns >= case.from_ns)
         .filter(|operation| {
             operation

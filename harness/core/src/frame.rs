@@ -26,6 +26,7 @@ pub mod guard;
 pub mod message;
 pub mod probe;
 pub mod signal;
+pub mod watch;
 pub mod window;
 
 use thiserror::Error;

@@ -19,5 +19,6 @@ pub mod membership;
 pub mod meta;
 pub mod seed;
 pub mod sweep;
+pub mod trigger;
 pub mod verdict;
 pub mod view;

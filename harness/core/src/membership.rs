@@ -38,6 +38,8 @@ pub const RETRY_REMOVE: &str = "retry-remove";
 pub const REMOVED_PROBE: &str = "removed-probe";
 /// A node is asked for a write.
 pub const WRITE_PROBE: &str = "availability";
+/// A client writes data, beside the changes.
+pub const DATA_WRITE: &str = "add";
 
 /// Value of a join.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::trigger::{FaultStep, Watch};
+
 /// The version of `meta.json` and `plan.json`.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -169,6 +171,9 @@ pub struct PlannedFault {
     /// What it waits for from `inject_ms` on, if not for that time alone. Then it is on for as long as `heal_ms` is after `inject_ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<Trigger>,
+    /// What its healing waits for; it is healed at the latest when its time is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<FaultStep>,
 }
 
 /// What a fault waits for.
@@ -179,10 +184,14 @@ pub enum Trigger {
     Phase(OperationPhase),
     /// A function of the system's program is entered on the node that is struck.
     Function(FunctionEntry),
+    /// Something that is watched on the nodes.
+    Watch(Watch),
+    /// A step of a fault of another lane.
+    Fault(FaultStep),
 }
 
 /// A phase of an operation, and a delay.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OperationPhase {
     /// The operation's kind, such as `join`.
     pub f: String,
@@ -240,6 +249,8 @@ impl fmt::Display for Trigger {
                 }
                 write!(f, "entry {} of {}", entry.nth, entry.name)
             }
+            Self::Watch(watch) => watch.fmt(f),
+            Self::Fault(step) => step.fmt(f),
         }
     }
 }

@@ -28,6 +28,7 @@ mod serve;
 mod signal;
 mod stream;
 mod supervise;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -25,7 +25,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::{
     connect, exec, file, guard, node, outbox::Outbox, probe, reboot, signal, stream::Stream,
-    supervise,
+    supervise, watch,
 };
 
 /// Time without a word from the controller (it pings) after which it is taken for dead.
@@ -222,6 +222,7 @@ impl Server {
             Request::Guard(request) => guard::run(stream, request),
             Request::Signal(request) => signal::run(stream, request),
             Request::Reboot => reboot::run(stream),
+            Request::Watch(request) => watch::run(stream, request),
             _ => stream.end(&End::Failed(Failure {
                 errno: None,
                 message: "this agent does not know that request".into(),

@@ -26,6 +26,7 @@ mod probing;
 mod session;
 mod target;
 mod tunnel;
+mod watching;
 
 use std::{
     io,
@@ -48,6 +49,7 @@ use crate::probe::Probes;
 use crate::transport::{
     Address, ClockOffset, Daemon, Exec, ExitStatus, NodeStream, Output, Transport, TransportError,
 };
+use crate::watch::Watches;
 use call::Call;
 use lane::Lane;
 use link::{Event, Handle};
@@ -376,6 +378,10 @@ impl Transport for SshTransport {
     }
 
     fn agent(&self) -> Option<&dyn Agent> {
+        Some(self)
+    }
+
+    fn watches(&self) -> Option<&dyn Watches> {
         Some(self)
     }
 

@@ -15,6 +15,7 @@ use std::{collections::BTreeSet, io, path::Path, sync::Arc, time::Duration};
 use harness_core::{
     fault::{Evidence, Step, Triggered},
     meta::FunctionEntry,
+    trigger::FaultMoment,
 };
 use harness_lab::{
     Exec, Node, TransportError,
@@ -33,6 +34,7 @@ use super::{
     one::{Fault, Inner, Opened, Planned, cancelled},
     report::{Undone, reason, with_sources},
     wait::Fired,
+    watched::on_our_clock,
 };
 use crate::{
     plan::{Effect, Kind, Selector},
@@ -189,6 +191,7 @@ impl Inner {
         let triggered = Step::Triggered(triggered);
         self.journal.note(&fault.head, triggered).await;
         self.journal.note(&fault.head, Step::Asked).await;
+        self.announce(&fault, FaultMoment::Asked);
         let met = match self.tell(&fault, seen).await {
             true => Met::Struck,
             false => Met::Unseen,
@@ -253,18 +256,8 @@ impl Inner {
         hit: &ProbeHit,
         fired: Option<&Fired>,
     ) -> Triggered {
-        let offset = node.transport.clock_offset().await;
-        let (run_ns, wall_ns) = self.journal.now_ns();
-        let (fired_ns, bound_ns) = match &offset {
-            Ok(offset) => {
-                let ours = hit.wall_ns.saturating_sub(offset.wall_offset_ns);
-                let ours = u64::try_from(ours).unwrap_or(0);
-                let age_ns = wall_ns.saturating_sub(ours);
-                (run_ns.saturating_sub(age_ns), Some(offset.bound_ns))
-            }
-            // Then it is known only that it was before now.
-            Err(_) => (run_ns, None),
-        };
+        let clock = self.journal.clock();
+        let (fired_ns, bound_ns) = on_our_clock(node, hit.wall_ns, &*clock).await;
         let first = fired.map_or_else(String::new, |fired| {
             format!("{}, then ", fired.triggered.what)
         });

@@ -51,9 +51,8 @@ impl Journal {
         self.clock.run_ns()
     }
 
-    /// Now: nanoseconds since the run began, and since 1970.
-    pub(super) fn now_ns(&self) -> (u64, u64) {
-        (self.clock.run_ns(), self.clock.wall_ns())
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
     }
 
     /// Returns once the line is on disk. Goes on to the disk even if nobody waits for it any more.

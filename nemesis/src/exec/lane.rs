@@ -2,9 +2,12 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use harness_core::meta::{FunctionEntry, Trigger};
+use harness_core::{
+    meta::{FunctionEntry, Trigger},
+    trigger::Watch,
+};
 use tokio::{
-    sync::watch,
+    sync::{broadcast, watch},
     time::{Instant, sleep_until},
 };
 
@@ -12,7 +15,8 @@ use super::{
     Done, LANE_HEAL_LIMIT, Outcome, Skipped, WIPE_HEAL_LIMIT,
     function::Met,
     one::{Fault, Inner, Planned, cancelled},
-    wait,
+    wait::{self, Fired, StepEvent},
+    watched::Saw,
 };
 use crate::plan::Kind;
 
@@ -30,6 +34,7 @@ struct Begun {
 pub(super) async fn run_lane(
     inner: Arc<Inner>,
     faults: Vec<Planned>,
+    mut steps: broadcast::Receiver<StepEvent>,
     began: Instant,
     mut cancel: watch::Receiver<bool>,
 ) -> Outcome {
@@ -42,7 +47,7 @@ pub(super) async fn run_lane(
         }
         let begun = match &stop {
             Some(_) => None,
-            None => match begin(&inner, planned, &mut outcome, &mut cancel).await {
+            None => match begin(&inner, planned, &mut steps, &mut outcome, &mut cancel).await {
                 Ok(Some(begun)) => Some(begun),
                 Ok(None) => {
                     stop = Some(match (&planned.fault.trigger, outcome.done.is_empty()) {
@@ -75,7 +80,20 @@ pub(super) async fn run_lane(
                 Instant::now() + Duration::from_millis(on_ms)
             }
         };
-        if !wait_until(until, &mut cancel).await {
+        let mut cancelled = cancel.clone();
+        let healing = async {
+            match &times.until {
+                // What it waits for may have happened while this fault was injected.
+                Some(step) => drop(wait::stepped(step, &mut steps, &mut cancelled).await),
+                None => std::future::pending().await,
+            }
+        };
+        let goes_on = tokio::select! {
+            biased;
+            goes_on = wait_until(until, &mut cancel) => goes_on,
+            () = healing => true,
+        };
+        if !goes_on {
             stop = Some(INTERRUPTED.to_owned());
         }
         let done = finish(&inner, planned, &begun.fault, begun.observed).await;
@@ -84,6 +102,8 @@ pub(super) async fn run_lane(
             stop = stop.or(Some(format!("fault {} could not be healed", done.fault)));
         }
         outcome.done.push(done);
+        // The next fault waits for what happens from now on.
+        steps = inner.steps.subscribe();
     }
     outcome
 }
@@ -108,6 +128,7 @@ async fn finish(inner: &Inner, planned: &Planned, fault: &Fault, observed: bool)
 async fn begin(
     inner: &Inner,
     planned: &Planned,
+    steps: &mut broadcast::Receiver<StepEvent>,
     outcome: &mut Outcome,
     cancel: &mut watch::Receiver<bool>,
 ) -> io::Result<Option<Begun>> {
@@ -122,14 +143,57 @@ async fn begin(
                 None => return Ok(None),
             }
         }
+        (Some(Trigger::Watch(watch)), _) => match at_watch(inner, watch, cancel).await {
+            Some(fired) => Some(fired),
+            None => return Ok(None),
+        },
+        (Some(Trigger::Fault(step)), _) => match wait::stepped(step, steps, cancel).await {
+            Some(fired) => Some(fired),
+            None => return Ok(None),
+        },
         _ => None,
     };
+    if !matches!(planned.fault.trigger, Some(Trigger::Fault(_))) {
+        // What ends it is what happens from now on.
+        *steps = inner.steps.subscribe();
+    }
     let (fault, observed) = inner.inject(planned, fired.as_ref(), cancel).await?;
     Ok(Some(Begun {
         fault,
         observed,
         waited: fired.is_some(),
     }))
+}
+
+/// Waits for what is watched; where that is during an operation only, and it was not seen, for the next operation. None if it was
+/// cancelled before.
+async fn at_watch(
+    inner: &Inner,
+    watch: &Watch,
+    cancel: &mut watch::Receiver<bool>,
+) -> Option<Fired> {
+    loop {
+        let after = watch.after.as_ref().zip(inner.phases.as_ref());
+        let saw = match after {
+            None => {
+                inner
+                    .watched(watch, None, std::future::pending(), cancel)
+                    .await
+            }
+            Some((phase, phases)) => {
+                let mut told = phases.subscribe();
+                let first = wait::fired(phase, &mut told, cancel).await?;
+                let subject = first.subject.clone();
+                let over = wait::over(phase, subject.as_deref(), &mut told);
+                inner.watched(watch, Some(&first), over, cancel).await
+            }
+        };
+        match saw {
+            Saw::Seen(fired) => return Some(fired),
+            Saw::Cancelled => return None,
+            Saw::Over => {}
+        }
+    }
 }
 
 /// Watches a function until it is entered. Where it is watched during an operation only and was not entered, that is recorded, and

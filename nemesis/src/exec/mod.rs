@@ -27,6 +27,7 @@ mod report;
 mod together;
 mod transfer;
 mod wait;
+mod watched;
 mod wipe;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
@@ -165,6 +166,17 @@ pub enum PrepareError {
         "wipe joins what it wiped anew, and this workload changes the membership itself and would not know; choose another --workload, such as bank"
     )]
     WipeAmongChanges,
+    /// What a fault waits for cannot be watched.
+    #[error("fault {id} of the plan cannot wait for {what}")]
+    Watch {
+        /// The fault's number in the plan.
+        id: u32,
+        /// What it waits for.
+        what: String,
+        /// Why not.
+        #[source]
+        source: TransportError,
+    },
     /// A partition of an earlier run is still there.
     #[error(
         "{node} has a table inet harness left from an earlier run; `harness lab heal` removes it"
@@ -185,6 +197,7 @@ impl PrepareError {
             | Self::NoReboot { .. }
             | Self::WipeAmongChanges => true,
             Self::Function { source, .. } => source.is_refusal(),
+            Self::Watch { source, .. } => matches!(source, TransportError::Refused { .. }),
             _ => false,
         }
     }
@@ -276,6 +289,8 @@ impl Executor {
         let waits = |trigger: &Trigger| match trigger {
             Trigger::Phase(_) => true,
             Trigger::Function(entry) => entry.after.is_some(),
+            Trigger::Watch(watch) => watch.after.is_some(),
+            Trigger::Fault(_) => false,
         };
         let mut waiting = plan.faults.iter();
         let waiting = waiting.find(|fault| fault.trigger.as_ref().is_some_and(waits));
@@ -288,6 +303,7 @@ impl Executor {
             });
         }
         function::check(&setup, lanes.values().flatten()).await?;
+        watched::check(&setup, lanes.values().flatten()).await?;
         let network = Network::new(setup.nodes.clone());
         let processes = Processes::new(setup.nodes.clone(), setup.can.clone());
         let journal = Arc::new(Journal::new(setup.ledger, setup.log, setup.clock));
@@ -325,9 +341,21 @@ impl Executor {
     pub async fn run(&self, cancel: watch::Receiver<bool>) -> Outcome {
         let began = Instant::now();
         let mut running = JoinSet::new();
-        for faults in self.lanes.values() {
+        // All listen before the first may speak.
+        let lanes: Vec<_> = self
+            .lanes
+            .values()
+            .map(|faults| (faults, self.inner.steps.subscribe()))
+            .collect();
+        for (faults, steps) in lanes {
             let inner = Arc::clone(&self.inner);
-            running.spawn(run_lane(inner, faults.clone(), began, cancel.clone()));
+            running.spawn(run_lane(
+                inner,
+                faults.clone(),
+                steps,
+                began,
+                cancel.clone(),
+            ));
         }
         let mut outcome = Outcome::default();
         while let Some(ended) = running.join_next().await {

@@ -19,6 +19,7 @@ use std::{
 use harness_core::{
     fault::{Evidence, Heal, Step},
     meta::{FunctionEntry, PlannedFault, Trigger},
+    trigger::{FaultMoment, Watch},
 };
 use harness_lab::{
     Leader, Node,
@@ -37,15 +38,17 @@ use super::{
     ports::Capabilities,
     process::Processes,
     report::{Undone, reason},
-    wait::{Fired, PhaseEvent, Phases},
+    wait::{Fired, PhaseEvent, Phases, StepEvent},
 };
 use crate::{
-    plan::{Effect, Facts, Kind, Resolved, Target, nft, resolve},
+    plan::{Effect, Facts, Kind, Resolved, Selector, Target, nft, resolve},
     points::{Functions, Point},
 };
 
 /// How long to wait for somebody to lead, or for somebody to say who votes, before falling back.
 const LEADER_LIMIT: Duration = Duration::from_secs(3);
+/// Steps of faults that a lane may be behind.
+const STEPS_KEPT: usize = 1024;
 /// How long between two questions who leads.
 const LEADER_PAUSE: Duration = Duration::from_millis(250);
 
@@ -58,6 +61,14 @@ pub(super) struct Planned {
 }
 
 impl Planned {
+    /// What is watched for it, if that is what it waits for.
+    pub(super) fn watch(&self) -> Option<&Watch> {
+        match &self.fault.trigger {
+            Some(Trigger::Watch(watch)) => Some(watch),
+            _ => None,
+        }
+    }
+
     /// The function at which it strikes, if it does.
     pub(super) fn entry(&self) -> Option<&FunctionEntry> {
         match &self.fault.trigger {
@@ -71,6 +82,7 @@ impl Planned {
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) head: Head,
+    pub(super) lane: u32,
     pub(super) effect: Effect,
     /// Which node's process is struck where a function is entered.
     pub(super) frozen: Option<usize>,
@@ -95,6 +107,7 @@ pub(super) struct Inner {
     pub(super) network: Arc<Network>,
     pub(super) processes: Arc<Processes>,
     pub(super) guards: Arc<Guards>,
+    pub(super) can: Capabilities,
     pub(super) leader: Option<Arc<dyn Leader>>,
     pub(super) transfer: Option<Arc<dyn Transfer>>,
     pub(super) program: Option<Arc<dyn Program>>,
@@ -103,6 +116,8 @@ pub(super) struct Inner {
     pub(super) journal: Arc<Journal>,
     pub(super) live: Arc<Live>,
     early: Mutex<BTreeMap<u32, broadcast::Receiver<PhaseEvent>>>,
+    /// Where faults tell how far they are, for lanes that wait for that.
+    pub(super) steps: broadcast::Sender<StepEvent>,
     open: Mutex<BTreeMap<u32, Arc<Fault>>>,
     last_id: AtomicU32,
 }
@@ -130,14 +145,16 @@ impl Inner {
             network,
             processes,
             guards,
-            leader: can.leader,
-            transfer: can.transfer,
-            program: can.program,
+            leader: can.leader.clone(),
+            transfer: can.transfer.clone(),
+            program: can.program.clone(),
+            can,
             phases,
             functions,
             journal,
             live: Arc::default(),
             early: Mutex::default(),
+            steps: broadcast::Sender::new(STEPS_KEPT),
             open: Mutex::default(),
             last_id: AtomicU32::new(0),
         }
@@ -188,6 +205,7 @@ impl Inner {
             self.journal.note(&fault.head, triggered).await;
         }
         self.journal.note(&fault.head, Step::Asked).await;
+        self.announce(&fault, FaultMoment::Asked);
         let seen = tokio::select! {
             seen = self.strike(&fault) => seen,
             () = cancelled(cancel) => Err("the run was interrupted before it was seen to hold".to_owned()),
@@ -205,7 +223,22 @@ impl Inner {
         };
         self.live.stage(fault.head.id, stage);
         self.journal.note(&fault.head, step).await;
+        if holds {
+            self.announce(fault, FaultMoment::Observed);
+        }
         holds
+    }
+
+    /// Tells other lanes how far a fault is. Nobody may wait for it.
+    pub(super) fn announce(&self, fault: &Fault, step: FaultMoment) {
+        let _ = self.steps.send(StepEvent {
+            lane: fault.lane,
+            step,
+            time_ns: self.journal.run_ns(),
+            fault: fault.head.id,
+            label: fault.head.label.clone(),
+            nodes: fault.head.nodes.clone(),
+        });
     }
 
     /// Says which nodes it means now, and puts its heal on disk.
@@ -265,7 +298,14 @@ impl Inner {
                 voters = found.map(|found| found.iter().filter_map(place).collect::<Vec<_>>());
             }
         }
-        let members = self.processes.members();
+        let mut members = self.processes.members();
+        if target.selector() == Some(&Selector::Other) {
+            let spared = self.spared(members);
+            if spared.is_empty() {
+                return Err("a fault in force strikes every member already".to_owned());
+            }
+            members = Some(spared);
+        }
         let facts = Facts {
             nodes: &self.names,
             leader,
@@ -274,6 +314,18 @@ impl Inner {
             members: members.as_deref(),
         };
         resolve(planned.kind, target, &planned.fault.order, &facts).map_err(|e| e.to_string())
+    }
+
+    /// Members that no fault in force strikes.
+    fn spared(&self, members: Option<Vec<usize>>) -> Vec<usize> {
+        let struck: Vec<String> = self
+            .open()
+            .iter()
+            .flat_map(|fault| fault.head.nodes.clone())
+            .collect();
+        let mut spared = members.unwrap_or_else(|| (0..self.nodes.len()).collect());
+        spared.retain(|at| !struck.contains(&self.names[*at]));
+        spared
     }
 
     /// A fault whose trigger did not fire until the load ended; says why its lane did nothing.
@@ -313,6 +365,7 @@ impl Inner {
             .await;
         Ok(Arc::new(Fault {
             head,
+            lane: planned.fault.lane,
             effect: Effect::Nodes(Vec::new()),
             frozen: None,
             point: OnceLock::new(),
@@ -335,6 +388,7 @@ impl Inner {
                 label,
                 nodes: resolved.nodes.iter().map(name).collect(),
             },
+            lane: planned.fault.lane,
             effect: resolved.effect,
             frozen: entry.and_then(|_| resolved.nodes.first().copied()),
             point: OnceLock::new(),
@@ -416,6 +470,7 @@ impl Inner {
                 .await;
             self.guards.release(id).await;
             self.close(id);
+            self.announce(fault, FaultMoment::Healed);
         } else {
             let reason = reason(&undone.troubles);
             tracing::warn!(fault = id, %reason, "healing failed");

@@ -11,10 +11,11 @@ use std::{
 use harness_core::{
     event::{EventType, OpError},
     fault::LedgerLine,
+    trigger::Watched,
 };
 use harness_lab::{
-    Kill, Leader, Pause, Start, Stop,
-    capability::{Membership, Program, Transfer, Wipe},
+    Kill, Leader, LogFiles, Pause, Start, Stop,
+    capability::{DataFolder, Membership, Program, Query, Sources, Transfer, Wipe},
 };
 use serde_json::Value;
 
@@ -116,6 +117,14 @@ pub struct Capabilities {
     pub leader: Option<Arc<dyn Leader>>,
     /// Knowing who is a member, where not all nodes are.
     pub members: Option<Arc<dyn Members>>,
+    /// Saying where its logs are. Without it no fault can wait for a log's line.
+    pub log_files: Option<Arc<dyn LogFiles>>,
+    /// Saying where its data are. Without it no fault can wait for a file there.
+    pub data_folder: Option<Arc<dyn DataFolder>>,
+    /// Answering queries. Without it no fault can wait for one to hold.
+    pub query: Option<Arc<dyn Query>>,
+    /// Reading where membership is kept. Without it no fault can wait for a view.
+    pub sources: Option<Arc<dyn Sources>>,
 }
 
 impl Capabilities {
@@ -161,6 +170,20 @@ impl Capabilities {
     }
 }
 
+impl Capabilities {
+    /// What is missing for waiting for that.
+    #[must_use]
+    pub fn missing_to_watch(&self, what: &Watched) -> Option<&'static str> {
+        let (name, there) = match what {
+            Watched::Log { .. } => ("logs to follow", self.log_files.is_some()),
+            Watched::File { .. } => ("data folder to watch", self.data_folder.is_some()),
+            Watched::Query(_) => ("answers to queries", self.query.is_some()),
+            Watched::View { .. } => ("sources of membership to read", self.sources.is_some()),
+        };
+        (!there).then_some(name)
+    }
+}
+
 impl fmt::Debug for Capabilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Capabilities")
@@ -174,6 +197,10 @@ impl fmt::Debug for Capabilities {
             .field("program", &self.program.is_some())
             .field("leader", &self.leader.is_some())
             .field("members", &self.members.is_some())
+            .field("log_files", &self.log_files.is_some())
+            .field("data_folder", &self.data_folder.is_some())
+            .field("query", &self.query.is_some())
+            .field("sources", &self.sources.is_some())
             .finish()
     }
 }

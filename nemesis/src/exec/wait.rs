@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 use harness_core::{
     fault::Triggered,
     meta::{Moment, OperationPhase},
+    trigger::{FaultMoment, FaultStep},
 };
 use tokio::{
     sync::{broadcast, watch},
@@ -29,6 +30,18 @@ pub struct PhaseEvent {
     pub f: Arc<str>,
     /// The node that the operation is about, by name.
     pub subject: Option<String>,
+}
+
+/// A fault of some lane has come to a step.
+#[derive(Clone, Debug)]
+pub(super) struct StepEvent {
+    pub(super) lane: u32,
+    pub(super) step: FaultMoment,
+    /// Nanoseconds since the run began.
+    pub(super) time_ns: u64,
+    pub(super) fault: u32,
+    pub(super) label: String,
+    pub(super) nodes: Vec<String>,
 }
 
 /// Who tells phases of operations.
@@ -62,7 +75,6 @@ pub(super) async fn fired(
         event = next(told, fits) => event,
     };
     let delay = Duration::from_millis(*delay_ms);
-    let due = Instant::now() + delay;
     let of = event
         .subject
         .as_ref()
@@ -71,22 +83,60 @@ pub(super) async fn fired(
         Moment::Invoked => "invoked",
         Moment::Completed => "completed",
     };
-    tokio::select! {
-        biased;
-        () = cancelled(cancel) => return None,
-        () = sleep_until(due) => {}
-    }
-    Some(Fired {
+    let fired = Fired {
         triggered: Triggered {
             what: format!("{f}{of} {what} (event {})", event.index),
             fired_ns: event.time_ns,
-            due_ns: event
-                .time_ns
-                .saturating_add(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX)),
+            due_ns: due_ns(event.time_ns, delay),
             bound_ns: None,
         },
         subject: event.subject,
-    })
+    };
+    pause(delay, cancel).await.then_some(fired)
+}
+
+/// Waits for a step of another lane's fault, and then for its delay; none if it was cancelled before.
+pub(super) async fn stepped(
+    step: &FaultStep,
+    told: &mut broadcast::Receiver<StepEvent>,
+    cancel: &mut watch::Receiver<bool>,
+) -> Option<Fired> {
+    let fits = |event: &StepEvent| event.lane == step.lane && event.step == step.step;
+    let event = tokio::select! {
+        biased;
+        () = cancelled(cancel) => return None,
+        event = next(told, fits) => event,
+    };
+    let delay = Duration::from_millis(step.delay_ms);
+    let fired = Fired {
+        triggered: Triggered {
+            what: format!(
+                "fault {} ({}) {}",
+                event.fault,
+                event.label,
+                step.step.as_str()
+            ),
+            fired_ns: event.time_ns,
+            due_ns: due_ns(event.time_ns, delay),
+            bound_ns: None,
+        },
+        subject: event.nodes.into_iter().next(),
+    };
+    pause(delay, cancel).await.then_some(fired)
+}
+
+fn due_ns(fired_ns: u64, delay: Duration) -> u64 {
+    fired_ns.saturating_add(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// False if it was cancelled before.
+async fn pause(delay: Duration, cancel: &mut watch::Receiver<bool>) -> bool {
+    let due = Instant::now() + delay;
+    tokio::select! {
+        biased;
+        () = cancelled(cancel) => false,
+        () = sleep_until(due) => true,
+    }
 }
 
 /// Waits until the operation that came to this phase has completed; for ever if it had done so.
@@ -105,19 +155,13 @@ pub(super) async fn over(
     next(told, fits).await;
 }
 
-async fn next(
-    told: &mut broadcast::Receiver<PhaseEvent>,
-    fits: impl Fn(&PhaseEvent) -> bool,
-) -> PhaseEvent {
+async fn next<T: Clone>(told: &mut broadcast::Receiver<T>, fits: impl Fn(&T) -> bool) -> T {
     loop {
         match told.recv().await {
             Ok(event) if fits(&event) => return event,
             Ok(_) => {}
             Err(broadcast::error::RecvError::Lagged(lost)) => {
-                tracing::warn!(
-                    lost,
-                    "operations went by faster than a trigger could look at"
-                );
+                tracing::warn!(lost, "more went by than a trigger could look at");
             }
             Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
         }

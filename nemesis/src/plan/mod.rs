@@ -6,6 +6,7 @@
 //! [`nft::render`] says what to tell them.
 
 pub mod cut;
+pub mod lanes;
 pub mod nft;
 pub mod parse;
 pub mod resolve;
@@ -13,11 +14,14 @@ pub mod schedule;
 mod suggest;
 pub mod target;
 pub mod trigger;
+pub mod watch;
 
 pub use cut::{Cut, Drops};
+pub use lanes::{LaneFileError, NamedLane, parse_lanes, schedule_lanes};
 pub use parse::{ParseError, check_nodes, parse};
 pub use resolve::{Effect, Facts, ResolveError, Resolved, resolve};
 pub use schedule::{ScheduleError, Timing, schedule};
 pub(crate) use suggest::nearest;
 pub use target::{Count, Kind, Lane, Selector, Target};
-pub use trigger::{Entry, Phase, TriggerError, WaitsFor, parse_trigger};
+pub use trigger::{At, Entry, Phase, TriggerError, WaitsFor, parse_trigger};
+pub use watch::Watching;

@@ -14,7 +14,7 @@
 //! trigger = see [`super::trigger`]
 //! ```
 //!
-//! A comma always separates faults, never nodes: `partition:n1+n2|n3+n4+n5,kill:leader`.
+//! A comma always separates faults, never nodes, except within double quotes in a trigger: `partition:n1+n2|n3+n4+n5,kill:leader`.
 //! Words win over nodes of the same name. Whether nodes exist is known only once there is a
 //! lab, so [`check_nodes`] is a second step; a mistyped word is found there, as a node that
 //! does not exist.
@@ -125,6 +125,16 @@ pub enum ParseError {
         /// Which nodes may stand there.
         nodes: String,
     },
+    /// A trigger that names a node that is none.
+    #[error("{part:?} waits for {word:?}, which is no node; nodes are {nodes}")]
+    WatchedNode {
+        /// What was written.
+        word: String,
+        /// Where.
+        part: String,
+        /// Which nodes there are.
+        nodes: String,
+    },
     /// The lab has too few nodes for that target.
     #[error("{part:?} needs at least {least} nodes, and there are {nodes}")]
     TooFewNodes {
@@ -147,7 +157,7 @@ pub enum ParseError {
 
 /// Reads a value of `--nemesis`. No lane means no faults.
 pub fn parse(value: &str) -> Result<Vec<Lane>, ParseError> {
-    let parts: Vec<&str> = value.split(',').map(str::trim).collect();
+    let parts: Vec<&str> = split(value).into_iter().map(str::trim).collect();
     if parts == ["none"] {
         return Ok(Vec::new());
     }
@@ -175,7 +185,20 @@ pub fn parse(value: &str) -> Result<Vec<Lane>, ParseError> {
     Ok(lanes)
 }
 
-fn parse_part(whole: &str) -> Result<Lane, ParseError> {
+/// At commas, except within double quotes; quotes that are not closed are letters like others.
+fn split(value: &str) -> Vec<&str> {
+    let paired = value.matches('"').count().is_multiple_of(2);
+    let mut quoted = false;
+    value
+        .split(|c: char| {
+            quoted ^= c == '"' && paired;
+            c == ',' && !quoted
+        })
+        .collect()
+}
+
+/// Reads one fault.
+pub(super) fn parse_part(whole: &str) -> Result<Lane, ParseError> {
     let (part, trigger) = match whole.split_once('@') {
         Some((part, trigger)) => (part, Some(parse_trigger(trigger)?)),
         None => (whole, None),
@@ -191,9 +214,7 @@ fn parse_part(whole: &str) -> Result<Lane, ParseError> {
         Some(text) => parse_target(kind, text)?,
         None => Target::Random,
     };
-    let told = trigger
-        .as_ref()
-        .is_some_and(|trigger| trigger.phase().is_some());
+    let told = trigger.as_ref().is_some_and(WaitsFor::has_subject);
     if target.selector() == Some(&Selector::Subject) && !told {
         return Err(ParseError::NoSubject {
             part: part.to_owned(),
@@ -330,6 +351,15 @@ pub fn check_nodes(lanes: &[Lane], nodes: &[&str]) -> Result<(), ParseError> {
                 part: lane.to_string(),
                 least,
                 nodes: nodes.len(),
+            });
+        }
+        if let Some(WaitsFor::Watch(watching)) = &lane.trigger
+            && let Some(name) = watching.nodes().find(|name| !nodes.contains(name))
+        {
+            return Err(ParseError::WatchedNode {
+                word: name.to_owned(),
+                part: lane.to_string(),
+                nodes: nodes.join(", "),
             });
         }
         let named: Vec<&String> = match &lane.target {

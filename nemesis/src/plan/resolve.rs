@@ -201,7 +201,8 @@ impl<'a> Situation<'a> {
             Count::Nodes => &self.members,
         };
         let chosen = match selector {
-            Selector::One => first(&self.members, 1),
+            // Whoever knows the faults in force leaves out those that they strike.
+            Selector::One | Selector::Other => first(&self.members, 1),
             Selector::Minority(count) => first(pool(*count), minority(pool(*count).len())),
             Selector::Majority(count) => first(pool(*count), majority(pool(*count).len())),
             Selector::MinorityThird => first(&self.members, minority_third(self.members.len())),

@@ -9,7 +9,8 @@
 //! 3. A fault that is cut short by the end of the load lasts at least [`MIN_SEEN_MS`], or the whole
 //!    on period if that is shorter; one that could not is left out, because it could not be seen.
 //! 4. Each lane has at least one fault, or there is no plan.
-//! 5. Faults of a lane with a trigger begin to wait when they would otherwise strike, the first at once; how long after what they
+//! 5. A lane with a time (`@at=12s`) has one fault, then; it is refused if the load is over by then.
+//! 6. Faults of a lane with a trigger begin to wait when they would otherwise strike, the first at once; how long after what they
 //!    wait for they strike is drawn for each.
 
 use harness_core::{
@@ -22,6 +23,7 @@ use thiserror::Error;
 use super::{
     parse::{ParseError, check_nodes},
     target::{Kind, Lane, Target},
+    trigger::WaitsFor,
 };
 
 /// How long a fault is on unless told otherwise, in milliseconds.
@@ -83,6 +85,19 @@ pub enum ScheduleError {
         /// How long it must last.
         least_ms: u64,
     },
+    /// A time at which the load is over, or nearly.
+    #[error(
+        "{part} strikes after up to {} s, and could not be seen before the load ends after {} s; strike earlier, or raise the time limit",
+        seconds(*.at_ms), seconds(*.load_ms)
+    )]
+    TooLate {
+        /// Which fault.
+        part: String,
+        /// When it strikes at the latest.
+        at_ms: u64,
+        /// How long the load lasts.
+        load_ms: u64,
+    },
     /// Less than [`MIN_ON_MS`].
     #[error("faults that are on for {} s cannot be observed; at least {} s are needed", seconds(*.on_ms), seconds(MIN_ON_MS))]
     OnTooShort {
@@ -135,7 +150,15 @@ pub fn schedule(
     for (at, lane) in (0_u32..).zip(lanes) {
         seen.push(lane.kind);
         let nth = seen.iter().filter(|kind| **kind == lane.kind).count();
-        faults.extend(lane_faults(seed, at, lane, nth, nodes.len(), timing));
+        let of_lane = lane_faults(seed, at, lane, nth, nodes.len(), timing);
+        if let (Some(WaitsFor::At(time)), []) = (&lane.trigger, of_lane.as_slice()) {
+            return Err(ScheduleError::TooLate {
+                part: lane.to_string(),
+                at_ms: time.to_ms,
+                load_ms: timing.load_ms,
+            });
+        }
+        faults.extend(of_lane);
     }
     faults.sort_by_key(|fault| (fault.inject_ms, fault.lane));
     for (id, fault) in (1_u32..).zip(&mut faults) {
@@ -167,6 +190,7 @@ fn lane_faults(
     let delays = seed.stream(&format!("triggers/{name}"));
     let mut inject_ms = match lane.trigger {
         None => first_inject_ms(&times, timing),
+        Some(WaitsFor::At(at)) => delays.draw(0).random_range(at.from_ms..=at.to_ms),
         Some(_) => 0,
     };
     while inject_ms.saturating_add(timing.least_ms()) <= timing.load_ms {
@@ -181,11 +205,15 @@ fn lane_faults(
             inject_ms,
             heal_ms: inject_ms.saturating_add(timing.on_ms).min(timing.load_ms),
             order,
-            trigger: lane.trigger.as_ref().map(|trigger| {
+            trigger: lane.trigger.as_ref().and_then(|trigger| {
                 let delay_ms = delays.draw(number).random_range(trigger.delays_ms());
                 trigger.with_delay(delay_ms)
             }),
+            until: None,
         });
+        if matches!(lane.trigger, Some(WaitsFor::At(_))) {
+            break;
+        }
         inject_ms = inject_ms
             .saturating_add(timing.on_ms)
             .saturating_add(timing.off_ms);
@@ -208,7 +236,7 @@ fn first_inject_ms(times: &Stream, timing: Timing) -> u64 {
 }
 
 /// The target of a lane's `number`-th fault. The mix is shuffled anew whenever it is used up.
-fn drawn_target(times: &Stream, lane: &Lane, nodes: usize, number: u64) -> Target {
+pub(super) fn drawn_target(times: &Stream, lane: &Lane, nodes: usize, number: u64) -> Target {
     if lane.target != Target::Random {
         return lane.target.clone();
     }

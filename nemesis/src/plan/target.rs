@@ -124,6 +124,8 @@ pub enum Selector {
     All,
     /// The node that the operation is about that set the fault off.
     Subject,
+    /// A member that no fault in force strikes.
+    Other,
     /// These, by name.
     List(Vec<String>),
 }
@@ -153,7 +155,7 @@ pub enum Target {
 const THIRD_IS_TWO_NODES: usize = 7;
 
 /// The words that name a target of a partition.
-const PARTITION_WORDS: [Target; 16] = [
+const PARTITION_WORDS: [Target; 17] = [
     Target::Random,
     Target::Nodes(Selector::One),
     Target::Halves,
@@ -166,6 +168,7 @@ const PARTITION_WORDS: [Target; 16] = [
     Target::Nodes(Selector::Leader),
     Target::Nodes(Selector::MinorityThird),
     Target::Nodes(Selector::Subject),
+    Target::Nodes(Selector::Other),
     Target::Mute(Selector::One),
     Target::Mute(Selector::Leader),
     Target::Deaf(Selector::One),
@@ -173,7 +176,7 @@ const PARTITION_WORDS: [Target; 16] = [
 ];
 
 /// The words that name a target of a process fault.
-const PROCESS_WORDS: [Target; 10] = [
+const PROCESS_WORDS: [Target; 11] = [
     Target::Random,
     Target::Nodes(Selector::One),
     Target::Nodes(Selector::Minority(Count::Voters)),
@@ -184,6 +187,7 @@ const PROCESS_WORDS: [Target; 10] = [
     Target::Nodes(Selector::Leader),
     Target::Nodes(Selector::All),
     Target::Nodes(Selector::Subject),
+    Target::Nodes(Selector::Other),
 ];
 
 /// The words that name a target of a wipe: a majority that lost its data could not be healed.
@@ -209,7 +213,8 @@ impl Target {
             | Self::Nodes(
                 Selector::Majority(Count::Nodes)
                 | Selector::Minority(Count::Nodes)
-                | Selector::Subject,
+                | Selector::Subject
+                | Selector::Other,
             ) => false,
             Self::Nodes(Selector::MinorityThird) => nodes >= THIRD_IS_TWO_NODES,
             target => target.least_nodes(kind) <= nodes,
@@ -340,6 +345,9 @@ impl Selector {
             Self::Subject => {
                 "the node that the operation is about that set the fault off (see @), against all others"
             }
+            Self::Other => {
+                "one member that no fault in force strikes, drawn from the seed, against all others"
+            }
             Self::List(_) => "these nodes against all others",
         }
     }
@@ -363,6 +371,7 @@ impl Selector {
             }
             Self::All => "every node, at once",
             Self::Subject => "the node that the operation is about that set the fault off (see @)",
+            Self::Other => "one member that no fault in force strikes, drawn from the seed",
             Self::List(_) => "these nodes",
         }
     }
@@ -399,6 +408,7 @@ impl fmt::Display for Selector {
             Self::Leader => "leader",
             Self::All => "all",
             Self::Subject => "subject",
+            Self::Other => "other",
             Self::List(names) => return f.write_str(&names.join("+")),
         })
     }

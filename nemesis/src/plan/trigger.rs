@@ -1,7 +1,8 @@
-//! What a lane's faults wait for: `@join+300ms`, `@fn=main.run#2` or `@join/fn=main.run` after the target.
+//! What a lane's faults wait for: `@join+300ms`, `@fn=main.run#2`, `@join/fn=main.run`, `@log=PATTERN` or `@at=12s` after the target.
 //!
 //! ```text
-//! trigger   = phase | [ phase "/" ] "fn=" function [ "#" entry ]
+//! trigger   = phase | "at=" delay [ ".." delay ] | [ phase "/" ] ( "fn=" function [ "#" entry ] | watch )
+//! watch     = see [`super::watch`]
 //! phase     = operation [ ".done" ] [ "+" delay [ ".." delay ] ]
 //! delay     = a whole number with ms or s
 //! function  = its name as the program has it, without white space, comma and #; NAME@0xADDRESS where several are called so
@@ -14,13 +15,19 @@
 //!
 //! `kill:n4@fn=main.run#2`: from that time on the function is watched on n4, and whoever enters it there for the second time
 //! is struck at that instruction. `kill:subject@join/fn=main.run`: it is watched on the node that the next join is about, from the
-//! join's invocation to its completion; if it was not entered until then, on the next one's.
+//! join's invocation to its completion; if it was not entered until then, on the next one's. The same holds of what is watched.
+//!
+//! `partition@at=12s` strikes once, 12 s after load began.
 
 use std::{fmt, ops::RangeInclusive};
 
 use harness_core::meta::{FunctionEntry, Moment, OperationPhase, Trigger};
 use thiserror::Error;
 
+use super::{
+    nearest,
+    watch::{self, Watching},
+};
 use crate::symbols::MAX_NAME_BYTES;
 
 /// The longest delay, milliseconds.
@@ -30,6 +37,8 @@ pub const MAX_ENTRY: u64 = 1_000_000_000;
 
 /// What begins a function's name.
 const FUNCTION: &str = "fn=";
+/// What begins a time.
+const AT: &str = "at=";
 
 /// A trigger as asked for on the command line; each fault of a plan has one with a delay of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +47,19 @@ pub enum WaitsFor {
     Phase(Phase),
     /// An entry of a function.
     Entry(Entry),
+    /// Something that is watched on the nodes.
+    Watch(Watching),
+    /// A time of load.
+    At(At),
+}
+
+/// A time of load, and between which one is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct At {
+    /// The earliest, milliseconds.
+    pub from_ms: u64,
+    /// The latest.
+    pub to_ms: u64,
 }
 
 /// A phase of an operation, and between which delays one is drawn.
@@ -67,7 +89,7 @@ pub struct Entry {
 /// What is wrong with a trigger.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
-    "{text:?} is no trigger ({reason}); write an operation and perhaps a delay, as in kill:subject@join, kill:subject@join+300ms, partition:leader@remove.done+0ms..2s, or a function, as in kill:n4@fn=main.run#2, kill:subject@join/fn=main.run"
+    "{text:?} is no trigger ({reason}); write an operation and perhaps a delay, as in kill:subject@join, kill:subject@join+300ms, partition:leader@remove.done+0ms..2s, a function, as in kill:n4@fn=main.run#2, kill:subject@join/fn=main.run, or at=12s, log=PATTERN, file=created:GLOB, query=sql:SELECT …, view=database:n4:pending"
 )]
 pub struct TriggerError {
     /// What was written.
@@ -83,7 +105,15 @@ impl WaitsFor {
         match self {
             Self::Phase(phase) => Some(phase),
             Self::Entry(entry) => entry.after.as_ref(),
+            Self::Watch(watching) => watching.after.as_ref(),
+            Self::At(_) => None,
         }
+    }
+
+    /// Whether it may say which node it is about, for faults that strike the subject.
+    #[must_use]
+    pub fn has_subject(&self) -> bool {
+        self.phase().is_some() || matches!(self, Self::Watch(_))
     }
 
     /// Between which delays one is drawn, milliseconds.
@@ -93,21 +123,29 @@ impl WaitsFor {
             .map_or(0..=0, |phase| phase.from_ms..=phase.to_ms)
     }
 
-    /// The trigger of a plan, with this delay.
+    /// The trigger of a plan, with this delay; none for a time, which a plan has anyhow.
     #[must_use]
-    pub fn with_delay(&self, delay_ms: u64) -> Trigger {
-        let at = |phase: &Phase| OperationPhase {
-            f: phase.f.clone(),
-            moment: phase.moment,
-            delay_ms,
-        };
+    pub fn with_delay(&self, delay_ms: u64) -> Option<Trigger> {
         match self {
-            Self::Phase(phase) => Trigger::Phase(at(phase)),
-            Self::Entry(entry) => Trigger::Function(FunctionEntry {
+            Self::Phase(phase) => Some(Trigger::Phase(phase.at(delay_ms))),
+            Self::Entry(entry) => Some(Trigger::Function(FunctionEntry {
                 name: entry.name.clone(),
                 nth: entry.nth,
-                after: entry.after.as_ref().map(at),
-            }),
+                after: entry.after.as_ref().map(|phase| phase.at(delay_ms)),
+            })),
+            Self::Watch(watching) => Some(Trigger::Watch(watching.planned(delay_ms))),
+            Self::At(_) => None,
+        }
+    }
+}
+
+impl Phase {
+    /// With this delay.
+    pub(super) fn at(&self, delay_ms: u64) -> OperationPhase {
+        OperationPhase {
+            f: self.f.clone(),
+            moment: self.moment,
+            delay_ms,
         }
     }
 }
@@ -121,18 +159,46 @@ pub fn parse_trigger(text: &str) -> Result<WaitsFor, TriggerError> {
         text: text.to_owned(),
         reason,
     };
-    if let Some(function) = text.strip_prefix(FUNCTION) {
-        return Ok(WaitsFor::Entry(parse_entry(function, None).map_err(wrong)?));
+    if let Some(times) = text.strip_prefix(AT) {
+        let (from_ms, to_ms) = range_ms(times).map_err(wrong)?;
+        return Ok(WaitsFor::At(At { from_ms, to_ms }));
     }
-    // A function's name may have slashes of its own.
-    let split = text.find(&format!("/{FUNCTION}"));
-    let Some(at) = split else {
-        return Ok(WaitsFor::Phase(parse_phase(text).map_err(wrong)?));
+    // A function's name, a pattern and a path may have slashes of their own.
+    let begins = |text: &str| text.starts_with(FUNCTION) || watch::begins(text);
+    let slash = text
+        .match_indices('/')
+        .find(|(at, _)| begins(&text[at + 1..]));
+    let (after, what) = match slash {
+        _ if begins(text) => (None, text),
+        Some((at, _)) => (
+            Some(parse_phase(&text[..at]).map_err(wrong)?),
+            &text[at + 1..],
+        ),
+        None => {
+            let phase = parse_phase(text).map_err(|reason| wrong(unknown(text).unwrap_or(reason)));
+            return Ok(WaitsFor::Phase(phase?));
+        }
     };
-    let after = parse_phase(&text[..at]).map_err(wrong)?;
-    let function = &text[at + 1 + FUNCTION.len()..];
-    let entry = parse_entry(function, Some(after)).map_err(wrong)?;
-    Ok(WaitsFor::Entry(entry))
+    match what.strip_prefix(FUNCTION) {
+        Some(function) => parse_entry(function, after)
+            .map(WaitsFor::Entry)
+            .map_err(wrong),
+        None => watch::parse(what, after)
+            .map(WaitsFor::Watch)
+            .map_err(wrong),
+    }
+}
+
+/// What to say of a word before a `=` that is none.
+fn unknown(text: &str) -> Option<String> {
+    let (head, _) = text.split_once('=')?;
+    let word = head.rsplit('/').next().unwrap_or(head);
+    let word = word.split(':').next().unwrap_or(word);
+    let words = watch::WORDS.into_iter().chain(["fn", "at"]);
+    let hint = nearest(word, words)
+        .map(|near| format!("; did you mean {near:?}?"))
+        .unwrap_or_default();
+    Some(format!("no trigger is called {word:?}{hint}"))
 }
 
 fn parse_entry(text: &str, after: Option<Phase>) -> Result<Entry, String> {
@@ -179,20 +245,24 @@ fn parse_phase(text: &str) -> Result<Phase, String> {
     }
     let (from_ms, to_ms) = match delay {
         None => (0, 0),
-        Some(range) => {
-            let (from, to) = range.split_once("..").unwrap_or((range, range));
-            (delay_ms(from)?, delay_ms(to)?)
-        }
+        Some(range) => range_ms(range)?,
     };
-    if from_ms > to_ms {
-        return Err(format!("{from_ms} ms is more than {to_ms} ms"));
-    }
     Ok(Phase {
         f: f.to_owned(),
         moment,
         from_ms,
         to_ms,
     })
+}
+
+/// One delay, or two with `..` between.
+pub(super) fn range_ms(text: &str) -> Result<(u64, u64), String> {
+    let (from, to) = text.split_once("..").unwrap_or((text, text));
+    let (from_ms, to_ms) = (delay_ms(from)?, delay_ms(to)?);
+    if from_ms > to_ms {
+        return Err(format!("{from_ms} ms is more than {to_ms} ms"));
+    }
+    Ok((from_ms, to_ms))
 }
 
 fn delay_ms(text: &str) -> Result<u64, String> {
@@ -218,6 +288,14 @@ impl fmt::Display for WaitsFor {
         let entry = match self {
             Self::Phase(phase) => return phase.fmt(f),
             Self::Entry(entry) => entry,
+            Self::Watch(watching) => return watching.fmt(f),
+            Self::At(at) => {
+                write!(f, "{AT}{}ms", at.from_ms)?;
+                return match at.to_ms {
+                    to_ms if to_ms == at.from_ms => Ok(()),
+                    to_ms => write!(f, "..{to_ms}ms"),
+                };
+            }
         };
         if let Some(after) = &entry.after {
             write!(f, "{after}/")?;
@@ -320,6 +398,25 @@ mod tests {
             assert_eq!(read.to_string(), shown);
             assert_eq!(parse_trigger(&shown).unwrap(), read);
         }
+    }
+
+    #[test]
+    fn a_time_is_read_and_written_back() {
+        for (text, shown) in [
+            ("at=12s", "at=12000ms"),
+            ("at=1s..1500ms", "at=1000ms..1500ms"),
+        ] {
+            let read = parse_trigger(text).unwrap();
+            assert_eq!(read.to_string(), shown);
+            assert_eq!(parse_trigger(shown).unwrap(), read);
+            assert_eq!(read.with_delay(0), None);
+        }
+        assert!(
+            parse_trigger("at=12")
+                .unwrap_err()
+                .to_string()
+                .contains("no unit")
+        );
     }
 
     #[test]

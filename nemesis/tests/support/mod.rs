@@ -32,6 +32,7 @@ use harness_lab::{
         CapabilityError, ChangeError, Invitation, Membership, Program, Seen, Transfer, Wipe,
     },
     probe::{Fire, Probe, ProbeArmed, ProbeDriver, ProbeEnd, ProbeHit, ProbeMethod, ProbeSignal},
+    watch::{WatchHit, WatchRequest, Watches, Watching},
 };
 use harness_nemesis::{
     exec::{Capabilities, Clock, GuardSetting, Ledger, Members, NemesisEvent, NemesisLog, Setup},
@@ -90,6 +91,10 @@ pub struct World {
     pub has_agents: bool,
     /// Who is a member.
     pub members: Vec<String>,
+    /// Logs and files that are watched, by node.
+    pub watches: Vec<SimWatch>,
+    /// Why nothing can be watched.
+    pub no_watches: Option<String>,
     next_pid: u32,
 }
 
@@ -100,6 +105,13 @@ pub struct SimProbe {
     pub hits: u64,
     pub fired: bool,
     pub progress: tokio::sync::watch::Sender<harness_lab::probe::ProbeProgress>,
+}
+
+/// What is watched on a node.
+pub struct SimWatch {
+    at: usize,
+    request: WatchRequest,
+    ended: tokio::sync::oneshot::Sender<Result<WatchHit, String>>,
 }
 
 /// The one function that the simulated program has.
@@ -163,6 +175,8 @@ impl Sim {
             armed: Vec::new(),
             has_agents: false,
             members: (1..=count).map(|at| format!("n{at}")).collect(),
+            watches: Vec::new(),
+            no_watches: None,
             next_pid: 200,
         })))
     }
@@ -207,6 +221,7 @@ impl Sim {
                 program: Some(system.clone()),
                 leader: Some(system),
                 members: None,
+                ..Capabilities::default()
             },
             ledger: Arc::new(self.clone()),
             log: Arc::new(self.clone()),
@@ -226,6 +241,49 @@ impl Sim {
             lease,
         });
         setup
+    }
+
+    /// What is watched now: node and request.
+    pub fn watches(&self) -> Vec<(usize, WatchRequest)> {
+        let mut world = self.world();
+        world.watches.retain(|watch| !watch.ended.is_closed());
+        let watches = world.watches.iter();
+        watches
+            .map(|watch| (watch.at, watch.request.clone()))
+            .collect()
+    }
+
+    /// Nothing can be watched from now on.
+    pub fn refuses_watches(&self, why: &str) {
+        self.world().no_watches = Some(why.to_owned());
+    }
+
+    /// Every agent is gone, once.
+    pub fn loses_watches(&self) {
+        let watches = std::mem::take(&mut self.world().watches);
+        for watch in watches {
+            let _ = watch.ended.send(Err("the agent is gone".to_owned()));
+        }
+    }
+
+    /// What is watched on that node is seen for the time that was asked for.
+    pub fn sees(&self, at: usize, path: &str, text: &str) {
+        let mut world = self.world();
+        let (here, elsewhere) = std::mem::take(&mut world.watches)
+            .into_iter()
+            .partition(|watch| watch.at == at);
+        world.watches = elsewhere;
+        let here: Vec<SimWatch> = here;
+        assert!(!here.is_empty(), "nothing is watched there");
+        for watch in here {
+            let hit = WatchHit {
+                path: path.to_owned(),
+                text: text.to_owned(),
+                monotonic_ns: 7,
+                wall_ns: 0,
+            };
+            let _ = watch.ended.send(Ok(hit));
+        }
     }
 
     /// A process of that node enters the function.
@@ -390,6 +448,7 @@ pub fn planned(id: u32, lane: u32, what: &str, from_s: u64, to_s: u64) -> Planne
         heal_ms: to_s * 1_000,
         order: vec![0, 1, 2, 3, 4],
         trigger: None,
+        until: None,
     }
 }
 
@@ -630,6 +689,10 @@ impl Transport for SimTransport {
         self.sim.world().has_agents.then_some(self as &dyn Agent)
     }
 
+    fn watches(&self) -> Option<&dyn Watches> {
+        Some(self)
+    }
+
     async fn close(&self) {}
 }
 
@@ -690,6 +753,27 @@ impl Agent for SimTransport {
         node.boots += 1;
         (node.pid, node.frozen, node.table) = (None, false, None);
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Watches for SimTransport {
+    async fn watch(&self, request: WatchRequest) -> Result<Watching, TransportError> {
+        let mut world = self.sim.world();
+        if let Some(why) = &world.no_watches {
+            return Err(TransportError::Refused {
+                node: self.name.clone(),
+                what: "watch".to_owned(),
+                source: io::Error::other(why.clone()),
+            });
+        }
+        let (watching, ended) = Watching::new(&self.name);
+        world.watches.push(SimWatch {
+            at: self.at,
+            request,
+            ended,
+        });
+        Ok(watching)
     }
 }
 

@@ -12,8 +12,8 @@ use harness_core::meta::ProcessExit;
 use harness_lab::{
     Node,
     capability::{
-        CapabilityError, Kill, Leader, LogFiles, Membership, Pause, Program, Sources, Start, Stop,
-        Transfer, Wipe,
+        CapabilityError, DataFolder, Kill, Leader, LogFiles, Membership, Pause, Program, Query,
+        Sources, Start, Stop, Transfer, Wipe,
     },
 };
 use thiserror::Error;
@@ -87,6 +87,10 @@ pub struct Handles {
     pub membership: Option<Arc<dyn Membership>>,
     /// Reads the places where membership is kept.
     pub sources: Option<Arc<dyn Sources>>,
+    /// Says where its data are.
+    pub data_folder: Option<Arc<dyn DataFolder>>,
+    /// Asks it as its users do.
+    pub query: Option<Arc<dyn Query>>,
 }
 
 impl Handles {
@@ -104,6 +108,8 @@ impl Handles {
             + LogFiles
             + Membership
             + Sources
+            + DataFolder
+            + Query
             + 'static,
     {
         Self {
@@ -118,6 +124,8 @@ impl Handles {
             log_files: Some(system.clone()),
             membership: Some(system.clone()),
             sources: Some(system.clone()),
+            data_folder: Some(system.clone()),
+            query: Some(system.clone()),
         }
     }
 }

@@ -6,6 +6,7 @@ mod bench_simultaneity;
 mod check;
 mod convert;
 mod doctor;
+mod faults_asked;
 mod lab;
 mod list;
 mod points;

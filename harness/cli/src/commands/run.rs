@@ -10,7 +10,7 @@ use harness_core::{
 use harness_lab::{Node, lab::Lab, provider::LabSpec, state::State};
 use harness_nemesis::{
     exec::PrepareError,
-    plan::{self, Kind, Lane, Timing},
+    plan::{Kind, Lane, Timing},
 };
 use harness_run::{
     cancel::{Cancel, Level},
@@ -28,7 +28,7 @@ use harness_workloads::{
 };
 use serde_json::{Value, json};
 
-use super::{lab, sources};
+use super::{faults_asked::FaultsAsked, lab, sources};
 use crate::{
     args::RunArgs,
     elevate,
@@ -47,7 +47,7 @@ const CONFIG_FILE: &str = "harness.yaml";
 struct Session {
     args: RunArgs,
     config: RunConfig,
-    lanes: Vec<Lane>,
+    faults: FaultsAsked,
     spec: Option<LabSpec>,
     cancel: Cancel,
 }
@@ -55,20 +55,20 @@ struct Session {
 /// Runs, once or several times.
 pub fn run(args: RunArgs) -> Result<Exit, Failure> {
     let config = RunConfig::from_options(&merged(&args)?)?;
-    let lanes = plan::parse(&config.nemesis).map_err(|error| Failure::usage(chain(&error)))?;
-    let wipes = lanes.iter().any(|lane| lane.kind == Kind::Wipe);
+    let faults = FaultsAsked::read(&config.nemesis)?;
+    let wipes = faults.lanes.iter().any(|lane| lane.kind == Kind::Wipe);
     if wipes && config.workload.membership().is_some() {
         return Err(Failure::usage(format!(
             "nemesis: {}",
             PrepareError::WipeAmongChanges
         )));
     }
-    let spec = spec(&config, &lanes)?;
+    let spec = spec(&config, &faults.lanes)?;
     let seed = config.seed.unwrap_or_else(fresh_seed);
     let session = Session {
         args,
         config,
-        lanes,
+        faults,
         spec,
         cancel: Cancel::new(),
     };
@@ -137,26 +137,14 @@ impl Session {
     }
 
     fn plan(&self, seed: Seed, names: &[String]) -> Result<Plan, Failure> {
-        if self.lanes.is_empty() {
-            return Ok(Plan {
-                format_version: meta::FORMAT_VERSION,
-                seed: seed.0,
-                faults: Vec::new(),
-            });
-        }
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        plan::schedule(
-            seed,
-            &self.lanes,
-            &names,
-            Timing {
-                on_ms: ms(self.config.fault_on),
-                off_ms: ms(self.config.fault_off),
-                load_ms: ms(self.config.time_limit),
-            },
-        )
-        .map_err(|error| Failure::usage(format!("nemesis: {}", chain(&error))))
+        let timing = Timing {
+            on_ms: ms(self.config.fault_on),
+            off_ms: ms(self.config.fault_off),
+            load_ms: ms(self.config.time_limit),
+        };
+        self.faults.plan(seed, &names, timing)
     }
 
     fn dry_run(&self, seed: Seed, plan: &Plan) -> Exit {
@@ -174,19 +162,24 @@ impl Session {
             terminal::print("  none");
         }
         for fault in &plan.faults {
-            let waits = match &fault.trigger {
+            let mut waits = match &fault.trigger {
                 None => String::new(),
                 Some(trigger) => format!(", waits for {trigger}"),
             };
+            if let Some(until) = &fault.until {
+                waits = format!("{waits}, or until {until}");
+            }
+            let name = self.faults.name(fault.lane);
+            let name = name.map_or_else(String::new, |name| format!("{name}: "));
             terminal::print(&format!(
-                "  {:>7.1} s to {:>7.1} s  {} {}{waits}",
+                "  {:>7.1} s to {:>7.1} s  {name}{} {}{waits}",
                 Duration::from_millis(fault.inject_ms).as_secs_f64(),
                 Duration::from_millis(fault.heal_ms).as_secs_f64(),
                 fault.kind,
                 fault.target
             ));
         }
-        for lane in &self.lanes {
+        for lane in &self.faults.lanes {
             terminal::print(&format!(
                 "{} {}: {}",
                 lane.kind.as_str(),
@@ -284,9 +277,10 @@ impl Session {
         };
         let plan = self.plan(seed, &self.node_names())?;
         let system = self.system(seed, &nodes)?;
-        let nemesis: Vec<String> = match self.lanes.len() {
+        let nemesis: Vec<String> = match self.faults.lanes.len() {
             0 => vec!["none".to_owned()],
             _ => self
+                .faults
                 .lanes
                 .iter()
                 .map(|lane| lane.kind.as_str().to_owned())

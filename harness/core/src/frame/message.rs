@@ -17,6 +17,7 @@ use super::{
     guard::{GuardEnd, GuardRequest},
     probe::{ProbeEnd, ProbeRequest},
     signal::{SignalEnd, SignalRequest},
+    watch::{WatchEnd, WatchRequest},
 };
 
 /// The controller's first frame.
@@ -98,6 +99,8 @@ pub enum Request {
     Signal(SignalRequest),
     /// Boots the node anew; the connection is lost then. Ends with [`End::Failed`] if that cannot be had.
     Reboot,
+    /// Watches logs or files until the controller sends `Eof`; [`super::Kind::Opened`], then [`End::Watched`]. See [`super::watch`].
+    Watch(WatchRequest),
 }
 
 /// A command to run to its end.
@@ -185,6 +188,8 @@ pub enum End {
     Guarded(GuardEnd),
     /// A process was signalled.
     Signalled(SignalEnd),
+    /// Logs or files are not watched any more.
+    Watched(WatchEnd),
     /// It could not be done.
     Failed(Failure),
 }

@@ -95,6 +95,7 @@ fn plan(ask: &Ask, cell: &Cell, victim: &str, point: &CrashPoint) -> Plan {
                 nth: point.nth,
                 after: None,
             })),
+            until: None,
         }],
     }
 }
@@ -150,6 +151,7 @@ pub(super) async fn conduct(
         meta,
         folder: folder.clone(),
         active_ledger: cell.active_ledger.clone(),
+        agent_heals_after: harness_nemesis::exec::DEFAULT_LEASE,
         point: Some(PointCourse {
             nodes: cell.described.clone(),
             unchanged: ask.unchanged,

@@ -30,6 +30,7 @@ pub mod origin;
 mod outcome;
 pub mod paths;
 mod process;
+mod query;
 mod roles;
 pub mod session;
 mod sources;

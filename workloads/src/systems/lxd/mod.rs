@@ -49,6 +49,7 @@ pub mod membership;
 pub mod options;
 pub mod probes;
 mod process;
+mod query;
 pub mod refusals;
 pub mod rest;
 mod sources;

@@ -196,10 +196,10 @@ impl Parameters {
             ));
         }
         let initial = self.initial.unwrap_or(INITIAL.min(others.len() - 1));
-        if !(1..others.len()).contains(&initial) {
+        if !(1..=others.len()).contains(&initial) {
             return Err(format!(
-                "initial: {initial} of {count} nodes leave nobody to join; it must be 1 to {} (one node joins, the last is the canary)",
-                others.len() - 1
+                "initial: {initial} of {count} nodes cannot be members at first; it must be 1 to {} (the last node is the canary)",
+                others.len()
             ));
         }
         let floor = self.floor.unwrap_or(initial.min(INITIAL));
@@ -284,6 +284,7 @@ mod tests {
             (7, Some(3), None, 3, 3, 3),
             (12, Some(5), None, 5, 6, 3),
             (3, None, None, 1, 1, 1),
+            (5, Some(4), None, 4, 0, 3),
             (4, None, Some(1), 2, 1, 1),
         ] {
             let parameters = Parameters {
@@ -303,7 +304,7 @@ mod tests {
     fn what_does_not_fit_is_refused_with_its_option() {
         for (nodes, initial, floor, parallel_join, option) in [
             (2, None, None, 1, "nodes"),
-            (5, Some(4), None, 1, "initial"),
+            (5, Some(5), None, 1, "initial"),
             (5, Some(0), None, 1, "initial"),
             (5, None, Some(0), 1, "floor"),
             (5, None, Some(5), 1, "floor"),

@@ -1,0 +1,65 @@
+//! The faults that `--nemesis` asks for: a comma list, or `@FILE` with lanes that have schedules of their own.
+
+use std::path::PathBuf;
+
+use harness_core::{
+    meta::{self, Plan},
+    seed::Seed,
+};
+use harness_nemesis::plan::{self, Lane, NamedLane, Timing};
+
+use crate::failure::{Failure, chain};
+
+/// What was asked for.
+pub struct FaultsAsked {
+    /// What each lane does to whom.
+    pub lanes: Vec<Lane>,
+    /// The file that they stand in, with their schedules.
+    file: Option<(PathBuf, Vec<NamedLane>)>,
+}
+
+impl FaultsAsked {
+    /// Reads the value of `--nemesis`, and the file that it names.
+    pub fn read(nemesis: &str) -> Result<Self, Failure> {
+        let Some(path) = nemesis.strip_prefix('@') else {
+            let lanes = plan::parse(nemesis).map_err(|error| Failure::usage(chain(&error)))?;
+            return Ok(Self { lanes, file: None });
+        };
+        let path = PathBuf::from(path);
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            Failure::usage(format!(
+                "nemesis: {}: cannot be read: {error}",
+                path.display()
+            ))
+        })?;
+        let named = plan::parse_lanes(&text)
+            .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+        Ok(Self {
+            lanes: named.iter().map(|named| named.lane.clone()).collect(),
+            file: Some((path, named)),
+        })
+    }
+
+    /// Draws the plan of one run.
+    pub fn plan(&self, seed: Seed, names: &[&str], timing: Timing) -> Result<Plan, Failure> {
+        if self.lanes.is_empty() {
+            return Ok(Plan {
+                format_version: meta::FORMAT_VERSION,
+                seed: seed.0,
+                faults: Vec::new(),
+            });
+        }
+        match &self.file {
+            Some((path, named)) => plan::schedule_lanes(seed, named, names, timing.load_ms)
+                .map_err(|error| Failure::usage(format!("{}: {error}", path.display()))),
+            None => plan::schedule(seed, &self.lanes, names, timing)
+                .map_err(|error| Failure::usage(format!("nemesis: {}", chain(&error)))),
+        }
+    }
+
+    /// The name of a lane of a file.
+    pub fn name(&self, lane: u32) -> Option<&str> {
+        let (_, named) = self.file.as_ref()?;
+        Some(named.get(lane as usize)?.name.as_str())
+    }
+}

@@ -1,0 +1,90 @@
+//! Asking dqlite: SQL on the workload's database over its wire protocol, and GET on `dqlite-demo`'s own interface.
+
+use std::{path::PathBuf, time::Duration};
+
+use async_trait::async_trait;
+use dqlite_wire::{Value as Wire, client::Deadline};
+use harness_lab::{
+    Address, Node,
+    capability::{CapabilityError, DataFolder, Query},
+};
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::{Dqlite, paths, session, sql::DATABASE};
+use crate::systems::http;
+
+/// The longest answer that is read, in bytes.
+const ANSWER_LIMIT_BYTES: usize = 1024 * 1024;
+
+impl DataFolder for Dqlite {
+    fn data_folder(&self, node: &Node) -> PathBuf {
+        paths::data_folder(node)
+    }
+}
+
+#[async_trait]
+impl Query for Dqlite {
+    async fn sql(
+        &self,
+        nodes: &[Node],
+        statement: &str,
+        deadline: Duration,
+    ) -> Result<Option<Value>, CapabilityError> {
+        let until = Deadline::after(deadline);
+        let first = nodes
+            .first()
+            .ok_or_else(|| failed("no node", "nobody is asked"))?;
+        let leader = session::to_leader(first, nodes, deadline).await;
+        let mut leader = leader.map_err(|error| failed(first.name.as_str(), &error.to_string()))?;
+        let at = leader.node.address.clone();
+        let connection = &mut leader.connection;
+        let said = |error: dqlite_wire::client::ClientError| failed(&at, &error.to_string());
+        connection.open(DATABASE, until).await.map_err(said)?;
+        let answer = connection
+            .query_sql(statement, &[], until)
+            .await
+            .map_err(said)?;
+        let first = answer.rows.into_iter().next();
+        Ok(first.and_then(|row| row.into_iter().next()).map(plain))
+    }
+
+    async fn get(
+        &self,
+        node: &Node,
+        path: &str,
+        deadline: Duration,
+    ) -> Result<(u16, Vec<u8>), CapabilityError> {
+        let ask = http::Ask {
+            method: &Method::GET,
+            path,
+            host: &paths::api_address(node),
+            body: b"",
+            answer_limit_bytes: ANSWER_LIMIT_BYTES,
+        };
+        let address = Address::Tcp((node.address, paths::API_PORT).into());
+        let answer = http::send(node, &address, ask, deadline).await;
+        let (status, body) =
+            answer.map_err(|error| failed(node.name.as_str(), &error.to_string()))?;
+        Ok((status.as_u16(), body.to_vec()))
+    }
+}
+
+fn failed(node: &str, detail: &str) -> CapabilityError {
+    CapabilityError::Failed {
+        what: "a query".to_owned(),
+        node: node.to_owned(),
+        detail: detail.to_owned(),
+    }
+}
+
+fn plain(value: Wire) -> Value {
+    match value {
+        Wire::Integer(number) | Wire::UnixTime(number) => json!(number),
+        Wire::Float(number) => json!(number),
+        Wire::Text(text) | Wire::Iso8601(text) => json!(text),
+        Wire::Blob(bytes) => json!(String::from_utf8_lossy(&bytes)),
+        Wire::Null => Value::Null,
+        Wire::Boolean(truth) => json!(truth),
+    }
+}
