@@ -108,6 +108,12 @@ pub trait Program: Send + Sync {
     async fn newest_process(&self, node: &Node) -> Result<Option<u32>, CapabilityError>;
 }
 
+/// Where its data are.
+pub trait Data: Send + Sync {
+    /// The folder on the node that holds what it must not lose, and nothing else: no log of its own making, no file of ours.
+    fn data_folder(&self, node: &Node) -> PathBuf;
+}
+
 /// Who leads, and who votes.
 #[async_trait]
 pub trait Leader: Send + Sync {

@@ -118,7 +118,7 @@ pub(super) async fn check(
 fn signal(kind: Kind) -> ProbeSignal {
     match kind {
         Kind::Kill => ProbeSignal::Kill,
-        Kind::Pause | Kind::Partition | Kind::Stop => ProbeSignal::Stop,
+        Kind::Pause | Kind::Partition | Kind::Stop | Kind::Condition(_) => ProbeSignal::Stop,
     }
 }
 

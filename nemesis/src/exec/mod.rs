@@ -10,6 +10,7 @@
 //! The use, in this order: [`Executor::prepare`] before the run begins (it refuses what cannot be
 //! done), [`Executor::run`] when load begins, [`Executor::final_heal`] whatever happened.
 
+mod condition;
 mod each;
 mod function;
 mod journal;
@@ -31,6 +32,14 @@ use harness_lab::{Node, TransportError};
 use thiserror::Error;
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
+pub use self::{
+    condition::{Offer, offers},
+    live::{InForce, Live, Stage},
+    ports::{Capabilities, Clock, Ledger, Members, NemesisEvent, NemesisLog, SystemClock},
+    replay::{heal_everything, heal_ledger},
+    report::{Cause, FaultHeal, HealReport, NodeHeal, Trouble},
+    wait::{PhaseEvent, Phases},
+};
 use self::{
     each::each,
     journal::Journal,
@@ -40,15 +49,8 @@ use self::{
     process::Processes,
     report::Undone,
 };
-pub use self::{
-    live::{InForce, Live, Stage},
-    ports::{Capabilities, Clock, Ledger, Members, NemesisEvent, NemesisLog, SystemClock},
-    replay::{heal_everything, heal_ledger},
-    report::{Cause, FaultHeal, HealReport, NodeHeal, Trouble},
-    wait::{PhaseEvent, Phases},
-};
 use crate::{
-    plan::{Kind, parse::parse_target},
+    plan::{Asked, Kind, parse::parse_target},
     points::{Functions, PointError},
 };
 
@@ -137,6 +139,38 @@ pub enum PrepareError {
         #[source]
         source: Box<PointError>,
     },
+    /// The node or its kernel lacks what the fault takes.
+    #[error("{kind} cannot be had on {node}: {reason}{}", .mend.as_ref().map(|mend| format!("; {mend}")).unwrap_or_default())]
+    NotOffered {
+        /// The fault's kind.
+        kind: Kind,
+        /// The node's name.
+        node: String,
+        /// Why not.
+        reason: String,
+        /// What to do, if something can be done.
+        mend: Option<String>,
+    },
+    /// A fault of an earlier run is still there.
+    #[error(
+        "{node} has faults left from an earlier run (number {faults}); `harness lab heal` undoes them"
+    )]
+    FaultsLeft {
+        /// The node's name.
+        node: String,
+        /// Their numbers in that run.
+        faults: String,
+    },
+    /// What a node has could not be found out.
+    #[error("whether {kind} can be had on {node} could not be found out ({detail})")]
+    Unasked {
+        /// The fault's kind.
+        kind: Kind,
+        /// The node's name.
+        node: String,
+        /// What went wrong.
+        detail: String,
+    },
     /// A partition of an earlier run is still there.
     #[error(
         "{node} has a table inet harness left from an earlier run; `harness lab heal` removes it"
@@ -152,7 +186,7 @@ impl PrepareError {
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Plan { .. } | Self::Missing { .. } => true,
+            Self::Plan { .. } | Self::Missing { .. } | Self::NotOffered { .. } => true,
             Self::Function { source, .. } => source.is_refusal(),
             _ => false,
         }
@@ -243,6 +277,7 @@ impl Executor {
                 detail: "it waits for an operation, and nobody tells of any".to_owned(),
             });
         }
+        condition::check(&setup, lanes.values().flatten()).await?;
         function::check(&setup, lanes.values().flatten()).await?;
         let network = Network::new(setup.nodes.clone());
         let processes = Processes::new(setup.nodes.clone(), setup.can.clone());
@@ -301,6 +336,7 @@ impl Executor {
     pub async fn final_heal(&self, limit: Duration) -> HealReport {
         self.inner.network.close();
         self.inner.processes.close();
+        self.inner.conditions.close();
         let deadline = Instant::now() + limit;
         let mut healing = JoinSet::new();
         for fault in self.inner.open() {
@@ -345,6 +381,10 @@ fn read_plan(plan: &Plan, nodes: usize) -> Result<BTreeMap<u32, Vec<Planned>>, P
         let kind = Kind::from_word(&fault.kind)
             .ok_or_else(|| error(format!("no fault is called {:?}", fault.kind)))?;
         let target = parse_target(kind, &fault.target).map_err(|e| error(e.to_string()))?;
+        let asked = kind
+            .condition()
+            .map(|condition| Asked::read(condition, &fault.options));
+        let asked = asked.transpose().map_err(|e| error(e.to_string()))?;
         if fault.order.len() != nodes {
             let planned = fault.order.len();
             return Err(error(format!(
@@ -355,6 +395,7 @@ fn read_plan(plan: &Plan, nodes: usize) -> Result<BTreeMap<u32, Vec<Planned>>, P
             fault: fault.clone(),
             kind,
             target,
+            asked,
         });
     }
     for lane in lanes.values_mut() {

@@ -27,6 +27,7 @@ use tokio::{
 };
 
 use super::{
+    condition::Conditions,
     journal::{Head, Journal},
     live::{InForce, Live, Stage},
     network::Network,
@@ -36,7 +37,7 @@ use super::{
     wait::{Fired, Phases},
 };
 use crate::{
-    plan::{Effect, Facts, Kind, Resolved, Target, nft, resolve},
+    plan::{Asked, Effect, Facts, Kind, Resolved, Target, nft, resolve},
     points::{Functions, Point},
 };
 
@@ -51,6 +52,8 @@ pub(super) struct Planned {
     pub(super) fault: PlannedFault,
     pub(super) kind: Kind,
     pub(super) target: Target,
+    /// Where it is a fault on a node's conditions: which, with its options.
+    pub(super) asked: Option<Asked>,
 }
 
 impl Planned {
@@ -68,6 +71,8 @@ impl Planned {
 pub(super) struct Fault {
     pub(super) head: Head,
     pub(super) effect: Effect,
+    /// Where it is a fault on nodes' conditions: which, with its options.
+    pub(super) asked: Option<Asked>,
     /// Which node's process is struck where a function is entered.
     pub(super) frozen: Option<usize>,
     /// What watches that function, once it does.
@@ -88,6 +93,7 @@ pub(super) struct Inner {
     pub(super) names: Vec<String>,
     pub(super) network: Arc<Network>,
     pub(super) processes: Arc<Processes>,
+    pub(super) conditions: Arc<Conditions>,
     pub(super) leader: Option<Arc<dyn Leader>>,
     pub(super) program: Option<Arc<dyn Program>>,
     pub(super) phases: Option<Arc<dyn Phases>>,
@@ -114,11 +120,13 @@ impl Inner {
         (phases, functions): (Option<Arc<dyn Phases>>, Arc<dyn Functions>),
         journal: Journal,
     ) -> Self {
+        let conditions = Conditions::new(nodes.clone(), can.clone(), Arc::clone(&processes));
         Self {
             names: nodes.iter().map(|node| node.name.to_string()).collect(),
             nodes,
             network,
             processes,
+            conditions,
             leader: can.leader,
             program: can.program,
             phases,
@@ -277,6 +285,7 @@ impl Inner {
         Ok(Arc::new(Fault {
             head,
             effect: Effect::Nodes(Vec::new()),
+            asked: None,
             frozen: None,
             point: OnceLock::new(),
         }))
@@ -286,7 +295,14 @@ impl Inner {
         let name = |at: &usize| self.names[*at].clone();
         let entry = planned.entry();
         let label = match entry {
-            None => resolved.label,
+            None if planned.fault.options.is_empty() => resolved.label,
+            None => {
+                let options = planned.fault.options.iter();
+                let options: Vec<_> = options
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect();
+                format!("{}, {}", resolved.label, options.join(" "))
+            }
             Some(entry) => format!("{} at {}", resolved.label, entry.short_name()),
         };
         let kind = planned.kind;
@@ -298,6 +314,7 @@ impl Inner {
                 nodes: resolved.nodes.iter().map(name).collect(),
             },
             effect: resolved.effect,
+            asked: planned.asked.clone(),
             frozen: entry.and_then(|_| resolved.nodes.first().copied()),
             point: OnceLock::new(),
         });
@@ -330,7 +347,10 @@ impl Inner {
                 cut.chain(self.processes.heals(Kind::Pause, frozen))
                     .collect()
             }
-            Effect::Nodes(nodes) => self.processes.heals(fault.head.kind, nodes),
+            Effect::Nodes(nodes) => match &fault.asked {
+                Some(asked) => self.conditions.heals(fault.head.id, asked, nodes),
+                None => self.processes.heals(fault.head.kind, nodes),
+            },
         }
     }
 
@@ -342,7 +362,10 @@ impl Inner {
             },
             Effect::Nodes(nodes) => {
                 let (id, kind) = (fault.head.id, fault.head.kind);
-                self.processes.inject(id, kind, nodes).await
+                match &fault.asked {
+                    Some(asked) => self.conditions.inject(id, asked, nodes).await,
+                    None => self.processes.inject(id, kind, nodes).await,
+                }
             }
         }
     }
@@ -385,7 +408,10 @@ impl Inner {
             }
             Effect::Nodes(nodes) => {
                 let kind = fault.head.kind;
-                self.processes.heal(id, kind, nodes, deadline).await
+                match &fault.asked {
+                    Some(asked) => self.conditions.heal(id, asked, nodes, deadline).await,
+                    None => self.processes.heal(id, kind, nodes, deadline).await,
+                }
             }
         }
     }

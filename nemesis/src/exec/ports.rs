@@ -12,10 +12,13 @@ use harness_core::{
     event::{EventType, OpError},
     fault::LedgerLine,
 };
-use harness_lab::{Kill, Leader, Pause, Start, Stop, capability::Program};
+use harness_lab::{
+    Kill, Leader, Pause, Start, Stop,
+    capability::{Data, Program},
+};
 use serde_json::Value;
 
-use crate::plan::Kind;
+use crate::plan::{Condition, Kind};
 
 /// Where faults are journalled.
 pub trait Ledger: Send + Sync {
@@ -103,6 +106,8 @@ pub struct Capabilities {
     pub pause: Option<Arc<dyn Pause>>,
     /// Naming its program. Without it no fault can strike at a function.
     pub program: Option<Arc<dyn Program>>,
+    /// Naming its data folder.
+    pub data: Option<Arc<dyn Data>>,
     /// Knowing who leads and votes. Without it, targets fall back as `plan::resolve` says.
     pub leader: Option<Arc<dyn Leader>>,
     /// Knowing who is a member, where not all nodes are.
@@ -124,6 +129,7 @@ impl Capabilities {
                 ("start", self.start.is_some()),
             ],
             Kind::Pause => vec![("pause", self.pause.is_some())],
+            Kind::Condition(condition) => self.needed(condition),
         };
         if at_function {
             needs.push(("program with functions to watch", self.program.is_some()));
@@ -137,6 +143,21 @@ impl Capabilities {
             .map(|(what, _)| what)
             .collect()
     }
+
+    fn needed(&self, condition: Condition) -> Vec<(&'static str, bool)> {
+        let all = [
+            (condition.needs_process(), "program", self.program.is_some()),
+            (
+                condition.needs_data_folder(),
+                "data folder",
+                self.data.is_some(),
+            ),
+            (condition.needs_kill(), "kill", self.kill.is_some()),
+            (condition.needs_start(), "start", self.start.is_some()),
+        ];
+        let needed = all.into_iter().filter(|(needed, ..)| *needed);
+        needed.map(|(_, what, there)| (what, there)).collect()
+    }
 }
 
 impl fmt::Debug for Capabilities {
@@ -147,6 +168,7 @@ impl fmt::Debug for Capabilities {
             .field("kill", &self.kill.is_some())
             .field("pause", &self.pause.is_some())
             .field("program", &self.program.is_some())
+            .field("data", &self.data.is_some())
             .field("leader", &self.leader.is_some())
             .field("members", &self.members.is_some())
             .finish()

@@ -105,7 +105,7 @@ impl Processes {
                     holds.wipings = self.wipings(at);
                 }
             }
-            Kind::Pause | Kind::Partition => {
+            Kind::Pause | Kind::Partition | Kind::Condition(_) => {
                 holds.frozen.insert(fault);
             }
         }
@@ -116,7 +116,7 @@ impl Processes {
         let script = |node: &Node| match kind {
             Kind::Kill | Kind::Stop => self.can.start.as_ref().map(|can| can.start_script(node)),
             Kind::Pause => self.can.pause.as_ref().map(|can| can.resume_script(node)),
-            Kind::Partition => None,
+            Kind::Partition | Kind::Condition(_) => None,
         };
         let heal = |at: &usize| {
             let node = &self.nodes[*at];
@@ -176,7 +176,7 @@ impl Processes {
         match kind {
             Kind::Kill | Kind::Stop => holds.down.insert(fault),
             Kind::Pause => holds.frozen.insert(fault),
-            Kind::Partition => false,
+            Kind::Partition | Kind::Condition(_) => false,
         };
         match (kind, down_by, frozen_by) {
             (_, Some(other), _) => {
@@ -244,7 +244,7 @@ impl Processes {
             Kind::Kill => Some(self.can.kill.as_ref()?.kill(node).await),
             Kind::Stop => Some(self.can.stop.as_ref()?.stop(node).await),
             Kind::Pause => Some(self.can.pause.as_ref()?.pause(node).await),
-            Kind::Partition => None,
+            Kind::Partition | Kind::Condition(_) => None,
         }
     }
 
@@ -321,8 +321,40 @@ impl Processes {
         }
     }
 
+    /// Ends it for a heal that must have it ended, and holds it down until [`Self::heal`]: once the final heal has begun, too.
+    pub(super) async fn strike_to_heal(&self, at: usize, fault: u32) -> Result<String, String> {
+        let mut holds = self.holds[at].lock().await;
+        let already = holds.down.first().copied();
+        holds.down.insert(fault);
+        holds.wipings = self.wipings(at);
+        if let Some(other) = already {
+            return Ok(format!("is down already, by fault {other}"));
+        }
+        match timeout(ACTION_LIMIT, self.act(at, Kind::Kill)).await {
+            Ok(Some(Ok(seen))) => Ok(seen.detail),
+            Ok(Some(Err(error))) => Err(with_sources(&error)),
+            Ok(None) => Err("the system offers no kill".to_owned()),
+            Err(_) => Err(format!(
+                "kill did not end within {} s",
+                ACTION_LIMIT.as_secs()
+            )),
+        }
+    }
+
+    /// Starts it after a fault that may have ended it, if it is to run: unless a fault holds it down, or it was wiped since.
+    pub(super) async fn ensure_running(&self, at: usize, wipings: u64) -> Result<String, Trouble> {
+        let holds = self.holds[at].lock().await;
+        if let Some(other) = holds.down.first() {
+            return Ok(format!("is left down, by fault {other}"));
+        }
+        if self.wipings(at) > wipings {
+            return Ok(WIPED.to_owned());
+        }
+        self.bring_back(at, Kind::Kill).await
+    }
+
     /// How often a node was wiped so far; 0 where nobody wipes.
-    fn wipings(&self, at: usize) -> u64 {
+    pub(super) fn wipings(&self, at: usize) -> u64 {
         let members = self.can.members.as_ref();
         members.map_or(0, |members| members.wipings(self.nodes[at].name.as_str()))
     }

@@ -5,6 +5,7 @@
 //! [`resolve::resolve`] says which nodes it means *now* (who leads is only known then) and
 //! [`nft::render`] says what to tell them.
 
+pub mod condition;
 pub mod cut;
 pub mod nft;
 pub mod parse;
@@ -14,6 +15,7 @@ mod suggest;
 pub mod target;
 pub mod trigger;
 
+pub use condition::{Asked, Condition};
 pub use cut::{Cut, Drops};
 pub use parse::{ParseError, check_nodes, parse};
 pub use resolve::{Effect, Facts, ResolveError, Resolved, resolve};

@@ -4,8 +4,9 @@
 //!
 //! ```text
 //! nemesis = "none" | part { "," part }
-//! part    = kind [ ":" target ] [ "@" trigger ]      without a target: random
-//! kind    = "partition" | "kill" | "stop" | "pause"
+//! part    = kind { option } [ ":" target ] [ "@" trigger ]      without a target: random
+//! kind    = "partition" | "kill" | "stop" | "pause" | one of Condition::ALL, such as "loss"
+//! option  = "/" name "=" value                      see [`super::condition`]
 //! target  = word | group { "|" group }      several groups: partition only
 //!         | ( "mute:" | "deaf:" ) ( word | group )    one direction: partition only
 //! word    = one of Kind::words, such as "leader" or "nodes:majority"
@@ -14,14 +15,18 @@
 //! trigger = see [`super::trigger`]
 //! ```
 //!
-//! A comma always separates faults, never nodes: `partition:n1+n2|n3+n4+n5,kill:leader`.
+//! A comma always separates faults, never nodes: `partition:n1+n2|n3+n4+n5,kill:leader`. Options are the kind's, and stand beside
+//! it: `loss/share=30%:leader@join`.
 //! Words win over nodes of the same name. Whether nodes exist is known only once there is a
 //! lab, so [`check_nodes`] is a second step; a mistyped word is found there, as a node that
 //! does not exist.
 
+use std::collections::BTreeMap;
+
 use thiserror::Error;
 
 use super::{
+    condition::options::{OptionError, parse_options},
     suggest::nearest,
     target::{Kind, Lane, Selector, Target},
     trigger::{TriggerError, WaitsFor, parse_trigger},
@@ -91,6 +96,9 @@ pub enum ParseError {
     /// A trigger that is none.
     #[error(transparent)]
     Trigger(#[from] TriggerError),
+    /// An option that is none, or that this kind does not have.
+    #[error(transparent)]
+    Option(#[from] OptionError),
     /// A target that only a trigger gives.
     #[error(
         "{part:?} strikes the node that an operation is about, and waits for none; write which, as in {part}@join+300ms"
@@ -184,8 +192,21 @@ fn parse_part(whole: &str) -> Result<Lane, ParseError> {
         Some((word, target)) => (word, Some(target)),
         None => (part, None),
     };
+    let mut pieces = word.split('/');
+    let word = pieces.next().unwrap_or_default();
     let Some(kind) = Kind::from_word(word) else {
         return Err(unknown_kind(word, part));
+    };
+    let pieces: Vec<&str> = pieces.collect();
+    let options = match (kind.condition(), pieces.first()) {
+        (Some(condition), _) => parse_options(condition, &pieces)?,
+        (None, None) => BTreeMap::new(),
+        (None, Some(piece)) => {
+            return Err(ParseError::Option(OptionError::HasNone {
+                kind: kind.to_string(),
+                text: (*piece).to_owned(),
+            }));
+        }
     };
     let target = match target {
         Some(text) => parse_target(kind, text)?,
@@ -204,6 +225,7 @@ fn parse_part(whole: &str) -> Result<Lane, ParseError> {
     }
     Ok(Lane {
         kind,
+        options,
         target,
         trigger,
     })
@@ -220,6 +242,11 @@ fn check_entry(kind: Kind, target: &Target, part: &str) -> Result<(), ParseError
     if kind == Kind::Stop {
         return wrong(
             "a process that is frozen there does not act upon being asked to stop; use kill, pause or partition",
+        );
+    }
+    if kind.condition().is_some() {
+        return wrong(
+            "only a process is frozen or killed at an instruction; use kill, pause or partition",
         );
     }
     match target.selector() {
@@ -437,6 +464,7 @@ mod tests {
             let trigger = None;
             let lane = Lane {
                 kind,
+                options: BTreeMap::new(),
                 target,
                 trigger,
             };
@@ -453,6 +481,10 @@ mod tests {
             "kill:subject@join/fn=github.com/lxc/lxd/lxd/cluster.Join",
             "pause:leader@fn=main.(*App).run.func1#2",
             "partition:mute:n4@remove.done+1ms..5ms/fn=main.run@0x4010",
+            "loss",
+            "loss/share=30%:leader@join+1ms",
+            "bitflip/at=10%/file=open-*/kill=no:n1+n2",
+            "clock/by=-2s:subject@remove.done",
         ] {
             assert_eq!(parse(text).unwrap()[0].to_string(), text);
         }
@@ -473,7 +505,14 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_what_is_possible() {
         for (text, fragments) in [
-            ("", &["part 1", "partition, kill, stop, pause, none"][..]),
+            (
+                "",
+                &[
+                    "part 1",
+                    "partition, kill, stop, pause, loss, ",
+                    "clock, none",
+                ][..],
+            ),
             ("kill,,stop", &["part 2", "\"kill,,stop\""]),
             ("kill,none", &["none alone"]),
             (
@@ -502,6 +541,17 @@ mod tests {
             ("kill:n1+n2@fn=main.run", &["watched on one node"]),
             ("partition:halves@fn=main.run", &["watched on one node"]),
             ("stop:n1@fn=main.run", &["asked to stop", "use kill"]),
+            (
+                "loss/shar=3%",
+                &["loss has no option \"shar\"", "did you mean \"share\"?"],
+            ),
+            ("loss/share=0%", &["share=0%", "1% to 100%"]),
+            ("rate/1mbit", &["\"1mbit\" is no option", "rate/bw=256kbit"]),
+            ("rate/bw=1mbit/bw=2mbit", &["bw twice"]),
+            ("kill/bw=1mbit:one", &["kill has no options"]),
+            ("los/share=3%", &["\"los\""]),
+            ("memory:halves", &["only other faults"]),
+            ("fds:n1@fn=main.run", &["use kill, pause or partition"]),
             (
                 "kill:nodes:majoritty",
                 &["did you mean \"nodes:majority\"?"],

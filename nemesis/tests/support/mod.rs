@@ -22,7 +22,7 @@ use harness_core::{
 use harness_lab::{
     Address, ClockOffset, Daemon, Exec, ExitStatus, Kill, Leader, Node, NodeName, NodeStream,
     Output, Pause, Start, Stop, Transport, TransportError,
-    capability::{CapabilityError, Program, Seen},
+    capability::{CapabilityError, Data, Program, Seen},
     probe::{Fire, Probe, ProbeArmed, ProbeDriver, ProbeEnd, ProbeHit, ProbeMethod, ProbeSignal},
 };
 use harness_nemesis::{
@@ -177,6 +177,7 @@ impl Sim {
                 kill: Some(system.clone()),
                 pause: Some(system.clone()),
                 program: Some(system.clone()),
+                data: Some(system.clone()),
                 leader: Some(system),
                 members: None,
             },
@@ -350,6 +351,7 @@ pub fn planned(id: u32, lane: u32, what: &str, from_s: u64, to_s: u64) -> Planne
         heal_ms: to_s * 1_000,
         order: vec![0, 1, 2, 3, 4],
         trigger: None,
+        options: std::collections::BTreeMap::new(),
     }
 }
 
@@ -660,6 +662,12 @@ impl Program for SimSystem {
 
     async fn newest_process(&self, node: &Node) -> Result<Option<u32>, CapabilityError> {
         Ok(self.0.world().nodes[node.ordinal].newest)
+    }
+}
+
+impl Data for SimSystem {
+    fn data_folder(&self, _node: &Node) -> PathBuf {
+        "/srv/sim".into()
     }
 }
 

@@ -12,7 +12,8 @@ use harness_core::meta::ProcessExit;
 use harness_lab::{
     Node,
     capability::{
-        CapabilityError, Kill, Leader, LogFiles, Membership, Pause, Program, Sources, Start, Stop,
+        CapabilityError, Data, Kill, Leader, LogFiles, Membership, Pause, Program, Sources, Start,
+        Stop,
     },
 };
 use thiserror::Error;
@@ -20,6 +21,7 @@ use thiserror::Error;
 use crate::{client::Clients, workload::Kind};
 
 mod asking;
+pub mod data_mount;
 pub mod dqlite;
 pub mod http;
 pub mod lxd;
@@ -73,6 +75,8 @@ pub struct Handles {
     pub pause: Option<Arc<dyn Pause>>,
     /// Names its program.
     pub program: Option<Arc<dyn Program>>,
+    /// Names its data folder.
+    pub data: Option<Arc<dyn Data>>,
     /// Says who leads.
     pub leader: Option<Arc<dyn Leader>>,
     /// Says where logs are.
@@ -92,6 +96,7 @@ impl Handles {
             + Kill
             + Pause
             + Program
+            + Data
             + Leader
             + LogFiles
             + Membership
@@ -104,6 +109,7 @@ impl Handles {
             kill: Some(system.clone()),
             pause: Some(system.clone()),
             program: Some(system.clone()),
+            data: Some(system.clone()),
             leader: Some(system.clone()),
             log_files: Some(system.clone()),
             membership: Some(system.clone()),

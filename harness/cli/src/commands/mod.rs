@@ -5,6 +5,7 @@ mod bench_checkers;
 mod check;
 mod convert;
 mod doctor;
+mod faults;
 mod lab;
 mod list;
 mod points;
@@ -32,6 +33,7 @@ pub fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::List(args) => list::list(args),
         Command::Show(args) => list::show(args),
         Command::Lab(args) => lab::lab(args),
+        Command::Faults(args) => faults::faults(&args),
         Command::Points(args) => points::points(args),
         Command::Trace(args) => points::trace(args),
         Command::Doctor(args) => doctor::doctor(args),

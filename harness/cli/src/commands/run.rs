@@ -167,8 +167,13 @@ impl Session {
                 None => String::new(),
                 Some(trigger) => format!(", waits for {trigger}"),
             };
+            let options: String = fault
+                .options
+                .iter()
+                .map(|(name, value)| format!(", {name} {value}"))
+                .collect();
             terminal::print(&format!(
-                "  {:>7.1} s to {:>7.1} s  {} {}{waits}",
+                "  {:>7.1} s to {:>7.1} s  {} {}{options}{waits}",
                 Duration::from_millis(fault.inject_ms).as_secs_f64(),
                 Duration::from_millis(fault.heal_ms).as_secs_f64(),
                 fault.kind,
@@ -207,6 +212,7 @@ impl Session {
             "fault_off_ms": config.fault_off.as_millis(),
             "sample_interval_ms": config.sample_interval(self.node_names().len()).as_millis(),
             "lxd": (config.system == "lxd").then_some(&config.lxd),
+            "data_size_bytes": config.data_size_bytes,
             "trace": config.trace,
             "plant": config.plant,
             "check_timeout_ms": config.check_timeout.as_millis(),
@@ -398,6 +404,7 @@ impl Session {
             _ => {
                 let options = dqlite::Options {
                     trace: self.config.trace,
+                    data_size_bytes: self.config.data_size_bytes,
                 };
                 Ok(Arc::new(dqlite::Dqlite::new(nodes, options)))
             }

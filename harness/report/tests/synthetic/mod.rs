@@ -331,6 +331,7 @@ fn plan_of(faults: &[FaultRecord]) -> Plan {
             .iter()
             .map(|fault| PlannedFault {
                 trigger: None,
+                options: std::collections::BTreeMap::new(),
                 id: fault.id,
                 lane: 0,
                 kind: fault.kind.clone(),
@@ -808,6 +809,7 @@ pub fn unknown() -> Run {
     let mut plan = plan_of(&faults);
     plan.faults.push(PlannedFault {
         trigger: None,
+        options: std::collections::BTreeMap::new(),
         id: 2,
         inject_ms: 30_000,
         heal_ms: 40_000,

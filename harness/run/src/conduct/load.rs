@@ -59,6 +59,7 @@ impl Run<'_> {
                 kill: handles.kill,
                 pause: handles.pause,
                 program: handles.program,
+                data: handles.data,
                 leader: handles.leader,
                 members: self.changing.as_ref().map(Changing::members),
             },

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use harness_lab::{
     Node,
-    capability::{CapabilityError, Kill, Pause, Program, Seen, Start, Stop},
+    capability::{CapabilityError, Data, Kill, Pause, Program, Seen, Start, Stop},
 };
 
 use super::{Dqlite, origin::Origin, paths};
@@ -115,5 +115,11 @@ impl Program for Dqlite {
 
     async fn newest_process(&self, node: &Node) -> Result<Option<u32>, CapabilityError> {
         paths::PROCESS.newest(node).await
+    }
+}
+
+impl Data for Dqlite {
+    fn data_folder(&self, _node: &Node) -> PathBuf {
+        paths::data_root()
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use harness_lab::{
     Node,
-    capability::{CapabilityError, Kill, Pause, Program, Seen, Start, Stop},
+    capability::{CapabilityError, Data, Kill, Pause, Program, Seen, Start, Stop},
 };
 
 use super::{Lxd, PROCESS};
@@ -129,5 +129,11 @@ impl Program for Lxd {
 
     async fn newest_process(&self, node: &Node) -> Result<Option<u32>, CapabilityError> {
         PROCESS.newest(node).await
+    }
+}
+
+impl Data for Lxd {
+    fn data_folder(&self, _node: &Node) -> PathBuf {
+        self.options().state_folder.join("database")
     }
 }
