@@ -159,7 +159,7 @@ const FDS: [OptionInfo; 1] = [option(
 const MEMORY: [OptionInfo; 1] = [option(
     "limit",
     Shape::Bytes,
-    "4MiB",
+    "1MiB",
     "how much it may take from then on",
 )];
 const CPU: [OptionInfo; 1] = [option("share", Shape::Share, "5%", "of one processor")];

@@ -165,18 +165,18 @@ pub(super) fn queue(asked: &Asked, fault: u32, place: &Place) -> Scripts {
         leaf = leaf(asked),
         rules = apply(&table, &rules),
     );
-    let (word, least) = if limited {
-        ("had to wait", 1)
+    let least = i32::from(limited);
+    let waits = if limited {
+        "; the class made them wait %d times"
     } else {
-        ("went through it", 0)
+        ""
     };
     let observe = format!(
         "read -r dev <\"$notes/dev\" || fail 'there are no notes'\n\
          tc -s class show dev \"$dev\" | awk '/^class / {{ ours = ($3 == \"{CLASS}\") }}\n\
          ours && /Sent/ {{ passed = $4; gsub(/[(,)]/, \"\"); for (i = 1; i < NF; i++) {{ if ($i == \"overlimits\") waited = $(i+1); if ($i == \"dropped\") dropped = $(i+1) }} }}\n\
-         END {{ printf \"%s %d packets sent to other nodes by way of {leaf}, %d dropped; %d times they {word}\\n\", (passed > 0 && waited >= {least}) ? \"seen\" : \"unseen\", passed, dropped, {limited} ? waited : passed }}'\n",
+         END {{ printf \"%s %d packets sent to other nodes by way of {leaf}, %d dropped{waits}\\n\", (passed > 0 && waited >= {least}) ? \"seen\" : \"unseen\", passed, dropped, waited }}'\n",
         leaf = leaf_words(asked),
-        limited = i32::from(limited),
     );
     let heal = format!(
         "if [ -s \"$notes/dev\" ]; then\nread -r dev <\"$notes/dev\"\n{ROOT}\
