@@ -25,26 +25,22 @@ use tokio::{
 };
 
 use super::{
-    PrepareError, Setup,
     each::each,
     network::{CLOSED, run},
-    one::Planned,
     ports::Capabilities,
     process::Processes,
-    report::{Trouble, Undone, reason, with_sources},
+    report::{Trouble, Undone, reason},
 };
 use crate::plan::{
-    Asked, Condition, Kind, Selector, Target,
+    Asked, Condition, Kind,
     condition::{
         Resource,
-        script::{self, Lack, Look, Place, Scripts},
+        script::{self, Look, Place, Scripts},
     },
 };
 
 /// How long a script may take: filling a disk of some gigabytes takes a while.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long finding out what nodes have may take.
-const CHECK_LIMIT: Duration = Duration::from_secs(30);
 /// How long striking nodes may take in all, with a process that is killed and started.
 const STRIKE_LIMIT: Duration = Duration::from_secs(180);
 /// How long to look whether it holds.
@@ -319,7 +315,7 @@ impl Conditions {
 }
 
 /// Runs a script that must succeed; what it said.
-async fn tell(node: &Node, script: &str) -> Result<String, String> {
+pub(super) async fn tell(node: &Node, script: &str) -> Result<String, String> {
     let output = run(node, Exec::shell(script).timeout(SCRIPT_TIMEOUT)).await;
     match output {
         Ok(output) => Ok(output.stdout_text()),
@@ -328,7 +324,7 @@ async fn tell(node: &Node, script: &str) -> Result<String, String> {
 }
 
 /// What a fault must know of the node that it strikes.
-async fn place(
+pub(super) async fn place(
     can: &Capabilities,
     nodes: &[Node],
     at: usize,
@@ -362,119 +358,4 @@ async fn talk(node: Node, to: SocketAddr) {
     };
     // Who is not heard in time is what some faults are about.
     let _ = timeout(2 * TALK_LIMIT, saying).await;
-}
-
-/// Whether a fault can be had on a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Offer {
-    /// It can.
-    Offered,
-    /// It cannot, and why, and what to do.
-    Lacking(Lack),
-    /// It could not be found out.
-    Unknown(String),
-}
-
-/// Asks every node about every fault on its conditions, and changes nothing there. In the order of the nodes.
-pub async fn offers(
-    nodes: &[Node],
-    can: &Capabilities,
-    condition: Condition,
-) -> Vec<(String, Offer)> {
-    let jobs = (0..nodes.len()).map(|at| {
-        let (nodes, can) = (nodes.to_vec(), can.clone());
-        (at, async move { offer(&nodes, &can, at, condition).await })
-    });
-    let answers = each(jobs, Instant::now() + CHECK_LIMIT).await;
-    let told = answers.into_iter().map(|(at, answer)| {
-        let silent = || Offer::Unknown("no answer in time".to_owned());
-        (nodes[at].name.to_string(), answer.unwrap_or_else(silent))
-    });
-    told.collect()
-}
-
-async fn offer(nodes: &[Node], can: &Capabilities, at: usize, condition: Condition) -> Offer {
-    let node = &nodes[at];
-    if let Err(error) = super::marker::assert_ours(node).await {
-        return Offer::Unknown(with_sources(&error));
-    }
-    let place = match place(can, nodes, at, condition).await {
-        Ok(place) => place,
-        Err(trouble) => return Offer::Unknown(trouble.text),
-    };
-    match tell(node, &script::check(condition, &place)).await {
-        Ok(said) => script::lack(&said).map_or(Offer::Offered, Offer::Lacking),
-        Err(why) => Offer::Unknown(why),
-    }
-}
-
-/// Refuses what cannot be had on the nodes that it may strike.
-pub(super) async fn check(
-    setup: &Setup,
-    planned: impl Iterator<Item = &Planned>,
-) -> Result<(), PrepareError> {
-    let mut wanted: BTreeMap<Condition, Option<BTreeSet<String>>> = BTreeMap::new();
-    for planned in planned {
-        let Some(asked) = &planned.asked else {
-            continue;
-        };
-        let meant = wanted
-            .entry(asked.condition)
-            .or_insert_with(|| Some(BTreeSet::new()));
-        match (&planned.target, meant) {
-            (Target::Nodes(Selector::List(names)), Some(meant)) => {
-                meant.extend(names.iter().cloned());
-            }
-            (_, meant) => *meant = None,
-        }
-    }
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    nothing_left(&setup.nodes).await?;
-    for (condition, meant) in wanted {
-        for (node, offer) in offers(&setup.nodes, &setup.can, condition).await {
-            if meant.as_ref().is_some_and(|meant| !meant.contains(&node)) {
-                continue;
-            }
-            let kind = Kind::Condition(condition);
-            match offer {
-                Offer::Offered => {}
-                Offer::Lacking(Lack { reason, mend }) => {
-                    return Err(PrepareError::NotOffered {
-                        kind,
-                        node,
-                        reason,
-                        mend,
-                    });
-                }
-                Offer::Unknown(detail) => {
-                    return Err(PrepareError::Unasked { kind, node, detail });
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-async fn nothing_left(nodes: &[Node]) -> Result<(), PrepareError> {
-    let jobs = nodes.iter().enumerate().map(|(at, node)| {
-        let node = node.clone();
-        (at, async move { tell(&node, &script::leftovers()).await })
-    });
-    for (at, answer) in each(jobs, Instant::now() + CHECK_LIMIT).await {
-        let node = nodes[at].name.to_string();
-        let left = answer.and_then(Result::ok);
-        match left.as_deref().map(str::trim) {
-            Some("") => {}
-            Some(left) => {
-                return Err(PrepareError::FaultsLeft {
-                    node,
-                    faults: left.replace('\n', ", "),
-                });
-            }
-            None => return Err(PrepareError::Silent { node }),
-        }
-    }
-    Ok(())
 }

@@ -18,6 +18,7 @@ mod lane;
 mod live;
 pub mod marker;
 mod network;
+mod offer;
 mod one;
 mod ports;
 mod process;
@@ -32,14 +33,6 @@ use harness_lab::{Node, TransportError};
 use thiserror::Error;
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
-pub use self::{
-    condition::{Offer, offers},
-    live::{InForce, Live, Stage},
-    ports::{Capabilities, Clock, Ledger, Members, NemesisEvent, NemesisLog, SystemClock},
-    replay::{heal_everything, heal_ledger},
-    report::{Cause, FaultHeal, HealReport, NodeHeal, Trouble},
-    wait::{PhaseEvent, Phases},
-};
 use self::{
     each::each,
     journal::Journal,
@@ -48,6 +41,14 @@ use self::{
     one::{Inner, Planned},
     process::Processes,
     report::Undone,
+};
+pub use self::{
+    live::{InForce, Live, Stage},
+    offer::{Offer, offers},
+    ports::{Capabilities, Clock, Ledger, Members, NemesisEvent, NemesisLog, SystemClock},
+    replay::{heal_everything, heal_ledger},
+    report::{Cause, FaultHeal, HealReport, NodeHeal, Trouble},
+    wait::{PhaseEvent, Phases},
 };
 use crate::{
     plan::{Asked, Kind, parse::parse_target},
@@ -277,7 +278,7 @@ impl Executor {
                 detail: "it waits for an operation, and nobody tells of any".to_owned(),
             });
         }
-        condition::check(&setup, lanes.values().flatten()).await?;
+        offer::check(&setup, lanes.values().flatten()).await?;
         function::check(&setup, lanes.values().flatten()).await?;
         let network = Network::new(setup.nodes.clone());
         let processes = Processes::new(setup.nodes.clone(), setup.can.clone());
