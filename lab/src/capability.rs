@@ -126,6 +126,17 @@ pub trait Program: Send + Sync {
     async fn newest_process(&self, node: &Node) -> Result<Option<u32>, CapabilityError>;
 }
 
+/// Where its data are.
+pub trait DataFolder: Send + Sync {
+    /// The folder on the node that holds what it must not lose, and nothing else: no log of its own making, no file of ours.
+    fn data_folder(&self, node: &Node) -> PathBuf;
+
+    /// The folder in which names of files are looked for: where its files lie, those beside its data too.
+    fn files_folder(&self, node: &Node) -> PathBuf {
+        self.data_folder(node)
+    }
+}
+
 /// Who leads, and who votes.
 #[async_trait]
 pub trait Leader: Send + Sync {
@@ -140,12 +151,6 @@ pub trait Leader: Send + Sync {
 pub trait LogFiles: Send + Sync {
     /// Paths on the node.
     fn log_files(&self, node: &Node) -> Vec<PathBuf>;
-}
-
-/// Where its data are.
-pub trait DataFolder: Send + Sync {
-    /// The folder on the node.
-    fn data_folder(&self, node: &Node) -> PathBuf;
 }
 
 /// Asking it as its users do. Asking changes nothing.

@@ -1,6 +1,6 @@
 //! What faults there are, for people: `--help`, `--dry-run` and the README read it from here.
 
-use crate::plan::{Kind, Target};
+use crate::plan::{Kind, Target, condition::OptionInfo};
 
 /// One kind of fault, described.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,10 @@ pub struct FaultInfo {
     pub heal: &'static str,
     /// What a system must be able to do for it; empty: nothing.
     pub needs: &'static str,
+    /// What the nodes must have for it; empty: nothing beyond what every lab has.
+    pub node_needs: &'static str,
+    /// What can be chosen about it.
+    pub options: &'static [OptionInfo],
     /// Its targets, the default first.
     pub targets: Vec<TargetInfo>,
 }
@@ -37,55 +41,73 @@ pub fn catalog() -> Vec<FaultInfo> {
 /// The description of one kind.
 #[must_use]
 pub fn info(kind: Kind) -> FaultInfo {
-    let (summary, evidence, heal, needs) = match kind {
+    let (summary, evidence, heal, needs, node_needs) = match kind {
         Kind::Partition => (
             "nodes do not hear each other: packets between them are dropped on both sides, open connections included; the controller is never cut off",
             "each node dropped packets of each node that it is cut from",
             "the rules are removed; seen when they are gone and every pair that was cut connects again",
             "",
+            "nftables",
         ),
         Kind::Kill => (
             "the system's process is killed at once (SIGKILL)",
             "the process is gone, ended by signal 9",
             "it is started again; seen when its process runs",
             "kill, start",
+            "",
         ),
         Kind::Stop => (
             "the system is asked to stop (SIGTERM) and may tidy up",
             "the process is gone, with its exit code",
             "it is started again; seen when its process runs",
             "stop, start",
+            "",
         ),
         Kind::Pause => (
             "the system's process is frozen (SIGSTOP): it is there, holds its connections, and does nothing",
             "the process is in state T",
             "it goes on (SIGCONT); seen when it is in another state",
             "pause",
+            "",
         ),
         Kind::Restart => (
             "the system is asked to stop (SIGTERM) and started again as soon as it has",
             "the process is gone, and another one runs",
             "it is started if it does not run; seen when its process runs",
             "stop, start",
+            "",
         ),
         Kind::Reboot => (
             "the node itself boots anew: all its processes end at once (on a machine with systemd, in order); the system is started at the heal",
             "process 1 began anew under another boot id, and the system does not run",
             "the system is started again; seen when its process runs",
             "start",
+            "",
         ),
         Kind::Wipe => (
             "the system's process is killed and its data are removed, as if the disk were lost; not with the workload membership",
             "the process is gone and so are its data",
             "a live member removes it by force, and it joins anew; seen when the system says so",
             "wipe, membership",
+            "",
         ),
         Kind::LeaderTransfer => (
             "the leader hands leadership to another voter",
             "the other one is seen to lead",
             "nothing is to be undone",
             "leader-transfer, leader",
+            "",
         ),
+        Kind::Condition(condition) => {
+            let words = condition.words();
+            (
+                words.summary,
+                words.evidence,
+                words.heal,
+                words.needs,
+                words.node_needs,
+            )
+        }
     };
     FaultInfo {
         kind,
@@ -93,6 +115,10 @@ pub fn info(kind: Kind) -> FaultInfo {
         evidence,
         heal,
         needs,
+        node_needs,
+        options: kind
+            .condition()
+            .map_or(&[], |condition| condition.options()),
         targets: targets(kind),
     }
 }
@@ -126,16 +152,40 @@ pub fn help() -> String {
     let mut text = String::from(
         "none, or faults joined by commas, each KIND or KIND:TARGET, such as partition,kill:leader\n\
          or partition:n1+n2|n3+n4+n5. Each is a lane of its own; lanes may overlap.\n\
+         Options of a fault stand at its kind, as in rate/bw=1mbit:leader or slow/delay=50ms/jitter=5ms.\n\
          What a fault waits for stands after @: an operation, as in kill:subject@join+0ms..1500ms or\n\
          stop:leader@remove.done; a function, as in kill:n4@fn=main.run#2 (kill, pause, partition); or\n\
          both, as in kill:subject@join/fn=main.run. harness points lists functions.\n",
     );
+    let mut told: Option<Kind> = None;
     for fault in catalog() {
         text.push_str(&format!("\n{}: {}.\n", fault.kind, fault.summary));
         text.push_str(&format!(
             "  seen:  {}\n  heal:  {}\n",
             fault.evidence, fault.heal
         ));
+        if !fault.node_needs.is_empty() {
+            text.push_str(&format!("  needs: {}\n", fault.node_needs));
+        }
+        for option in fault.options {
+            text.push_str(&format!(
+                "  /{}={}  {} ({})\n",
+                option.name,
+                option.default,
+                option.meaning,
+                option.shape.example()
+            ));
+        }
+        // The targets of faults that strike nodes are the same for all of them.
+        if fault.kind != Kind::Partition
+            && let Some(first) = told
+        {
+            text.push_str(&format!("  targets: those of {first}\n"));
+            continue;
+        }
+        if fault.kind != Kind::Partition {
+            told = Some(fault.kind);
+        }
         let width = fault
             .targets
             .iter()

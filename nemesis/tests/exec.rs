@@ -533,7 +533,7 @@ async fn what_cannot_be_done_is_refused_before_the_run() {
             .expect("a refusal")
             .starts_with("n2 did not answer")
     );
-    for bad in ["clock:one", "kill:halves"] {
+    for bad in ["clocks:one", "kill:halves"] {
         assert!(
             refusal(&sim, &plan(vec![planned(1, 0, bad, 1, 5)]))
                 .await

@@ -144,7 +144,7 @@ fn setup(sim: &Sim, said: &Said) -> Setup {
     let mut setup = sim.setup();
     let said = Arc::new(said.clone());
     setup.can.log_files = Some(said.clone());
-    setup.can.data_folder = Some(said.clone());
+    setup.can.data = Some(said.clone());
     setup.can.query = Some(said.clone());
     setup.can.sources = Some(said);
     setup

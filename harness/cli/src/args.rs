@@ -58,6 +58,8 @@ pub enum Command {
     Show(ShowArgs),
     /// Images and nodes
     Lab(LabArgs),
+    /// List the faults with their options and targets, and whether the lab that is up offers them
+    Faults(FaultsArgs),
     /// List the functions of the system's program on a node: the crash points
     Points(PointsArgs),
     /// Tell which functions of the system's program are entered on a node, in order
@@ -308,6 +310,25 @@ pub enum ImageCommand {
         /// Its name, as list says it
         name: String,
     },
+}
+
+/// `harness faults`.
+#[derive(Args, Debug)]
+pub struct FaultsArgs {
+    /// Only these, by name
+    #[arg(value_name = "FAULT")]
+    pub only: Vec<String>,
+    /// The system that they are to strike: dqlite or lxd
+    #[arg(
+        long,
+        env = "HARNESS_SYSTEM",
+        default_value = "dqlite",
+        value_name = "NAME"
+    )]
+    pub system: String,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Which functions of which program.

@@ -9,7 +9,7 @@ use clap::Args;
 use harness_core::seed::Seed;
 use harness_nemesis::exec::MIN_LEASE;
 use harness_workloads::{
-    systems::lxd,
+    systems::{data_mount, lxd},
     workload::{Kind, NAMES, Reads},
 };
 use serde::{Deserialize, Serialize};
@@ -120,6 +120,11 @@ pub struct RunOptions {
     /// LXD's cluster.max_standby, 0 to 5 [default: LXD's own]
     #[arg(long, env = "HARNESS_MAX_STANDBY", value_name = "N")]
     pub max_standby: Option<usize>,
+    /// Give each node's data folder a file system of its own of this size, such as 64MiB, so that it can be full; dqlite only
+    /// [default: a folder like any other]
+    #[arg(long, env = "HARNESS_DATA_SIZE", value_name = "BYTES")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub data_size: Option<String>,
     /// The lab: a lab.yaml; without it, the lab that is up, else the built-in lab of containers
     #[arg(long, env = "HARNESS_LAB", value_name = "FILE")]
     pub lab: Option<PathBuf>,
@@ -194,6 +199,7 @@ impl RunOptions {
             offline_threshold,
             max_voters,
             max_standby,
+            data_size,
             lab,
             suite,
             results,
@@ -238,6 +244,8 @@ pub struct RunConfig {
     pub sample_interval: Option<Duration>,
     /// LXD's own options.
     pub lxd: lxd::Options,
+    /// Bytes of each node's data folder, where it is a mount of its own.
+    pub data_size_bytes: Option<u64>,
     /// The inventory, if there is one.
     pub lab: Option<PathBuf>,
     /// Debian suite, if chosen.
@@ -344,6 +352,27 @@ fn lease(text: &str) -> Result<Duration, Failure> {
     Ok(lease)
 }
 
+fn data_size(options: &RunOptions, system: &str) -> Result<Option<u64>, Failure> {
+    let Some(text) = &options.data_size else {
+        return Ok(None);
+    };
+    if system != "dqlite" {
+        return Err(Failure::usage(format!(
+            "data-size: only dqlite's data folder can be made a mount, not that of {system}; leave it out"
+        )));
+    }
+    let range = data_mount::SIZE_MIN_BYTES..=data_mount::SIZE_MAX_BYTES;
+    let bytes = harness_nemesis::plan::condition::options::bytes(text);
+    match bytes.filter(|bytes| range.contains(bytes)) {
+        Some(bytes) => Ok(Some(bytes)),
+        None => Err(Failure::usage(format!(
+            "data-size: {text:?} is no size between {} MiB and {} GiB; write it as in 64MiB",
+            range.start() >> 20,
+            range.end() >> 30
+        ))),
+    }
+}
+
 impl RunConfig {
     /// Fills in the defaults and refuses what makes no sense.
     pub fn from_options(options: &RunOptions) -> Result<Self, Failure> {
@@ -417,6 +446,7 @@ impl RunConfig {
             agent_heals_after: lease(&text(&options.agent_heals_after, DEFAULT_LEASE_TEXT))?,
             sample_interval: membership::sample_interval(options)?,
             lxd: membership::lxd(options, &system)?,
+            data_size_bytes: data_size(options, &system)?,
             lab: options.lab.clone(),
             suite: options.suite.clone(),
             results: options.results.clone().unwrap_or_else(|| "results".into()),

@@ -158,8 +158,11 @@ pub struct PlannedFault {
     pub id: u32,
     /// Which lane it is in; faults of one lane never overlap.
     pub lane: u32,
-    /// `partition`, `kill`, `stop`, `pause`.
+    /// As on the command line: `partition`, `kill`, `loss`.
     pub kind: String,
+    /// What was chosen about it: `{"share":"30%"}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
     /// The target's name, such as `leader` or `n1+n2|n3`.
     pub target: String,
     /// When to inject it, milliseconds of load time.

@@ -235,6 +235,25 @@ fn explained(exit: &ProcessExit, wall_ns: u64, node: &str, causes: &Causes<'_>) 
                 "stop" | "restart" => {
                     (exit.code.is_some() || exit.signal == Some(SIGKILL)) && after(STOP_SLACK_NS)
                 }
+                // Its limit may end the process at the kernel's hand.
+                "memory" => {
+                    exit.signal == Some(SIGKILL)
+                        && after(
+                            healed
+                                .saturating_sub(asked)
+                                .saturating_add(EXPLAIN_SLACK_NS),
+                        )
+                }
+                // The process is killed before the file is damaged and before it is put back; one that says what it found and
+                // exits is no crash. What gives up by a signal of its own is.
+                "bitflip" | "truncate" | "remove" => {
+                    (exit.signal == Some(SIGKILL) || exit.code.is_some())
+                        && after(
+                            healed
+                                .saturating_sub(asked)
+                                .saturating_add(EXPLAIN_SLACK_NS),
+                        )
+                }
                 _ => false,
             }
     })

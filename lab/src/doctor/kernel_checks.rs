@@ -37,15 +37,52 @@ pub(super) fn all(subject: &Subject<'_>) -> Vec<Check> {
             module: Some("sch_netem"),
             script: "ip link set dev lo up && tc qdisc add dev lo root netem delay 1ms",
             without: Status::Warn,
-            detail: "delay, loss and reordering by tc",
-            mend: "loss works without it (nft numgen); for delays take a kernel with sch_netem",
+            detail: "the faults slow, duplicate, reorder and corrupt",
+            mend: "the faults slow, duplicate, reorder and corrupt are not offered (loss and rate are); take a kernel with sch_netem",
         }),
+        in_namespace(&Trial {
+            name: "htb",
+            module: Some("sch_htb"),
+            script: "ip link set dev lo up && tc qdisc add dev lo root htb",
+            without: Status::Warn,
+            detail: "the fault rate",
+            mend: "the fault rate is not offered; take a kernel with sch_htb",
+        }),
+        in_namespace(&Trial {
+            name: "nft numgen",
+            module: Some("nft_numgen"),
+            script: "printf 'table inet harness {\n chain out {\n type filter hook output priority 0;\n ip daddr 192.0.2.1 numgen random mod 100 < 30 counter drop\n }\n}\n' | nft -f -",
+            without: Status::Warn,
+            detail: "the fault loss",
+            mend: "the fault loss is not offered; take a kernel with nft_numgen",
+        }),
+        loop_devices(),
         cgroup(),
         uprobe(),
         bpf(),
         core_pattern(),
         core_limit(),
     ]
+}
+
+/// Data folders of limited size are files that are mounted.
+fn loop_devices() -> Check {
+    const NAME: &str = "loop devices";
+    let devices = fs::read_to_string("/proc/devices").unwrap_or_default();
+    let there = devices
+        .lines()
+        .any(|line| line.split_whitespace().nth(1) == Some("loop"));
+    if there || is_loadable("loop") {
+        return Check::pass(
+            NAME,
+            "run --data-size, and with it the faults disk-full and slow-io",
+        );
+    }
+    Check::warn(
+        NAME,
+        "this kernel has none",
+        "run --data-size does not work, and the faults disk-full and slow-io are offered only where a small file system is mounted on the data folder; take a kernel with loop devices",
+    )
 }
 
 /// Something that is tried in a network namespace of its own.

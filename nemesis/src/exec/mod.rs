@@ -11,6 +11,7 @@
 //! done), [`Executor::run`] when load begins, [`Executor::final_heal`] whatever happened.
 
 mod anew;
+mod condition;
 mod each;
 mod function;
 mod guard;
@@ -19,6 +20,7 @@ mod lane;
 mod live;
 pub mod marker;
 mod network;
+mod offer;
 mod one;
 mod ports;
 mod process;
@@ -54,13 +56,14 @@ use self::{
 pub use self::{
     guard::{DEFAULT_LEASE, GuardSetting, MIN_LEASE},
     live::{InForce, Live, Stage},
+    offer::{Offer, offers},
     ports::{Capabilities, Clock, Ledger, Members, NemesisEvent, NemesisLog, SystemClock},
     replay::{heal_everything, heal_ledger, purge},
     report::{Cause, FaultHeal, HealReport, NodeHeal, Trouble},
     wait::{PhaseEvent, Phases},
 };
 use crate::{
-    plan::{Kind, parse::parse_target},
+    plan::{Asked, Kind, parse::parse_target},
     points::{Functions, PointError},
 };
 
@@ -177,6 +180,38 @@ pub enum PrepareError {
         #[source]
         source: TransportError,
     },
+    /// The node or its kernel lacks what the fault takes.
+    #[error("{kind} cannot be had on {node}: {reason}{}", .mend.as_ref().map(|mend| format!("; {mend}")).unwrap_or_default())]
+    NotOffered {
+        /// The fault's kind.
+        kind: Kind,
+        /// The node's name.
+        node: String,
+        /// Why not.
+        reason: String,
+        /// What to do, if something can be done.
+        mend: Option<String>,
+    },
+    /// A fault of an earlier run is still there.
+    #[error(
+        "{node} has faults left from an earlier run (number {faults}); `harness lab heal` undoes them"
+    )]
+    FaultsLeft {
+        /// The node's name.
+        node: String,
+        /// Their numbers in that run.
+        faults: String,
+    },
+    /// What a node has could not be found out.
+    #[error("whether {kind} can be had on {node} could not be found out ({detail})")]
+    Unasked {
+        /// The fault's kind.
+        kind: Kind,
+        /// The node's name.
+        node: String,
+        /// What went wrong.
+        detail: String,
+    },
     /// A partition of an earlier run is still there.
     #[error(
         "{node} has a table inet harness left from an earlier run; `harness lab heal` removes it"
@@ -194,6 +229,7 @@ impl PrepareError {
         match self {
             Self::Plan { .. }
             | Self::Missing { .. }
+            | Self::NotOffered { .. }
             | Self::NoReboot { .. }
             | Self::WipeAmongChanges => true,
             Self::Function { source, .. } => source.is_refusal(),
@@ -302,6 +338,7 @@ impl Executor {
                 detail: "it waits for an operation, and nobody tells of any".to_owned(),
             });
         }
+        offer::check(&setup, lanes.values().flatten()).await?;
         function::check(&setup, lanes.values().flatten()).await?;
         watched::check(&setup, lanes.values().flatten()).await?;
         let network = Network::new(setup.nodes.clone());
@@ -381,6 +418,7 @@ impl Executor {
     pub async fn final_heal(&self, limit: Duration) -> HealReport {
         self.inner.network.close();
         self.inner.processes.close();
+        self.inner.conditions.close();
         let deadline = Instant::now() + limit;
         let mut healing = JoinSet::new();
         for fault in self.inner.open() {
@@ -425,6 +463,10 @@ fn read_plan(plan: &Plan, nodes: usize) -> Result<BTreeMap<u32, Vec<Planned>>, P
         let kind = Kind::from_word(&fault.kind)
             .ok_or_else(|| error(format!("no fault is called {:?}", fault.kind)))?;
         let target = parse_target(kind, &fault.target).map_err(|e| error(e.to_string()))?;
+        let asked = kind
+            .condition()
+            .map(|condition| Asked::read(condition, &fault.options));
+        let asked = asked.transpose().map_err(|e| error(e.to_string()))?;
         if fault.order.len() != nodes {
             let planned = fault.order.len();
             return Err(error(format!(
@@ -435,6 +477,7 @@ fn read_plan(plan: &Plan, nodes: usize) -> Result<BTreeMap<u32, Vec<Planned>>, P
             fault: fault.clone(),
             kind,
             target,
+            asked,
         });
     }
     for lane in lanes.values_mut() {

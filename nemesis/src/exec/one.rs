@@ -31,6 +31,7 @@ use tokio::{
 };
 
 use super::{
+    condition::Conditions,
     guard::Guards,
     journal::{Head, Journal},
     live::{InForce, Live, Stage},
@@ -41,7 +42,7 @@ use super::{
     wait::{Fired, PhaseEvent, Phases, StepEvent},
 };
 use crate::{
-    plan::{Effect, Facts, Kind, Resolved, Selector, Target, nft, resolve},
+    plan::{Asked, Effect, Facts, Kind, Resolved, Selector, Target, nft, resolve},
     points::{Functions, Point},
 };
 
@@ -58,6 +59,8 @@ pub(super) struct Planned {
     pub(super) fault: PlannedFault,
     pub(super) kind: Kind,
     pub(super) target: Target,
+    /// Where it is a fault on a node's conditions: which, with its options.
+    pub(super) asked: Option<Asked>,
 }
 
 impl Planned {
@@ -84,6 +87,8 @@ pub(super) struct Fault {
     pub(super) head: Head,
     pub(super) lane: u32,
     pub(super) effect: Effect,
+    /// Where it is a fault on nodes' conditions: which, with its options.
+    pub(super) asked: Option<Asked>,
     /// Which node's process is struck where a function is entered.
     pub(super) frozen: Option<usize>,
     /// What watches that function, once it does.
@@ -106,6 +111,7 @@ pub(super) struct Inner {
     pub(super) names: Vec<String>,
     pub(super) network: Arc<Network>,
     pub(super) processes: Arc<Processes>,
+    pub(super) conditions: Arc<Conditions>,
     pub(super) guards: Arc<Guards>,
     pub(super) can: Capabilities,
     pub(super) leader: Option<Arc<dyn Leader>>,
@@ -139,11 +145,13 @@ impl Inner {
         (phases, functions): (Option<Arc<dyn Phases>>, Arc<dyn Functions>),
         journal: Arc<Journal>,
     ) -> Self {
+        let conditions = Conditions::new(nodes.clone(), can.clone(), Arc::clone(&processes));
         Self {
             names: nodes.iter().map(|node| node.name.to_string()).collect(),
             nodes,
             network,
             processes,
+            conditions,
             guards,
             leader: can.leader.clone(),
             transfer: can.transfer.clone(),
@@ -367,6 +375,7 @@ impl Inner {
             head,
             lane: planned.fault.lane,
             effect: Effect::Nodes(Vec::new()),
+            asked: None,
             frozen: None,
             point: OnceLock::new(),
             forbidden: OnceLock::new(),
@@ -377,7 +386,14 @@ impl Inner {
         let name = |at: &usize| self.names[*at].clone();
         let entry = planned.entry();
         let label = match entry {
-            None => resolved.label,
+            None if planned.fault.options.is_empty() => resolved.label,
+            None => {
+                let options = planned.fault.options.iter();
+                let options: Vec<_> = options
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect();
+                format!("{}, {}", resolved.label, options.join(" "))
+            }
             Some(entry) => format!("{} at {}", resolved.label, entry.short_name()),
         };
         let kind = planned.kind;
@@ -390,6 +406,7 @@ impl Inner {
             },
             lane: planned.fault.lane,
             effect: resolved.effect,
+            asked: planned.asked.clone(),
             frozen: entry.and_then(|_| resolved.nodes.first().copied()),
             point: OnceLock::new(),
             forbidden: OnceLock::new(),
@@ -423,7 +440,10 @@ impl Inner {
                 cut.chain(self.processes.heals(Kind::Pause, frozen))
                     .collect()
             }
-            Effect::Nodes(nodes) => self.processes.heals(fault.head.kind, nodes),
+            Effect::Nodes(nodes) => match &fault.asked {
+                Some(asked) => self.conditions.heals(fault.head.id, asked, nodes),
+                None => self.processes.heals(fault.head.kind, nodes),
+            },
         }
     }
 
@@ -442,6 +462,9 @@ impl Inner {
                     Kind::LeaderTransfer => return self.hand_over(nodes).await,
                     Kind::Wipe => self.may_wipe(nodes).await?,
                     _ => {}
+                }
+                if let Some(asked) = &fault.asked {
+                    return self.conditions.inject(id, asked, nodes).await;
                 }
                 let seen = self.processes.inject(id, kind, nodes).await;
                 if kind == Kind::Reboot {
@@ -497,7 +520,10 @@ impl Inner {
                 if kind == Kind::LeaderTransfer {
                     return self.nothing_to_undo(nodes);
                 }
-                self.processes.heal(id, kind, nodes, deadline).await
+                match &fault.asked {
+                    Some(asked) => self.conditions.heal(id, asked, nodes, deadline).await,
+                    None => self.processes.heal(id, kind, nodes, deadline).await,
+                }
             }
         }
     }

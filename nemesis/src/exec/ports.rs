@@ -19,7 +19,7 @@ use harness_lab::{
 };
 use serde_json::Value;
 
-use crate::plan::Kind;
+use crate::plan::{Condition, Kind};
 
 /// Where faults are journalled.
 pub trait Ledger: Send + Sync {
@@ -113,14 +113,14 @@ pub struct Capabilities {
     pub transfer: Option<Arc<dyn Transfer>>,
     /// Naming its program. Without it no fault can strike at a function.
     pub program: Option<Arc<dyn Program>>,
+    /// Naming its data folder.
+    pub data: Option<Arc<dyn DataFolder>>,
     /// Knowing who leads and votes. Without it, targets fall back as `plan::resolve` says.
     pub leader: Option<Arc<dyn Leader>>,
     /// Knowing who is a member, where not all nodes are.
     pub members: Option<Arc<dyn Members>>,
     /// Saying where its logs are. Without it no fault can wait for a log's line.
     pub log_files: Option<Arc<dyn LogFiles>>,
-    /// Saying where its data are. Without it no fault can wait for a file there.
-    pub data_folder: Option<Arc<dyn DataFolder>>,
     /// Answering queries. Without it no fault can wait for one to hold.
     pub query: Option<Arc<dyn Query>>,
     /// Reading where membership is kept. Without it no fault can wait for a view.
@@ -155,6 +155,7 @@ impl Capabilities {
                 ("leader-transfer", self.transfer.is_some()),
                 ("leader", self.leader.is_some()),
             ],
+            Kind::Condition(condition) => self.needed(condition),
         };
         if at_function {
             needs.push(("program with functions to watch", self.program.is_some()));
@@ -168,6 +169,21 @@ impl Capabilities {
             .map(|(what, _)| what)
             .collect()
     }
+
+    fn needed(&self, condition: Condition) -> Vec<(&'static str, bool)> {
+        let all = [
+            (condition.needs_process(), "program", self.program.is_some()),
+            (
+                condition.needs_data_folder(),
+                "data folder",
+                self.data.is_some(),
+            ),
+            (condition.needs_kill(), "kill", self.kill.is_some()),
+            (condition.needs_start(), "start", self.start.is_some()),
+        ];
+        let needed = all.into_iter().filter(|(needed, ..)| *needed);
+        needed.map(|(_, what, there)| (what, there)).collect()
+    }
 }
 
 impl Capabilities {
@@ -176,7 +192,7 @@ impl Capabilities {
     pub fn missing_to_watch(&self, what: &Watched) -> Option<&'static str> {
         let (name, there) = match what {
             Watched::Log { .. } => ("logs to follow", self.log_files.is_some()),
-            Watched::File { .. } => ("data folder to watch", self.data_folder.is_some()),
+            Watched::File { .. } => ("data folder to watch", self.data.is_some()),
             Watched::Query(_) => ("answers to queries", self.query.is_some()),
             Watched::View { .. } => ("sources of membership to read", self.sources.is_some()),
         };
@@ -195,10 +211,10 @@ impl fmt::Debug for Capabilities {
             .field("membership", &self.membership.is_some())
             .field("transfer", &self.transfer.is_some())
             .field("program", &self.program.is_some())
+            .field("data", &self.data.is_some())
             .field("leader", &self.leader.is_some())
             .field("members", &self.members.is_some())
             .field("log_files", &self.log_files.is_some())
-            .field("data_folder", &self.data_folder.is_some())
             .field("query", &self.query.is_some())
             .field("sources", &self.sources.is_some())
             .finish()

@@ -102,7 +102,7 @@ impl Processes {
     pub(super) async fn hold(&self, at: usize, kind: Kind, fault: u32) {
         let mut holds = self.holds[at].lock().await;
         match kind {
-            Kind::Pause | Kind::Partition => {
+            Kind::Pause | Kind::Partition | Kind::Condition(_) => {
                 holds.frozen.insert(fault);
             }
             _ => {
@@ -122,7 +122,7 @@ impl Processes {
             Kind::Pause => self.can.pause.as_ref().map(|can| can.resume_script(node)),
             // Alone a node cannot be let in again: what is left of it is clean.
             Kind::Wipe => self.can.wipe.as_ref().map(|can| can.wipe_script(node)),
-            Kind::Partition | Kind::LeaderTransfer => None,
+            Kind::Partition | Kind::LeaderTransfer | Kind::Condition(_) => None,
         };
         let heal = |at: &usize| {
             let node = &self.nodes[*at];
@@ -218,7 +218,7 @@ impl Processes {
             (Kind::Pause, ..) => {
                 holds.frozen.insert(fault);
             }
-            (Kind::Restart | Kind::Partition | Kind::LeaderTransfer, ..) => {}
+            (Kind::Restart | Kind::Partition | Kind::LeaderTransfer | Kind::Condition(_), ..) => {}
         }
         match (kind, down_by, frozen_by) {
             (Kind::Reboot, ..) => None,
@@ -382,6 +382,38 @@ impl Processes {
                 answer => return answer,
             }
         }
+    }
+
+    /// Ends it for a heal that must have it ended, and holds it down until [`Self::heal`]: once the final heal has begun, too.
+    pub(super) async fn strike_to_heal(&self, at: usize, fault: u32) -> Result<String, String> {
+        let mut holds = self.holds[at].lock().await;
+        let already = holds.down.first().copied();
+        holds.down.insert(fault);
+        holds.wipings = self.wipings(at);
+        if let Some(other) = already {
+            return Ok(format!("is down already, by fault {other}"));
+        }
+        match timeout(ACTION_LIMIT, self.act(at, Kind::Kill)).await {
+            Ok(Some(Ok(seen))) => Ok(seen.detail),
+            Ok(Some(Err(error))) => Err(with_sources(&error)),
+            Ok(None) => Err("the system offers no kill".to_owned()),
+            Err(_) => Err(format!(
+                "kill did not end within {} s",
+                ACTION_LIMIT.as_secs()
+            )),
+        }
+    }
+
+    /// Starts it after a fault that may have ended it, if it is to run: unless a fault holds it down, or it was wiped since.
+    pub(super) async fn ensure_running(&self, at: usize, wipings: u64) -> Result<String, Trouble> {
+        let holds = self.holds[at].lock().await;
+        if let Some(other) = holds.down.first() {
+            return Ok(format!("is left down, by fault {other}"));
+        }
+        if self.wipings(at) > wipings {
+            return Ok(WIPED.to_owned());
+        }
+        self.bring_back(at, Kind::Kill).await
     }
 
     /// How often a node was wiped so far; 0 where nobody wipes.

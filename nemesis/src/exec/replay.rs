@@ -26,7 +26,11 @@ use super::{
     ports::{Clock, Ledger},
     report::{FaultHeal, HealReport, Trouble, Undone, reason},
 };
-use crate::plan::{Kind, nft};
+use crate::plan::{
+    Kind,
+    condition::script::{heal_leftovers, is_heal},
+    nft,
+};
 
 /// How long one script may take: starting a system may take a while.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -176,7 +180,8 @@ pub async fn purge(nodes: &[Node]) -> HealReport {
     report
 }
 
-/// Removes our table from every node, whatever any ledger says, and sees that they reach each other.
+/// Removes our table from every node and undoes what has left notes there, whatever any ledger says, and sees that they reach
+/// each other.
 /// Processes are not touched: which ones should run is only known to a ledger or a run.
 pub async fn heal_everything(nodes: &[Node]) -> HealReport {
     let jobs = nodes.iter().enumerate().map(|(at, node)| {
@@ -186,7 +191,13 @@ pub async fn heal_everything(nodes: &[Node]) -> HealReport {
             assert_ours(&node)
                 .await
                 .map_err(|error| Trouble::transport(name, &error))?;
-            remove_table(&node).await
+            let done = remove_table(&node).await?;
+            let heal = Exec::shell(heal_leftovers()).timeout(SCRIPT_TIMEOUT);
+            let said = run(&node, heal).await?.stdout_text();
+            Ok(match said.trim() {
+                "" => done,
+                said => format!("{done}; {}", said.replace('\n', ", ")),
+            })
         })
     });
     let mut report = HealReport::default();
@@ -288,7 +299,10 @@ async fn heal_node(node: Node, jobs: Vec<Job>) -> Vec<(Vec<u32>, Result<String, 
 }
 
 async fn heal_one(node: &Node, job: &Job) -> Result<String, Trouble> {
-    run(node, Exec::shell(&job.script).timeout(SCRIPT_TIMEOUT)).await?;
+    let output = run(node, Exec::shell(&job.script).timeout(SCRIPT_TIMEOUT)).await?;
+    if is_heal(&job.script) {
+        return Ok(output.stdout_text().trim().replace('\n', "; "));
+    }
     if !job.is_partition {
         let short: String = job.script.trim().chars().take(SCRIPT_CHARS).collect();
         return Ok(format!(

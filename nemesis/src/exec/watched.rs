@@ -82,7 +82,7 @@ fn request(can: &Capabilities, watch: &Watch, node: &Node) -> Option<WatchReques
             }
         }
         Watched::File { event, glob } => {
-            let folder = can.data_folder.as_ref()?.data_folder(node);
+            let folder = can.data.as_ref()?.files_folder(node);
             // What begins with / stays as it is.
             WatchTarget::File {
                 glob: text(&folder.join(glob)),

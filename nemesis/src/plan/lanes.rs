@@ -476,6 +476,7 @@ fn faults_of(
             id: 0,
             lane: at,
             kind: named.lane.kind.to_string(),
+            options: named.lane.options.clone(),
             target: drawn_target(&times, &named.lane, nodes, number).to_string(),
             inject_ms,
             // What waits is on for as long as it says, from when it strikes; the end of the load ends it anyhow.

@@ -5,6 +5,7 @@
 //! [`resolve::resolve`] says which nodes it means *now* (who leads is only known then) and
 //! [`nft::render`] says what to tell them.
 
+pub mod condition;
 pub mod cut;
 pub mod lanes;
 pub mod nft;
@@ -16,6 +17,7 @@ pub mod target;
 pub mod trigger;
 pub mod watch;
 
+pub use condition::{Asked, Condition};
 pub use cut::{Cut, Drops};
 pub use lanes::{LaneFileError, NamedLane, parse_lanes, schedule_lanes};
 pub use parse::{ParseError, check_nodes, parse};

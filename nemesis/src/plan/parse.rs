@@ -4,8 +4,9 @@
 //!
 //! ```text
 //! nemesis = "none" | part { "," part }
-//! part    = kind [ ":" target ] [ "@" trigger ]      without a target: random
-//! kind    = "partition" | "kill" | "stop" | "pause" | …      one of Kind::ALL
+//! part    = kind { option } [ ":" target ] [ "@" trigger ]      without a target: random
+//! kind    = "partition" | "kill" | "stop" | "pause" | …      one of Kind::ALL, among them those of Condition::ALL
+//! option  = "/" name "=" value                      see [`super::condition`]
 //! target  = word | group { "|" group }      several groups: partition only
 //!         | ( "mute:" | "deaf:" ) ( word | group )    one direction: partition only
 //! word    = one of Kind::words, such as "leader" or "nodes:majority"
@@ -14,14 +15,18 @@
 //! trigger = see [`super::trigger`]
 //! ```
 //!
-//! A comma always separates faults, never nodes, except within double quotes in a trigger: `partition:n1+n2|n3+n4+n5,kill:leader`.
+//! A comma always separates faults, never nodes, except within double quotes in a trigger: `partition:n1+n2|n3+n4+n5,kill:leader`. Options are
+//! the kind's, and stand beside it: `loss/share=30%:leader@join`.
 //! Words win over nodes of the same name. Whether nodes exist is known only once there is a
 //! lab, so [`check_nodes`] is a second step; a mistyped word is found there, as a node that
 //! does not exist.
 
+use std::collections::BTreeMap;
+
 use thiserror::Error;
 
 use super::{
+    condition::options::{OptionError, parse_options},
     suggest::nearest,
     target::{Kind, Lane, Selector, Target},
     trigger::{TriggerError, WaitsFor, parse_trigger},
@@ -91,6 +96,9 @@ pub enum ParseError {
     /// A trigger that is none.
     #[error(transparent)]
     Trigger(#[from] TriggerError),
+    /// An option that is none, or that this kind does not have.
+    #[error(transparent)]
+    Option(#[from] OptionError),
     /// A target that only a trigger gives.
     #[error(
         "{part:?} strikes the node that an operation is about, and waits for none; write which, as in {part}@join+300ms"
@@ -207,8 +215,21 @@ pub(super) fn parse_part(whole: &str) -> Result<Lane, ParseError> {
         Some((word, target)) => (word, Some(target)),
         None => (part, None),
     };
+    let mut pieces = word.split('/');
+    let word = pieces.next().unwrap_or_default();
     let Some(kind) = Kind::from_word(word) else {
         return Err(unknown_kind(word, part));
+    };
+    let pieces: Vec<&str> = pieces.collect();
+    let options = match (kind.condition(), pieces.first()) {
+        (Some(condition), _) => parse_options(condition, &pieces)?,
+        (None, None) => BTreeMap::new(),
+        (None, Some(piece)) => {
+            return Err(ParseError::Option(OptionError::HasNone {
+                kind: kind.to_string(),
+                text: (*piece).to_owned(),
+            }));
+        }
     };
     let target = match target {
         Some(text) => parse_target(kind, text)?,
@@ -225,6 +246,7 @@ pub(super) fn parse_part(whole: &str) -> Result<Lane, ParseError> {
     }
     Ok(Lane {
         kind,
+        options,
         target,
         trigger,
     })
@@ -472,6 +494,7 @@ mod tests {
             let trigger = None;
             let lane = Lane {
                 kind,
+                options: BTreeMap::new(),
                 target,
                 trigger,
             };
@@ -492,6 +515,10 @@ mod tests {
             "kill:subject@join/fn=github.com/lxc/lxd/lxd/cluster.Join",
             "pause:leader@fn=main.(*App).run.func1#2",
             "partition:mute:n4@remove.done+1ms..5ms/fn=main.run@0x4010",
+            "loss",
+            "loss/share=30%:leader@join+1ms",
+            "bitflip/at=10%/file=open-*/kill=no:n1+n2",
+            "clock/by=-2s:subject@remove.done",
         ] {
             assert_eq!(parse(text).unwrap()[0].to_string(), text);
         }
@@ -512,7 +539,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_what_is_possible() {
         for (text, fragments) in [
-            ("", &["part 1", "partition, kill, stop, pause, "][..]),
+            (
+                "",
+                &["part 1", "partition, kill, stop, pause, ", "clock, none"][..],
+            ),
             ("kill,,stop", &["part 2", "\"kill,,stop\""]),
             ("kill,none", &["none alone"]),
             (
@@ -547,6 +577,17 @@ mod tests {
             ),
             ("wipe:all", &["only other faults", "minority"]),
             ("leader-transfer:leader", &["only other faults", "one"]),
+            (
+                "loss/shar=3%",
+                &["loss has no option \"shar\"", "did you mean \"share\"?"],
+            ),
+            ("loss/share=0%", &["share=0%", "1% to 100%"]),
+            ("rate/1mbit", &["\"1mbit\" is no option", "rate/bw=256kbit"]),
+            ("rate/bw=1mbit/bw=2mbit", &["bw twice"]),
+            ("kill/bw=1mbit:one", &["kill has no options"]),
+            ("los/share=3%", &["\"los\""]),
+            ("memory:halves", &["only other faults"]),
+            ("fds:n1@fn=main.run", &["use kill, pause or partition"]),
             (
                 "kill:nodes:majoritty",
                 &["did you mean \"nodes:majority\"?"],

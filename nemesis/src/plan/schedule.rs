@@ -201,6 +201,7 @@ fn lane_faults(
             id: 0,
             lane: at,
             kind: lane.kind.to_string(),
+            options: lane.options.clone(),
             target: drawn_target(&times, lane, nodes, number).to_string(),
             inject_ms,
             heal_ms: inject_ms.saturating_add(timing.on_ms).min(timing.load_ms),

@@ -2,16 +2,19 @@
 //!
 //! A target names nodes by what they are (`leader`, `minority`) or by their names. Two families
 //! of faults read the same words:
-//! - a fault of a process or a node (kill, stop, pause, …) strikes the nodes that are meant;
+//! - a fault of a process or a node (kill, stop, pause, …) or on its conditions strikes the nodes that are meant;
 //! - a partition puts the nodes that are meant on one side and everybody else on the other,
 //!   or it is one of the shapes that only a network can have (halves, bridge, ring, groups).
 //!
 //! `majority` and `minority` count voters, because a quorum is made of voters: go-dqlite keeps
 //! three of five nodes as voters, and two of five nodes can be a majority of those.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
-use super::trigger::WaitsFor;
+use super::{
+    condition::{Condition, options::Written},
+    trigger::WaitsFor,
+};
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,20 +35,28 @@ pub enum Kind {
     Wipe,
     /// Leadership is handed over.
     LeaderTransfer,
+    /// What the node has to live with: its network, disk, limits, files, clock.
+    Condition(Condition),
 }
 
 impl Kind {
     /// Every kind, in the order in which help lists them.
-    pub const ALL: [Self; 8] = [
-        Self::Partition,
-        Self::Kill,
-        Self::Stop,
-        Self::Pause,
-        Self::Restart,
-        Self::Reboot,
-        Self::Wipe,
-        Self::LeaderTransfer,
-    ];
+    pub const ALL: [Self; 8 + Condition::ALL.len()] = {
+        let mut all = [Self::Partition; 8 + Condition::ALL.len()];
+        all[1] = Self::Kill;
+        all[2] = Self::Stop;
+        all[3] = Self::Pause;
+        all[4] = Self::Restart;
+        all[5] = Self::Reboot;
+        all[6] = Self::Wipe;
+        all[7] = Self::LeaderTransfer;
+        let mut at = 0;
+        while at < Condition::ALL.len() {
+            all[8 + at] = Self::Condition(Condition::ALL[at]);
+            at += 1;
+        }
+        all
+    };
 
     /// As on the command line, in the plan and in the ledger.
     #[must_use]
@@ -59,6 +70,7 @@ impl Kind {
             Self::Reboot => "reboot",
             Self::Wipe => "wipe",
             Self::LeaderTransfer => "leader-transfer",
+            Self::Condition(condition) => condition.as_str(),
         }
     }
 
@@ -73,11 +85,20 @@ impl Kind {
     pub fn words(self) -> &'static [Target] {
         match self {
             Self::Partition => &PARTITION_WORDS,
-            Self::Kill | Self::Stop | Self::Pause => &PROCESS_WORDS,
+            Self::Kill | Self::Stop | Self::Pause | Self::Condition(_) => &PROCESS_WORDS,
             Self::Restart => &PROCESS_WORDS,
             Self::Reboot => &PROCESS_WORDS,
             Self::Wipe => &WIPE_WORDS,
             Self::LeaderTransfer => &HEIR_WORDS,
+        }
+    }
+
+    /// The fault on a node's conditions that it is, if it is one.
+    #[must_use]
+    pub fn condition(self) -> Option<Condition> {
+        match self {
+            Self::Condition(condition) => Some(condition),
+            _ => None,
         }
     }
 
@@ -420,6 +441,8 @@ impl fmt::Display for Selector {
 pub struct Lane {
     /// What to do.
     pub kind: Kind,
+    /// What was chosen about it, by name.
+    pub options: BTreeMap<String, String>,
     /// To whom.
     pub target: Target,
     /// What each of its faults waits for; none: its time alone.
@@ -429,8 +452,8 @@ pub struct Lane {
 impl fmt::Display for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.target {
-            Target::Random => self.kind.fmt(f)?,
-            target => write!(f, "{}:{target}", self.kind)?,
+            Target::Random => write!(f, "{}{}", self.kind, Written(&self.options))?,
+            target => write!(f, "{}{}:{target}", self.kind, Written(&self.options))?,
         }
         match &self.trigger {
             Some(trigger) => write!(f, "@{trigger}"),

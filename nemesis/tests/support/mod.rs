@@ -29,13 +29,15 @@ use harness_lab::{
     Output, Pause, Start, Stop, Transport, TransportError,
     agent::Agent,
     capability::{
-        CapabilityError, ChangeError, Invitation, Membership, Program, Seen, Transfer, Wipe,
+        CapabilityError, ChangeError, DataFolder, Invitation, Membership, Program, Seen, Transfer,
+        Wipe,
     },
     probe::{Fire, Probe, ProbeArmed, ProbeDriver, ProbeEnd, ProbeHit, ProbeMethod, ProbeSignal},
     watch::{WatchHit, WatchRequest, Watches, Watching},
 };
 use harness_nemesis::{
     exec::{Capabilities, Clock, GuardSetting, Ledger, Members, NemesisEvent, NemesisLog, Setup},
+    plan::condition::script::{NOTES, is_heal},
     points::{Functions, Point, PointError},
     symbols::{Function, Origin, SymbolError},
 };
@@ -54,6 +56,8 @@ pub enum Mood {
     WontStart,
     /// SIGTERM is answered too late.
     SlowToStop,
+    /// Its kernel lacks whatever a fault on its conditions takes.
+    Lacks,
 }
 
 pub struct SimNode {
@@ -72,6 +76,8 @@ pub struct SimNode {
     /// What its guard was told last, and what it healed.
     pub guarded: Vec<GuardRequest>,
     pub healed: Vec<GuardHealed>,
+    /// Faults on its conditions that left notes.
+    pub notes: std::collections::BTreeSet<u32>,
 }
 
 pub struct World {
@@ -162,6 +168,7 @@ impl Sim {
             wiped: false,
             guarded: Vec::new(),
             healed: Vec::new(),
+            notes: std::collections::BTreeSet::new(),
         };
         Self(Arc::new(Mutex::new(World {
             nodes: (0..count).map(node).collect(),
@@ -219,6 +226,7 @@ impl Sim {
                 membership: Some(system.clone()),
                 transfer: Some(system.clone()),
                 program: Some(system.clone()),
+                data: Some(system.clone()),
                 leader: Some(system),
                 members: None,
                 ..Capabilities::default()
@@ -439,6 +447,12 @@ impl Clock for SimClock {
 /// A fault of a plan for five nodes, in the order n1 to n5.
 pub fn planned(id: u32, lane: u32, what: &str, from_s: u64, to_s: u64) -> PlannedFault {
     let (kind, target) = what.split_once(':').expect("KIND:TARGET");
+    let mut pieces = kind.split('/');
+    let kind = pieces.next().unwrap_or_default();
+    let options = pieces.filter_map(|piece| piece.split_once('='));
+    let options = options
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
     PlannedFault {
         id,
         lane,
@@ -449,6 +463,7 @@ pub fn planned(id: u32, lane: u32, what: &str, from_s: u64, to_s: u64) -> Planne
         order: vec![0, 1, 2, 3, 4],
         trigger: None,
         until: None,
+        options,
     }
 }
 
@@ -457,6 +472,50 @@ pub fn plan(faults: Vec<PlannedFault>) -> Plan {
         format_version: 1,
         seed: 0,
         faults,
+    }
+}
+
+/// Scripts of faults on a node's conditions, told apart as the laws of `plan::condition::script` have them.
+fn condition(world: &mut World, at: usize, name: &str, script: &str) -> Result<String, String> {
+    let mood = world.nodes[at].mood;
+    let fault = script.split("notes=/var/lib/harness/faults/").nth(1);
+    let fault: Option<u32> = fault.and_then(|rest| rest.lines().next()?.parse().ok());
+    let mut trace = |what: String| world.trace.push(format!("{name} {what}"));
+    match fault {
+        None if script.starts_with("ls ") => {
+            let left = world.nodes[at].notes.iter();
+            Ok(left.map(|fault| format!("{fault}\n")).collect())
+        }
+        None if script.starts_with("bad=0") => {
+            let left = std::mem::take(&mut world.nodes[at].notes);
+            Ok(left
+                .iter()
+                .map(|fault| format!("fault {fault}: undone\n"))
+                .collect())
+        }
+        None if mood == Mood::Lacks => {
+            Ok("lacks it is not in this kernel\nmend take another\n".to_owned())
+        }
+        None => Ok(String::new()),
+        Some(fault) if script.contains("<<'HEAL_ENDS'") => {
+            trace(format!("condition {fault} injected"));
+            world.nodes[at].notes.insert(fault);
+            Ok("done\n".to_owned())
+        }
+        Some(fault) if is_heal(script) && script.contains("nothing was done here") => {
+            trace(format!("condition {fault} undone"));
+            let there = world.nodes[at].notes.remove(&fault);
+            Ok(if there {
+                "undone\n"
+            } else {
+                "nothing was done here\n"
+            }
+            .to_owned())
+        }
+        Some(fault) if mood == Mood::IgnoresRules || !world.nodes[at].notes.contains(&fault) => {
+            Ok("unseen it does not hold\n".to_owned())
+        }
+        Some(_) => Ok("seen it holds\n".to_owned()),
     }
 }
 
@@ -484,6 +543,9 @@ impl SimTransport {
     fn run(&self, script: &str, stdin: &[u8]) -> Result<String, String> {
         let mut world = self.sim.world();
         let name = &self.name;
+        if script.contains(NOTES) || script.contains("lacks()") {
+            return condition(&mut world, self.at, name, script);
+        }
         if script.ends_with("nft -f -") {
             let text = String::from_utf8_lossy(stdin);
             assert!(
@@ -863,6 +925,12 @@ impl Program for SimSystem {
 
     async fn newest_process(&self, node: &Node) -> Result<Option<u32>, CapabilityError> {
         Ok(self.0.world().nodes[node.ordinal].newest)
+    }
+}
+
+impl DataFolder for SimSystem {
+    fn data_folder(&self, _node: &Node) -> PathBuf {
+        "/srv/sim".into()
     }
 }
 

@@ -21,6 +21,7 @@ use thiserror::Error;
 use crate::{client::Clients, workload::Kind};
 
 mod asking;
+pub mod data_mount;
 pub mod dqlite;
 pub mod fresh;
 pub mod http;
@@ -79,6 +80,8 @@ pub struct Handles {
     pub transfer: Option<Arc<dyn Transfer>>,
     /// Names its program.
     pub program: Option<Arc<dyn Program>>,
+    /// Names its data folder.
+    pub data: Option<Arc<dyn DataFolder>>,
     /// Says who leads.
     pub leader: Option<Arc<dyn Leader>>,
     /// Says where logs are.
@@ -87,8 +90,6 @@ pub struct Handles {
     pub membership: Option<Arc<dyn Membership>>,
     /// Reads the places where membership is kept.
     pub sources: Option<Arc<dyn Sources>>,
-    /// Says where its data are.
-    pub data_folder: Option<Arc<dyn DataFolder>>,
     /// Asks it as its users do.
     pub query: Option<Arc<dyn Query>>,
 }
@@ -120,11 +121,11 @@ impl Handles {
             wipe: Some(system.clone()),
             transfer: Some(system.clone()),
             program: Some(system.clone()),
+            data: Some(system.clone()),
             leader: Some(system.clone()),
             log_files: Some(system.clone()),
             membership: Some(system.clone()),
             sources: Some(system.clone()),
-            data_folder: Some(system.clone()),
             query: Some(system.clone()),
         }
     }

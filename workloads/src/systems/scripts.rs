@@ -8,6 +8,8 @@
 //! What the scripts print, a word first, is read by [`super::supervised`]:
 //! `running PID`, `absent`, `gone PID`, `alive PID`, `state PID S`.
 
+use super::data_mount as mount;
+
 /// How long a killed process may take to vanish.
 pub const KILL_WAIT_S: u32 = 10;
 /// How long SIGSTOP and SIGCONT may take to show.
@@ -124,10 +126,12 @@ if [ -e "$base/stopping" ]; then
   rm -f "$base/stopping"
 fi
 if alive; then echo "running $pid $state"; exit 0; fi
+{mount}mount_data || {{ echo "the file system of $base/data cannot be mounted" >&2; exit 1; }}
 if [ -s "$base/exit.json" ]; then cat "$base/exit.json" >>"$base/exits.jsonl"; echo >>"$base/exits.jsonl"; rm -f "$base/exit.json"; fi
 echo absent
 "#,
         find = find(base),
+        mount = mount::MOUNT,
         turns = stop_wait_s * 50
     )
 }

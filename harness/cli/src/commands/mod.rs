@@ -6,6 +6,7 @@ mod bench_simultaneity;
 mod check;
 mod convert;
 mod doctor;
+mod faults;
 mod faults_asked;
 mod lab;
 mod list;
@@ -35,6 +36,7 @@ pub fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::List(args) => list::list(args),
         Command::Show(args) => list::show(args),
         Command::Lab(args) => lab::lab(args),
+        Command::Faults(args) => faults::faults(&args),
         Command::Points(args) => points::points(args),
         Command::Trace(args) => points::trace(args),
         Command::Sweep(args) => sweep::sweep(*args),

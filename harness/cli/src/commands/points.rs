@@ -8,7 +8,7 @@ use harness_nemesis::{
     points::{PointError, Program, Programs},
     symbols::Function,
 };
-use harness_workloads::systems::{System, dqlite, lxd};
+use harness_workloads::systems::{Handles, System, dqlite, lxd};
 use regex::Regex;
 use serde_json::json;
 
@@ -165,17 +165,7 @@ fn program(choice: &PointChoice) -> Result<PathBuf, Failure> {
     if let Some(binary) = &choice.binary {
         return Ok(binary.clone());
     }
-    let handles = match choice.system.as_str() {
-        "dqlite" => dqlite::Dqlite::new(&[], dqlite::Options::default()).handles(),
-        "lxd" => lxd::Lxd::new(&[], lxd::Options::default())
-            .map_err(|error| Failure::usage(error.to_string()))?
-            .handles(),
-        other => {
-            return Err(Failure::usage(format!(
-                "system: the program of {other:?} is not known; there are dqlite and lxd, and --binary takes any path on the node"
-            )));
-        }
-    };
+    let handles = system_handles(&choice.system, &[])?;
     let program = handles.program.map(|system| system.program());
     program.ok_or_else(|| {
         Failure::usage(format!(
@@ -183,6 +173,19 @@ fn program(choice: &PointChoice) -> Result<PathBuf, Failure> {
             choice.system
         ))
     })
+}
+
+/// What a real system can do on these nodes, without any option of its own.
+pub(super) fn system_handles(system: &str, nodes: &[Node]) -> Result<Handles, Failure> {
+    match system {
+        "dqlite" => Ok(dqlite::Dqlite::new(nodes, dqlite::Options::default()).handles()),
+        "lxd" => Ok(lxd::Lxd::new(nodes, lxd::Options::default())
+            .map_err(|error| Failure::usage(error.to_string()))?
+            .handles()),
+        other => Err(Failure::usage(format!(
+            "system: no program of {other:?} is known; there are dqlite and lxd"
+        ))),
+    }
 }
 
 /// What was asked for is not there, or the node could not do it.

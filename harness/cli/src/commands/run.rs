@@ -171,8 +171,13 @@ impl Session {
             }
             let name = self.faults.name(fault.lane);
             let name = name.map_or_else(String::new, |name| format!("{name}: "));
+            let options: String = fault
+                .options
+                .iter()
+                .map(|(name, value)| format!(", {name} {value}"))
+                .collect();
             terminal::print(&format!(
-                "  {:>7.1} s to {:>7.1} s  {name}{} {}{waits}",
+                "  {:>7.1} s to {:>7.1} s  {name}{} {}{options}{waits}",
                 Duration::from_millis(fault.inject_ms).as_secs_f64(),
                 Duration::from_millis(fault.heal_ms).as_secs_f64(),
                 fault.kind,
@@ -212,6 +217,7 @@ impl Session {
             "agent_heals_after_ms": config.agent_heals_after.as_millis(),
             "sample_interval_ms": config.sample_interval(self.node_names().len()).as_millis(),
             "lxd": (config.system == "lxd").then_some(&config.lxd),
+            "data_size_bytes": config.data_size_bytes,
             "trace": config.trace,
             "plant": config.plant,
             "check_timeout_ms": config.check_timeout.as_millis(),
@@ -408,6 +414,7 @@ impl Session {
             _ => {
                 let options = dqlite::Options {
                     trace: self.config.trace,
+                    data_size_bytes: self.config.data_size_bytes,
                 };
                 Ok(Arc::new(dqlite::Dqlite::new(nodes, options)))
             }

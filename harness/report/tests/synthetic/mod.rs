@@ -332,6 +332,7 @@ fn plan_of(faults: &[FaultRecord]) -> Plan {
             .map(|fault| PlannedFault {
                 trigger: None,
                 until: None,
+                options: std::collections::BTreeMap::new(),
                 id: fault.id,
                 lane: 0,
                 kind: fault.kind.clone(),
@@ -810,6 +811,7 @@ pub fn unknown() -> Run {
     plan.faults.push(PlannedFault {
         trigger: None,
         until: None,
+        options: std::collections::BTreeMap::new(),
         id: 2,
         inject_ms: 30_000,
         heal_ms: 40_000,

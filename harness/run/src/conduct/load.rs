@@ -10,7 +10,7 @@ use harness_nemesis::{
     exec::{Capabilities, Executor, GuardSetting, Setup},
     points::Programs,
 };
-use harness_workloads::{client::Clients, workload::Load};
+use harness_workloads::{client::Clients, systems::Handles, workload::Load};
 use tokio::sync::watch;
 
 use super::{ConductError, Run, membership::Changing};
@@ -37,6 +37,27 @@ pub(super) struct Part {
     pub(super) cancel: Cancel,
 }
 
+/// What a system can do, as the nemesis asks for it.
+#[must_use]
+pub fn capabilities(handles: Handles) -> Capabilities {
+    Capabilities {
+        start: handles.start,
+        stop: handles.stop,
+        kill: handles.kill,
+        pause: handles.pause,
+        wipe: handles.wipe,
+        membership: handles.membership,
+        transfer: handles.transfer,
+        program: handles.program,
+        data: handles.data,
+        leader: handles.leader,
+        members: None,
+        log_files: handles.log_files,
+        query: handles.query,
+        sources: handles.sources,
+    }
+}
+
 impl Run<'_> {
     pub(super) async fn prepare_nemesis(
         &mut self,
@@ -50,25 +71,11 @@ impl Run<'_> {
         if self.setting.plan.faults.is_empty() {
             return Ok(());
         }
-        let handles = self.setting.system.handles();
+        let mut can = capabilities(self.setting.system.handles());
+        can.members = self.changing.as_ref().map(Changing::members);
         let setup = Setup {
             nodes: self.setting.nodes.clone(),
-            can: Capabilities {
-                start: handles.start,
-                stop: handles.stop,
-                kill: handles.kill,
-                pause: handles.pause,
-                wipe: handles.wipe,
-                membership: handles.membership,
-                transfer: handles.transfer,
-                program: handles.program,
-                leader: handles.leader,
-                members: self.changing.as_ref().map(Changing::members),
-                log_files: handles.log_files,
-                data_folder: handles.data_folder,
-                query: handles.query,
-                sources: handles.sources,
-            },
+            can,
             ledger: Arc::new(ledger),
             log: Arc::new(recorder.clone()),
             clock: Arc::new(clock),

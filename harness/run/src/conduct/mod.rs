@@ -35,6 +35,7 @@ use harness_workloads::{
 };
 use thiserror::Error;
 
+pub use self::load::capabilities;
 use self::membership::Changing;
 use crate::{
     cancel::{Cancel, Level},

@@ -96,6 +96,7 @@ fn plan(ask: &Ask, cell: &Cell, victim: &str, point: &CrashPoint) -> Plan {
                 after: None,
             })),
             until: None,
+            options: std::collections::BTreeMap::new(),
         }],
     }
 }

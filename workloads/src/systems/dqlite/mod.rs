@@ -21,7 +21,7 @@ use harness_lab::{
 };
 
 use self::origin::Origin;
-use super::{Handles, System, SystemError, Timing, packages, raft_disk};
+use super::{Handles, System, SystemError, Timing, data_mount, packages, raft_disk};
 use crate::{client::Clients, workload::Kind};
 
 pub mod http;
@@ -56,6 +56,8 @@ pub const SETTLE: Duration = ROLES_PERIOD.saturating_add(ATTEMPT_TIMEOUT);
 pub struct Options {
     /// `LIBRAFT_TRACE` and `LIBDQLITE_TRACE`: large logs with terms and states.
     pub trace: bool,
+    /// A data folder of that many bytes on each node, a file system of its own; none: a folder like any other.
+    pub data_size_bytes: Option<u64>,
 }
 
 /// dqlite on the nodes of a lab. Cheap to clone.
@@ -183,7 +185,12 @@ impl System for Dqlite {
     }
 
     async fn wipe(&self, node: &Node) -> Result<(), SystemError> {
-        Ok(paths::PROCESS.wipe(node, ":").await?)
+        let unmount = data_mount::unmount(paths::BASE);
+        paths::PROCESS.wipe(node, &unmount).await?;
+        if let Some(size_bytes) = self.options.data_size_bytes {
+            data_mount::limit(node, paths::BASE, size_bytes).await?;
+        }
+        Ok(())
     }
 
     async fn form(&self, nodes: &[Node]) -> Result<(), SystemError> {

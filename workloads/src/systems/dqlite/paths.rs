@@ -39,6 +39,12 @@ pub fn origin_file() -> PathBuf {
     format!("{BASE}/origin").into()
 }
 
+/// The folder that is given to the program for its data.
+#[must_use]
+pub fn data_root() -> PathBuf {
+    format!("{BASE}/data").into()
+}
+
 /// The folder that holds raft's files and go-dqlite's YAML; `dqlite-demo` puts the address beneath `--dir`.
 #[must_use]
 pub fn data_folder(node: &Node) -> PathBuf {
@@ -80,7 +86,7 @@ esac"#,
 pub fn clear_script() -> String {
     format!(
         "said=$({kill})\necho \"$said\"\ncase \"$said\" in alive*) exit 0 ;; esac\n\
-         rm -rf {BASE}/data {BASE}/origin {BASE}/stopping\n",
+         rm -rf {BASE}/data/* {BASE}/data/.[!.]* {BASE}/origin {BASE}/stopping\nrmdir {BASE}/data 2>/dev/null || true\n",
         kill = scripts::kill(BASE)
     )
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use harness_lab::{
     Node,
-    capability::{CapabilityError, Kill, Pause, Program, Seen, Start, Stop, Wipe},
+    capability::{CapabilityError, DataFolder, Kill, Pause, Program, Seen, Start, Stop, Wipe},
 };
 
 use super::{Dqlite, origin::Origin, paths};
@@ -130,5 +130,15 @@ impl Program for Dqlite {
 
     async fn newest_process(&self, node: &Node) -> Result<Option<u32>, CapabilityError> {
         paths::PROCESS.newest(node).await
+    }
+}
+
+impl DataFolder for Dqlite {
+    fn data_folder(&self, _node: &Node) -> PathBuf {
+        paths::data_root()
+    }
+
+    fn files_folder(&self, node: &Node) -> PathBuf {
+        paths::data_folder(node)
     }
 }

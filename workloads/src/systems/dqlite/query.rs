@@ -1,12 +1,12 @@
 //! Asking dqlite: SQL on the workload's database over its wire protocol, and GET on `dqlite-demo`'s own interface.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use dqlite_wire::{Value as Wire, client::Deadline};
 use harness_lab::{
     Address, Node,
-    capability::{CapabilityError, DataFolder, Query},
+    capability::{CapabilityError, Query},
 };
 use hyper::Method;
 use serde_json::{Value, json};
@@ -16,12 +16,6 @@ use crate::systems::http;
 
 /// The longest answer that is read, in bytes.
 const ANSWER_LIMIT_BYTES: usize = 1024 * 1024;
-
-impl DataFolder for Dqlite {
-    fn data_folder(&self, node: &Node) -> PathBuf {
-        paths::data_folder(node)
-    }
-}
 
 #[async_trait]
 impl Query for Dqlite {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use harness_lab::{
     Node,
-    capability::{CapabilityError, Kill, Pause, Program, Seen, Start, Stop, Wipe},
+    capability::{CapabilityError, DataFolder, Kill, Pause, Program, Seen, Start, Stop, Wipe},
 };
 
 use super::{Lxd, PROCESS};
@@ -148,5 +148,15 @@ impl Program for Lxd {
 
     async fn newest_process(&self, node: &Node) -> Result<Option<u32>, CapabilityError> {
         PROCESS.newest(node).await
+    }
+}
+
+impl DataFolder for Lxd {
+    fn data_folder(&self, _node: &Node) -> PathBuf {
+        self.options().state_folder.join("database")
+    }
+
+    fn files_folder(&self, _node: &Node) -> PathBuf {
+        self.options().state_folder.clone()
     }
 }

@@ -1,11 +1,11 @@
 //! Asking LXD: SQL on its own global database, and GET on its REST interface, both through a daemon's unix socket.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use harness_lab::{
     Address, Node,
-    capability::{CapabilityError, DataFolder, Query},
+    capability::{CapabilityError, Query},
 };
 use hyper::Method;
 use serde_json::Value;
@@ -15,12 +15,6 @@ use crate::systems::http;
 
 /// The longest answer that is read, in bytes.
 const ANSWER_LIMIT_BYTES: usize = 1024 * 1024;
-
-impl DataFolder for Lxd {
-    fn data_folder(&self, _node: &Node) -> PathBuf {
-        self.options().state_folder.clone()
-    }
-}
 
 #[async_trait]
 impl Query for Lxd {

@@ -1,0 +1,288 @@
+//! Every fault on a node's conditions, in whole runs on real dqlite: seen from outside while it is in force, and gone afterwards, also
+//! where the controller was killed in the middle. What is not offered here is refused. Needs root or `sudo -n`: fails, and never
+//! skips, where the lab cannot come up.
+#![cfg(feature = "live")]
+
+mod support;
+
+use std::{
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use support::{Folder, checker, expect_code, harness, stderr, stdout};
+
+/// How long a fault may take to be seen to hold, with the cluster that is formed before.
+const OBSERVE_LIMIT: Duration = Duration::from_secs(90);
+/// How long between two looks at the ledger.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+/// The options of every run here: one fault of six seconds.
+const RUN: [&str; 6] = [
+    "--workload",
+    "bank",
+    "--time-limit",
+    "15",
+    "--interval",
+    "6s/4s",
+];
+/// A data folder that can be full.
+const SMALL: [&str; 2] = ["--data-size", "64MiB"];
+
+/// Shell for a node: succeeds while the fault is in force, seen without the notes that it keeps.
+fn effect(fault: &str) -> &'static str {
+    match fault {
+        "loss" => "nft list tables | grep -q harness_loss_",
+        "rate" | "slow" | "duplicate" | "reorder" | "corrupt" => {
+            "tc qdisc show | grep -q 'htb 4841:'"
+        }
+        "disk-full" => {
+            "f=/srv/harness/dqlite/data/trial; dd if=/dev/zero of=$f bs=4k count=8 conv=fsync 2>&1 | grep -q 'No space left'; full=$?; rm -f $f; exit $full"
+        }
+        "slow-io" => {
+            "f=/srv/harness/dqlite/data/trial; slow=1; for n in 1 2 3 4 5 6 7 8; do a=$(date +%s%N); dd if=/dev/zero of=$f bs=4k count=1 conv=fsync 2>/dev/null; b=$(date +%s%N); [ $((b - a)) -lt 150000000 ] || slow=0; sleep 0.15; done; rm -f $f; exit $slow"
+        }
+        "fds" => {
+            "read -r pid start </srv/harness/dqlite/pid; [ \"$(awk '/^Max open files/ { print $4 }' /proc/$pid/limits)\" -lt 1000 ]"
+        }
+        "memory" | "cpu" => {
+            "find /sys/fs/cgroup -maxdepth 4 -name 'harness-[0-9]*' 2>/dev/null | grep -q ."
+        }
+        "bitflip" | "truncate" | "remove" => "[ -s /var/lib/harness/faults/1/done ]",
+        other => panic!("the test knows no effect of {other}"),
+    }
+}
+
+fn on(node: &str, script: &str) -> bool {
+    let script = format!("PATH=$PATH:/usr/sbin:/sbin; {script}");
+    let mut command = harness();
+    command.args(["lab", "exec", node, "--", "sh", "-c", &script]);
+    command
+        .output()
+        .expect("the binary starts")
+        .status
+        .success()
+}
+
+/// The faults of the catalog with whether the lab offers them to a run with a small data folder.
+fn catalog() -> Vec<(String, bool)> {
+    expect_code(&harness().args(["lab", "up"]).output().expect("up"), 0);
+    let output = harness()
+        .args(["faults", "--json"])
+        .output()
+        .expect("faults");
+    expect_code(&output, 0);
+    let told: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    assert_eq!(told["lab"], true);
+    let faults = told["faults"].as_array().expect("faults");
+    let ours = faults
+        .iter()
+        .filter(|fault| !["partition", "kill", "stop", "pause"].contains(&name(fault).as_str()));
+    ours.map(|fault| {
+        let offered = fault["offered"].as_bool().expect("asked");
+        assert_eq!(
+            offered,
+            fault["lacking"] == Value::Array(Vec::new()),
+            "{fault}"
+        );
+        // Those need a mount that only the run makes.
+        let by_run = ["disk-full", "slow-io"].contains(&name(fault).as_str());
+        (name(fault), offered || by_run)
+    })
+    .collect()
+}
+
+fn name(fault: &Value) -> String {
+    fault["fault"].as_str().expect("a name").to_owned()
+}
+
+fn arguments(fault: &str) -> Vec<String> {
+    let mut all: Vec<String> = RUN.map(str::to_owned).to_vec();
+    all.extend(["--nemesis".to_owned(), format!("{fault}:leader")]);
+    if ["disk-full", "slow-io"].contains(&fault) {
+        all.extend(SMALL.map(str::to_owned));
+    }
+    all
+}
+
+fn start(folder: &Folder, fault: &str) -> Child {
+    harness()
+        .args(["run", "--results"])
+        .arg(folder.path())
+        .args(arguments(fault))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts")
+}
+
+fn lines(folder: &Folder) -> Vec<Value> {
+    // Until a run has begun there is no folder of it.
+    let Ok(latest) = std::fs::canonicalize(folder.path().join("runs/latest")) else {
+        return Vec::new();
+    };
+    let text = std::fs::read_to_string(latest.join("ledger.jsonl")).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
+/// Waits until the run says that the fault holds; the node that it holds on.
+fn struck(folder: &Folder, fault: &str, child: &mut Child) -> String {
+    let began = Instant::now();
+    loop {
+        let lines = lines(folder);
+        if lines.iter().any(|line| line["step"] == "observed") {
+            let intend = lines.iter().find(|line| line["step"] == "intend");
+            let node = intend.and_then(|line| line["nodes"][0].as_str());
+            return node.expect("a node").to_owned();
+        }
+        let ended = child.try_wait().expect("our child");
+        assert!(
+            ended.is_none() && began.elapsed() < OBSERVE_LIMIT,
+            "{fault} was not seen to hold ({ended:?}): {lines:#?}"
+        );
+        std::thread::sleep(LOOK_PAUSE);
+    }
+}
+
+/// Nothing of any fault is on any node.
+fn assert_clean(fault: &str) {
+    let left = "[ -z \"$(ls /var/lib/harness/faults 2>/dev/null)\" ] && ! nft list tables | grep harness && ! tc qdisc show | grep 4841: \
+        && ! find /sys/fs/cgroup -maxdepth 4 -name 'harness-*' | grep . && ! find /srv/harness -name '.harness-*' | grep .";
+    assert!(on("all", left), "{fault} left something");
+}
+
+/// What is offered does what it says, and goes; a verdict is given, whatever it is.
+#[test]
+fn every_fault_that_is_offered_is_seen_from_outside_and_healed() {
+    let offered: Vec<String> = catalog()
+        .into_iter()
+        .filter(|(_, is)| *is)
+        .map(|(name, _)| name)
+        .collect();
+    // Fewer would mean that the lab lacks what every kernel of ours has had.
+    for least in [
+        "loss",
+        "rate",
+        "disk-full",
+        "fds",
+        "bitflip",
+        "truncate",
+        "remove",
+    ] {
+        assert!(
+            offered.iter().any(|fault| fault == least),
+            "{least}: {offered:?}"
+        );
+    }
+    for fault in &offered {
+        let folder = Folder::new();
+        let mut child = start(&folder, fault);
+        let node = struck(&folder, fault, &mut child);
+        assert!(on(&node, effect(fault)), "{fault} is not seen on {node}");
+        let code = child.wait().expect("it ends").code();
+        let lines = lines(&folder);
+        assert!(
+            [Some(0), Some(1), Some(2)].contains(&code),
+            "{fault}: {code:?} {lines:#?}"
+        );
+        let steps: Vec<&str> = lines
+            .iter()
+            .filter_map(|line| line["step"].as_str())
+            .collect();
+        assert_eq!(
+            steps,
+            ["intend", "asked", "observed", "heal-asked", "healed"],
+            "{fault}: {lines:#?}"
+        );
+        let verdict = folder.json("verdict.json");
+        assert_eq!(
+            checker(&verdict, "faults")["verdict"],
+            "valid",
+            "{fault}: {verdict}"
+        );
+        assert!(!on(&node, effect(fault)), "{fault} is still seen on {node}");
+        assert_clean(fault);
+    }
+}
+
+/// The controller is killed while the fault is in force: the ledger heals.
+#[test]
+fn every_fault_is_healed_after_the_controller_was_killed() {
+    for (fault, _) in catalog().into_iter().filter(|(_, is)| *is) {
+        let folder = Folder::new();
+        let mut child = start(&folder, &fault);
+        let node = struck(&folder, &fault, &mut child);
+        child.kill().expect("our child");
+        child.wait().expect("it ends");
+        assert!(on(&node, effect(&fault)), "{fault} is not seen on {node}");
+        let output = harness().args(["lab", "heal"]).output().expect("heals");
+        expect_code(&output, 0);
+        assert!(
+            !on(&node, effect(&fault)),
+            "{fault} is still seen on {node}"
+        );
+        assert_clean(&fault);
+        let told = format!("{}{}", stdout(&output), stderr(&output));
+        assert!(
+            told.contains("healed: nothing of any fault is left"),
+            "{fault}: {told}"
+        );
+    }
+}
+
+/// What this kernel or these nodes lack is refused before the load, with the mend.
+#[test]
+fn what_is_not_offered_is_refused_with_the_mend() {
+    let refused: Vec<String> = catalog()
+        .into_iter()
+        .filter(|(_, is)| !is)
+        .map(|(name, _)| name)
+        .collect();
+    // A container never owns its clock.
+    assert!(refused.contains(&"clock".to_owned()), "{refused:?}");
+    let nowhere = ["disk-full", "slow-io"].map(str::to_owned);
+    for fault in refused.iter().chain(&nowhere) {
+        let folder = Folder::new();
+        let mut arguments = RUN.to_vec();
+        let nemesis = format!("{fault}:one");
+        arguments.extend(["--nemesis", &nemesis]);
+        let output = folder.run(&arguments);
+        expect_code(&output, 254);
+        let said = stderr(&output);
+        assert!(
+            said.contains(&format!("{fault} cannot be had on n")),
+            "{said}"
+        );
+        let mends = ["take ", "give the run --data-size"];
+        assert!(mends.iter().any(|mend| said.contains(mend)), "{said}");
+        let history = std::fs::read_to_string(folder.latest().join("history.jsonl"));
+        assert_eq!(history.expect("a history").lines().count(), 1, "no load");
+        assert_clean(fault);
+    }
+}
+
+/// A byte that the system does not write meanwhile is put back as it was.
+#[test]
+fn a_file_that_nobody_changed_is_put_back() {
+    expect_code(&harness().args(["lab", "up"]).output().expect("up"), 0);
+    let folder = Folder::new();
+    let mut arguments = RUN.to_vec();
+    arguments.extend(["--nemesis", "bitflip/file=info.yaml/kill=no/at=90%:one"]);
+    let output = folder.run(&arguments);
+    let code = output.status.code();
+    assert!(
+        [Some(0), Some(1), Some(2)].contains(&code),
+        "{}",
+        stderr(&output)
+    );
+    let lines = lines(&folder);
+    let healed = lines
+        .iter()
+        .find(|line| line["step"] == "healed")
+        .expect("healed");
+    let told = healed["evidence"].to_string();
+    assert!(told.contains("info.yaml is put back as it was"), "{told}");
+    assert_clean("bitflip");
+}
