@@ -6,7 +6,6 @@
     reason = "what goes wrong in a helper ends the test, as it should"
 )]
 
-#[expect(dead_code, reason = "each test program uses what it needs")]
 mod support;
 
 use std::{

@@ -186,6 +186,9 @@ pub async fn heal_everything(nodes: &[Node]) -> HealReport {
             assert_ours(&node)
                 .await
                 .map_err(|error| Trouble::transport(name, &error))?;
+            stand_down(&node, false)
+                .await
+                .map_err(|why| Trouble::lab(name, why))?;
             remove_table(&node).await
         })
     });
