@@ -49,6 +49,9 @@ fn what_makes_no_sense_is_refused_with_its_field() {
         ),
         (
             with(|o| o.agent_heals_after = Some("4s".into())),
+            "agent-heals-after",
+        ),
+        (
             with(|o| o.sample_interval = Some("1ms".into())),
             "sample-interval",
         ),
