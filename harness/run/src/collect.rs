@@ -235,6 +235,8 @@ fn explained(exit: &ProcessExit, wall_ns: u64, node: &str, causes: &Causes<'_>) 
                 "stop" | "restart" => {
                     (exit.code.is_some() || exit.signal == Some(SIGKILL)) && after(STOP_SLACK_NS)
                 }
+                // A machine that goes down ends what runs, in order or not.
+                "reboot" => in_order && after(STOP_SLACK_NS),
                 _ => false,
             }
     })
