@@ -6,7 +6,6 @@
     reason = "what goes wrong in a helper ends the test, as it should"
 )]
 
-#[expect(dead_code, reason = "each test program uses what it needs")]
 mod support;
 
 use std::{
@@ -46,10 +45,6 @@ fn run(folder: &Folder, nemesis: &str, more: &[&str]) -> std::process::Output {
 }
 
 /// Starts a run and returns once its ledger has a line with that step.
-#[expect(
-    clippy::zombie_processes,
-    reason = "the caller waits for it; if it never gets so far, the test has failed"
-)]
 fn begin(folder: &Folder, nemesis: &str, more: &[&str]) -> Child {
     let child = harness()
         .args(["run", "--workload", "bank", "--op-timeout", "2s"])

@@ -318,4 +318,48 @@ mod tests {
             assert_eq!(fold(&lines)[0].is_open(), open, "{lines:?}");
         }
     }
+
+    #[test]
+    fn what_one_node_healed_by_itself_counts_for_nothing_and_stays_open_until_it_is_seen_healed() {
+        let line = |step| LedgerLine {
+            fault: 1,
+            time_ns: 5,
+            wall_ns: 5,
+            step,
+        };
+        let evidence = || {
+            vec![Evidence {
+                node: "n1".to_owned(),
+                text: "healed itself".to_owned(),
+            }]
+        };
+        let intend = Step::Intend {
+            kind: "partition".to_owned(),
+            label: "partition: n1 | n2".to_owned(),
+            nodes: vec!["n1".to_owned()],
+            planned: None,
+            heals: vec![Heal {
+                node: "n1".to_owned(),
+                script: "nft delete table".to_owned(),
+            }],
+        };
+        let observed = Step::Observed {
+            evidence: Vec::new(),
+        };
+        let alone = Step::SelfHealed {
+            evidence: evidence(),
+        };
+        let healed = Step::Healed {
+            evidence: Vec::new(),
+        };
+        let lines: Vec<LedgerLine> = [intend, observed, alone, healed].map(line).into();
+        for (steps, took_hold, is_open) in [(2, true, true), (3, false, true), (4, false, false)] {
+            let record = fold(&lines[..steps]).remove(0);
+            assert_eq!(
+                (record.took_hold(), record.is_open()),
+                (took_hold, is_open),
+                "{steps} steps"
+            );
+        }
+    }
 }

@@ -254,6 +254,8 @@ fn explained(exit: &ProcessExit, wall_ns: u64, node: &str, causes: &Causes<'_>) 
                                 .saturating_add(EXPLAIN_SLACK_NS),
                         )
                 }
+                // A machine that goes down ends what runs, in order or not.
+                "reboot" => in_order && after(STOP_SLACK_NS),
                 _ => false,
             }
     })
@@ -387,6 +389,23 @@ mod tests {
             "n1",
             &by(&stops, &[])
         ));
+        for (kind, exit, expected) in [
+            ("restart", exit(Some(0), None), true),
+            ("restart", exit(None, Some(11)), false),
+            ("wipe", exit(None, Some(9)), true),
+            ("wipe", exit(Some(2), None), false),
+            ("reboot", exit(None, Some(15)), true),
+            ("reboot", exit(None, Some(6)), false),
+            ("leader-transfer", exit(Some(0), None), false),
+        ] {
+            let faults = [fault(kind, 10 * SECOND, 20 * SECOND)];
+            let wall_ns = started + 11 * SECOND;
+            assert_eq!(
+                explained(&exit, wall_ns, "n1", &by(&faults, &[])),
+                expected,
+                "{kind} {exit:?}"
+            );
+        }
     }
 
     #[test]

@@ -164,6 +164,14 @@ pub enum PrepareError {
         /// Why not.
         detail: String,
     },
+    /// A node's guard does not answer.
+    #[error("the guard of {node} cannot be told ({detail}); `harness lab heal --purge` removes it")]
+    NoGuard {
+        /// The node's name.
+        node: String,
+        /// What was said.
+        detail: String,
+    },
     /// A workload keeps its own account of who is a member.
     #[error(
         "wipe joins what it wiped anew, and this workload changes the membership itself and would not know; choose another --workload, such as bank"
@@ -320,7 +328,12 @@ impl Executor {
             check_addresses(&setup.nodes)?;
         }
         if !kinds.is_empty() {
-            check_nodes(&setup.nodes, cuts, kinds.contains(&Kind::Reboot)).await?;
+            let asked = Asked {
+                cuts,
+                boots: kinds.contains(&Kind::Reboot),
+                guards: setup.guard.is_some(),
+            };
+            check_nodes(&setup.nodes, asked).await?;
         }
         let waits = |trigger: &Trigger| match trigger {
             Trigger::Phase(_) => true,
@@ -502,10 +515,18 @@ fn check_addresses(nodes: &[Node]) -> Result<(), PrepareError> {
     Ok(())
 }
 
-async fn check_nodes(nodes: &[Node], cuts: bool, boots: bool) -> Result<(), PrepareError> {
+/// What the nodes are to be able to do.
+#[derive(Clone, Copy)]
+struct Asked {
+    cuts: bool,
+    boots: bool,
+    guards: bool,
+}
+
+async fn check_nodes(nodes: &[Node], asked: Asked) -> Result<(), PrepareError> {
     let jobs = nodes.iter().map(|node| {
         let checked = node.clone();
-        (node, async move { check_node(&checked, cuts, boots).await })
+        (node, async move { check_node(&checked, asked).await })
     });
     for (node, answer) in each(jobs, Instant::now() + PREPARE_LIMIT).await {
         answer.unwrap_or_else(|| {
@@ -517,12 +538,20 @@ async fn check_nodes(nodes: &[Node], cuts: bool, boots: bool) -> Result<(), Prep
     Ok(())
 }
 
-async fn check_node(node: &Node, cuts: bool, boots: bool) -> Result<(), PrepareError> {
+async fn check_node(node: &Node, asked: Asked) -> Result<(), PrepareError> {
     marker::assert_ours(node).await?;
-    if boots {
+    if asked.boots {
         anew::check(node).await?;
     }
-    if !cuts {
+    if asked.guards {
+        // One that a killed harness left must not act in the middle of this run.
+        let told = guard::stand_down(node, false).await;
+        told.map_err(|detail| PrepareError::NoGuard {
+            node: node.name.to_string(),
+            detail,
+        })?;
+    }
+    if !asked.cuts {
         return Ok(());
     }
     let name = node.name.to_string();

@@ -191,6 +191,9 @@ pub async fn heal_everything(nodes: &[Node]) -> HealReport {
             assert_ours(&node)
                 .await
                 .map_err(|error| Trouble::transport(name, &error))?;
+            stand_down(&node, false)
+                .await
+                .map_err(|why| Trouble::lab(name, why))?;
             let done = remove_table(&node).await?;
             let heal = Exec::shell(heal_leftovers()).timeout(SCRIPT_TIMEOUT);
             let said = run(&node, heal).await?.stdout_text();
