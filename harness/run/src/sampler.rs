@@ -176,9 +176,12 @@ enum Says {
     Unread(UnreadKind),
 }
 
+/// A place on a node: node, source, label.
+type Key = (Arc<str>, &'static str, Option<Arc<str>>);
+
 /// When what is read last differed from what was read before.
 struct Seen {
-    last: HashMap<(Arc<str>, &'static str, Option<Arc<str>>), Says>,
+    last: HashMap<Key, Says>,
     since: Instant,
 }
 

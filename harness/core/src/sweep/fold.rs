@@ -164,20 +164,21 @@ mod tests {
         ];
         let head = r#"{"head":{"format_version":1,"system":"lxd","op":"failed-join","victim":"joiner","fault":"pause+partition","members":3}}"#;
         let text = format!("{head}\n{}", lines.join("\n"));
-        let (head, trace, points) = super::super::Sweep::decode(text.as_bytes())
+        let read = super::super::Journalled::decode(text.as_bytes())
             .unwrap()
             .unwrap();
+        let (head, trace, points) = (read.head, read.trace, read.results);
         assert_eq!(
             (head.op.as_str(), head.fault.as_str(), trace),
             ("failed-join", "pause+partition", None)
         );
         assert_eq!(points, [point(3, "ok", None)]);
         assert_eq!(
-            super::super::Sweep::decode(b"{\"nonsense\":1}\n")
+            super::super::Journalled::decode(b"{\"nonsense\":1}\n")
                 .unwrap_err()
                 .0,
             1
         );
-        assert_eq!(super::super::Sweep::decode(b"").unwrap(), None);
+        assert_eq!(super::super::Journalled::decode(b"").unwrap(), None);
     }
 }

@@ -320,18 +320,27 @@ impl Sweep {
             ranges,
         }
     }
+}
 
+/// What stands in a journal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Journalled {
+    /// What the sweep is.
+    pub head: Head,
+    /// Its points, if they are known yet.
+    pub trace: Option<Trace>,
+    /// What is finished.
+    pub results: Vec<PointResult>,
+}
+
+impl Journalled {
     /// From the lines of a journal; a torn last line is left out. None if it has no head.
     ///
     /// # Errors
     /// The number of a line (from 1) that makes no sense, and why.
-    pub fn decode(
-        bytes: &[u8],
-    ) -> Result<Option<(Head, Option<Trace>, Vec<PointResult>)>, (usize, String)> {
-        let whole = bytes
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |at| at + 1);
+    pub fn decode(bytes: &[u8]) -> Result<Option<Self>, (usize, String)> {
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n');
+        let whole = whole.map_or(0, |at| at + 1);
         let (mut head, mut trace, mut results) = (None, None, Vec::new());
         for (at, line) in bytes[..whole].split(|byte| *byte == b'\n').enumerate() {
             if line.is_empty() {
@@ -343,6 +352,10 @@ impl Sweep {
                 Line::Point(found) => results.push(*found),
             }
         }
-        Ok(head.map(|head| (head, trace, results)))
+        Ok(head.map(|head| Self {
+            head,
+            trace,
+            results,
+        }))
     }
 }

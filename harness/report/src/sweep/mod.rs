@@ -111,3 +111,151 @@ pub fn command(head: &Head, point: &CrashPoint) -> String {
         head.system, head.op, head.victim, head.fault, head.members
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use harness_core::{
+        sweep::{
+            FORMAT_VERSION, Held, Holds, Mend, OpEnd, Remains, Strike, SweepOp, Trace, Victim,
+        },
+        verdict::Verdict,
+    };
+
+    use super::*;
+
+    fn held(holds: Holds, pending: bool) -> Held {
+        Held {
+            holds,
+            pending,
+            role: None,
+        }
+    }
+
+    fn left(inside: bool) -> Remains {
+        let holds = if inside { Holds::All } else { Holds::Nobody };
+        Remains {
+            places: BTreeMap::from([
+                ("database".to_owned(), held(holds, inside)),
+                ("raft/socket".to_owned(), held(Holds::Nobody, false)),
+                ("truststore/global".to_owned(), held(holds, false)),
+            ]),
+            own: BTreeMap::from([("database".to_owned(), Some(1))]),
+            ..Remains::default()
+        }
+    }
+
+    fn result(number: u32, function: &str, inside: bool) -> PointResult {
+        let mend = Mend {
+            kind: MendKind::ForcedRemoval,
+            outcome: Some(OpEnd {
+                end: "ok".to_owned(),
+                kind: None,
+                message: None,
+            }),
+            agrees: true,
+            left: left(false),
+        };
+        PointResult {
+            point: CrashPoint {
+                number,
+                function: function.to_owned(),
+                at_ns: Some(1_234_567),
+                hits: 1,
+                nth: 1,
+            },
+            struck: number != 4,
+            evidence: "n4: process 7 gone <b>".to_owned(),
+            outcome: OpEnd {
+                end: "info".to_owned(),
+                kind: Some("answered-error".to_owned()),
+                message: Some("EOF & <script>".to_owned()),
+            },
+            settled: true,
+            settle_ms: 11_500,
+            agrees: !inside,
+            left: left(inside),
+            verdict: Verdict::Invalid,
+            invalid: vec!["no-pending".to_owned()],
+            mends: if inside { vec![mend] } else { Vec::new() },
+            run: "runs/x".to_owned(),
+            took_ms: 31_000,
+            fresh_ms: 6_000,
+        }
+    }
+
+    fn sweep() -> Sweep {
+        let head = Head {
+            format_version: FORMAT_VERSION,
+            system: "lxd".to_owned(),
+            system_versions: BTreeMap::from([("lxd".to_owned(), "5.0.2".to_owned())]),
+            suite: "bookworm".to_owned(),
+            op: SweepOp::Join,
+            victim: Victim::Joiner,
+            fault: Strike::Kill,
+            members: 3,
+            pattern: None,
+            named: Vec::new(),
+            started_wall_ns: 0,
+            unchanged_ms: 11_500,
+        };
+        let join = "github.com/lxc/lxd/lxd/cluster.(*Gateway).init";
+        let results = vec![
+            result(1, "main.clusterPutJoin", false),
+            result(2, "github.com/lxc/lxd/lxd/cluster.SetupTrust", false),
+            result(3, join, true),
+            result(4, "main.clusterPutJoin.func3.5", false),
+        ];
+        let trace = Trace {
+            points: results.iter().map(|result| result.point.clone()).collect(),
+            watched: 575,
+            entered: 142,
+            idle: 55,
+            ..Trace::default()
+        };
+        Sweep::new(head, trace, results)
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_each_range() {
+        let table = table(&sweep());
+        let expected = "\
+lxd 5.0.2 · join · kill · joiner of 3 members
+4 points of 142 functions entered (55 of them by an idle cluster too), 575 watched; 4 tried, 3 distinct outcomes
+points  from                         to                  operation  left                                                          mended by
+1–2     main.clusterPutJoin          cluster.SetupTrust  info       nothing; itself: one member                                   the restart
+3       cluster.(*Gateway).init                          info       database (pending) + truststore, not raft; itself: one member  a forced removal
+4       main.clusterPutJoin.func3.5                      info       never entered, or not seen to hold
+";
+        let squeezed = |text: &str| {
+            let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+            text.lines().map(words).collect::<Vec<_>>()
+        };
+        assert_eq!(squeezed(&table), squeezed(expected));
+    }
+
+    #[test]
+    fn a_command_repeats_one_point_of_each_distinct_outcome() {
+        let told = minimal(&sweep());
+        let commands: Vec<&str> = told.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            commands,
+            [
+                r"harness sweep --system lxd --op join --victim joiner --fault kill --members 3 --match '^main\.clusterPutJoin$'",
+                r"harness sweep --system lxd --op join --victim joiner --fault kill --members 3 --match '^github\.com/lxc/lxd/lxd/cluster\.\(\*Gateway\)\.init$'",
+                r"harness sweep --system lxd --op join --victim joiner --fault kill --members 3 --match '^main\.clusterPutJoin\.func3\.5$'",
+            ]
+        );
+        assert!(told.contains("mended by a forced removal"), "{told}");
+    }
+
+    #[test]
+    fn the_page_escapes_what_systems_said_and_needs_no_network() {
+        let page = page(&sweep()).unwrap();
+        assert!(page.contains("database (pending) + truststore, not raft"));
+        assert!(!page.contains("<script>") && !page.contains("gone <b>"));
+        assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("src="));
+        assert!(page.contains("default-src 'none'"));
+    }
+}

@@ -6,13 +6,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness_core::{meta::NodeMeta, sweep::Victim};
+use harness_core::{
+    fault::{self, FaultRecord},
+    meta::NodeMeta,
+    sweep::Victim,
+};
 use harness_lab::{Node, capability::CapabilityError};
+use harness_nemesis::exec::{Clock, Ledger, heal_ledger};
 use harness_workloads::systems::System;
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{Ask, SweepError, Works, needed, nodes_needed, subject};
-use crate::{clock, collect};
+use crate::{
+    clock::{self, RunClock},
+    collect,
+    ledger::LedgerWriter,
+};
 
 /// How long a member that is to lead may take to lead.
 const LEAD_LIMIT: Duration = Duration::from_secs(10);
@@ -102,6 +111,37 @@ impl Cell {
             }
         }
         Ok(began.elapsed())
+    }
+}
+
+impl Cell {
+    /// Closes what an earlier point could not heal, such as a daemon that did not start again: the fresh state has undone it, and
+    /// this sees that it has.
+    pub(super) async fn close_ledger(&self) -> Result<(), SweepError> {
+        let Some(path) = &self.active_ledger else {
+            return Ok(());
+        };
+        let Ok(bytes) = std::fs::read(path) else {
+            return Ok(());
+        };
+        let broken = |detail: String| SweepError::Ledger {
+            path: path.clone(),
+            detail,
+        };
+        let lines = fault::decode(&bytes).map_err(|error| broken(error.to_string()))?;
+        if !fault::fold(&lines).iter().any(FaultRecord::is_open) {
+            return Ok(());
+        }
+        let ledger = LedgerWriter::resume(path).map_err(|error| broken(error.to_string()))?;
+        let (ledger, clock): (Arc<dyn Ledger>, Arc<dyn Clock>) =
+            (Arc::new(ledger), Arc::new(RunClock::start()));
+        let report = heal_ledger(&lines, &self.nodes, &ledger, &clock).await;
+        match report.is_clean() {
+            true => Ok(()),
+            false => Err(broken(
+                "what an earlier point left cannot be healed; harness lab heal".to_owned(),
+            )),
+        }
     }
 }
 

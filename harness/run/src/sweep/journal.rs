@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use harness_core::sweep::{FORMAT_VERSION, Head, Line, PointResult, Sweep, Trace};
+use harness_core::sweep::{FORMAT_VERSION, Head, Journalled, Line, PointResult, Trace};
 use thiserror::Error;
 
 /// The journal's name in the folder of a sweep.
@@ -85,9 +85,13 @@ impl Journal {
             path: path.clone(),
             detail,
         };
-        let decoded =
-            Sweep::decode(&bytes).map_err(|(line, why)| broken(format!("line {line}: {why}")))?;
-        let (head, trace, results) = decoded.ok_or_else(|| broken("it has no head".to_owned()))?;
+        let decoded = Journalled::decode(&bytes)
+            .map_err(|(line, why)| broken(format!("line {line}: {why}")))?;
+        let Journalled {
+            head,
+            trace,
+            results,
+        } = decoded.ok_or_else(|| broken("it has no head".to_owned()))?;
         if head.format_version != FORMAT_VERSION {
             return Err(broken(format!(
                 "its format is {}, and {FORMAT_VERSION} is understood",

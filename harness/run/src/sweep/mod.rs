@@ -121,6 +121,14 @@ pub enum SweepError {
     /// The journal cannot be kept.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// A ledger of faults stands in the way.
+    #[error("{}: {detail}", path.display())]
+    Ledger {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// A node cannot be reached.
     #[error(transparent)]
     Transport(#[from] harness_lab::TransportError),

@@ -226,6 +226,7 @@ pub(super) async fn attempt(
     let (ask, began) = (&works.ask, Instant::now());
     works.go_on()?;
     let fresh = cell.put_back(ask).await?;
+    cell.close_ledger().await?;
     works.go_on()?;
     let victim = cell.victim(ask).await?;
     let plan = plan(ask, cell, victim.name.as_str(), point);

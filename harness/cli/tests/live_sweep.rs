@@ -1,0 +1,170 @@
+//! A sweep of three points on real LXD, interrupted and gone on with. Needs root or `sudo -n` and a lab with LXD: fails, and never
+//! skips, where the lab cannot come up.
+#![cfg(feature = "live")]
+
+mod support;
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use support::{Folder, harness, stderr, stdout};
+
+/// Between the leader's acceptance and raft's add: the joiner dies with its row pending.
+const JOIN: &str = "github.com/lxc/lxd/lxd/cluster.Join";
+/// Before anything is asked of the cluster.
+const PUT_JOIN: &str = "main.clusterPutJoin";
+/// Entered by no join.
+const NEVER: &str = "main.clusterNodeDelete";
+/// How long the first point may take, the lab's coming up and forming included.
+const FIRST_POINT_LIMIT: Duration = Duration::from_secs(600);
+/// How long an interrupted sweep may take to end.
+const END_LIMIT: Duration = Duration::from_secs(180);
+
+fn lines(journal: &Path, kind: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(journal).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter_map(|line| line.get(kind).cloned())
+        .collect()
+}
+
+fn wait_for(what: &str, limit: Duration, mut seen: impl FnMut() -> bool) {
+    let until = Instant::now() + limit;
+    while !seen() {
+        assert!(
+            Instant::now() < until,
+            "{what} was not seen within {limit:?}"
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn interrupt(child: &Child) {
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &pid]).status();
+    assert!(sent.expect("kill").success());
+}
+
+#[test]
+fn three_points_are_swept_with_an_interruption_between_and_each_leaves_what_is_known() {
+    let folder = Folder::new();
+    let points = folder.path().join("points");
+    std::fs::write(
+        &points,
+        format!("# in this order\n{PUT_JOIN}\n{JOIN}\n{NEVER}\n"),
+    )
+    .expect("written");
+    let mut command = harness();
+    command
+        .args([
+            "sweep",
+            "--op",
+            "join",
+            "--victim",
+            "joiner",
+            "--parallel",
+            "1",
+            "--points",
+        ])
+        .arg(&points)
+        .arg("--results")
+        .arg(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().expect("the binary starts");
+    let latest: PathBuf = folder.path().join("sweeps/latest");
+    let journal = latest.join("sweep.jsonl");
+    wait_for("the first point", FIRST_POINT_LIMIT, || {
+        !lines(&journal, "point").is_empty()
+    });
+    interrupt(&child);
+    wait_for("its end", END_LIMIT, || {
+        child.try_wait().expect("waited").is_some()
+    });
+    assert_eq!(child.wait().expect("ended").code(), Some(130));
+    let before = lines(&journal, "point").len();
+    assert!((1..3).contains(&before), "{before} points");
+
+    let output = harness()
+        .args([
+            "sweep",
+            "--json",
+            "--parallel",
+            "1",
+            "--resume",
+            "latest",
+            "--results",
+        ])
+        .arg(folder.path())
+        .output()
+        .expect("the binary starts");
+    // A member that is left half done is invalid.
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let sweep: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let results = sweep["results"].as_array().expect("results");
+    let names: Vec<&str> = results
+        .iter()
+        .filter_map(|result| result["function"].as_str())
+        .collect();
+    assert_eq!(names, [PUT_JOIN, JOIN, NEVER], "each once");
+    let struck: Vec<bool> = results
+        .iter()
+        .map(|result| result["struck"] == true)
+        .collect();
+    assert_eq!(struck, [true, true, false]);
+    let evidence = results[1]["evidence"].as_str().expect("evidence");
+    assert!(
+        evidence.contains("gone after SIGKILL at entry 1 of") && evidence.contains(JOIN),
+        "{evidence}"
+    );
+    assert_eq!(results[0]["left"]["places"]["database"]["holds"], "nobody");
+    let places = &results[1]["left"]["places"];
+    assert_eq!(
+        (&places["database"]["holds"], &places["database"]["pending"]),
+        (&"all".into(), &true.into())
+    );
+    assert_eq!(places["raft/socket"]["holds"], "nobody");
+    assert!(
+        results[2]["evidence"]
+            .as_str()
+            .expect("why")
+            .contains("never entered")
+    );
+    for name in ["sweep.json", "report.html"] {
+        assert!(latest.join(name).is_file(), "{name}");
+    }
+    assert_eq!(lines(&journal, "point").len(), 3);
+}
+
+#[test]
+fn what_cannot_be_swept_is_refused_with_the_mend() {
+    let folder = Folder::new();
+    for (arguments, said) in [
+        (
+            vec!["--op", "join", "--victim", "removed"],
+            "a join has no removed",
+        ),
+        (
+            vec!["--op", "joni", "--victim", "joiner"],
+            "there are join, remove, failed-join",
+        ),
+        (
+            vec!["--system", "dqlite", "--op", "join", "--victim", "joiner"],
+            "there is lxd",
+        ),
+        (vec!["--resume", "/nowhere/at/all"], "/nowhere/at/all"),
+    ] {
+        let output = harness()
+            .args(["sweep", "--results"])
+            .arg(folder.path())
+            .args(&arguments)
+            .output()
+            .expect("the binary starts");
+        assert_eq!(output.status.code(), Some(254), "{arguments:?}");
+        assert!(stderr(&output).contains(said), "{}", stderr(&output));
+    }
+}
