@@ -1,7 +1,8 @@
 //! Did the faults that were asked for happen?
 //!
 //! Each kind on the command line is required once: one fault of it that was seen to hold and was healed by us. If none
-//! did, the run did not test what it was to test, and is `unknown` with the reason. A fault that was never seen, or that
+//! did, the run did not test what it was to test, and is `unknown` with the reason; so is it where a lane did nothing because what
+//! it waited for never happened, whatever other lanes of its kind did. A fault that was never seen, or that
 //! a node undid by itself, earns no coverage; a heal that failed is said.
 
 use harness_core::{
@@ -50,7 +51,7 @@ impl Checker for Faults {
         }
         let faults = input.faults;
         let counted = faults.iter().filter(|fault| counts(fault)).count();
-        let missing: Vec<(&str, String)> = wanted
+        let mut missing: Vec<(&str, String)> = wanted
             .iter()
             .filter(|kind| {
                 !faults
@@ -59,6 +60,13 @@ impl Checker for Faults {
             })
             .map(|kind| (*kind, why_missing(kind, faults)))
             .collect();
+        for fault in faults.iter().filter(|fault| fault.never_fired()) {
+            let said = missing.iter().any(|(kind, _)| *kind == fault.kind);
+            if !said {
+                let why = fault.problems.last().cloned().unwrap_or_default();
+                missing.push((&fault.kind, words::excerpt(why.as_bytes())));
+            }
+        }
         let mut result = if wanted.is_empty() && faults.is_empty() {
             CheckResult::new(
                 self.name(),

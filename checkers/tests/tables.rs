@@ -759,6 +759,18 @@ fn faults() {
             vec![fault("kill", Some(3), Some(4), true)],
             Verdict::Unknown,
         ),
+        (
+            vec!["kill", "kill"],
+            vec![
+                good.clone(),
+                FaultRecord {
+                    asked_ns: None,
+                    problems: vec!["its trigger never fired: it waited for a join".into()],
+                    ..fault("kill", None, None, false)
+                },
+            ],
+            Verdict::Unknown,
+        ),
         (vec!["kill", "partition"], vec![good], Verdict::Unknown),
     ];
     for (nemesis, faults, verdict) in table {

@@ -155,7 +155,14 @@ pub fn help() -> String {
          Options of a fault stand at its kind, as in rate/bw=1mbit:leader or slow/delay=50ms/jitter=5ms.\n\
          What a fault waits for stands after @: an operation, as in kill:subject@join+0ms..1500ms or\n\
          stop:leader@remove.done; a function, as in kill:n4@fn=main.run#2 (kill, pause, partition); or\n\
-         both, as in kill:subject@join/fn=main.run. harness points lists functions.\n",
+         both, as in kill:subject@join/fn=main.run. harness points lists functions. Or a time, once, as in\n\
+         kill:leader@at=12s; or what is watched on the nodes, on all or on one as in log:n2=, perhaps after an\n\
+         operation as in join/log=: a line of the system's logs, log=REGEX#2; a file in its data folder,\n\
+         file=created:GLOB (changed, removed); a predicate, query=sql:SELECT ... or query=http:/PATH~REGEX;\n\
+         how a source shows a member, view=database:n4:pending (there, absent, active, evacuated, voter,\n\
+         stand-by, spare). The subject is the node where that was seen, of a view the member. Double quotes\n\
+         keep a comma: kill:subject@log=\"a, b\". @FILE names a file of lanes with schedules of their own,\n\
+         which may begin and end with each other (README).\n",
     );
     let mut told: Option<Kind> = None;
     for fault in catalog() {

@@ -41,7 +41,7 @@ pub struct RunOptions {
     /// What clients do: membership, register, set, bank or append [default: membership]
     #[arg(long, env = "HARNESS_WORKLOAD", value_name = "NAME")]
     pub workload: Option<String>,
-    /// What breaks: a comma list of faults with targets, such as partition,kill:leader (see below) [default: none]
+    /// What breaks: a comma list of faults with targets, such as partition,kill:leader, or @FILE with lanes (see below) [default: none]
     #[arg(long, env = "HARNESS_NEMESIS", value_name = "LIST")]
     pub nemesis: Option<String>,
     /// Nodes of the built-in lab [default: those that are up, else 5]

@@ -56,7 +56,7 @@ fn bad_usage_and_configuration_exit_254_and_name_the_place() {
         ),
         (vec!["run", "--system", "sim", "--nemesis", "kill"], "kill"),
         (vec!["run", "--system", "sim", "--nodes", "2"], "nodes"),
-        (vec!["run", "--system", "sim", "--initial", "4"], "initial"),
+        (vec!["run", "--system", "sim", "--initial", "5"], "initial"),
         (vec!["run", "--system", "sim", "--floor", "5"], "floor"),
         (
             vec!["run", "--system", "sim", "--parallel-join", "2"],

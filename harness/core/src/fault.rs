@@ -20,6 +20,10 @@ use thiserror::Error;
 /// The version of `ledger.jsonl`.
 pub const FORMAT_VERSION: u32 = 1;
 
+/// How the reason begins of a fault that was not injected because what it waited for never happened. It is written once for a lane
+/// that did nothing.
+pub const NEVER_FIRED: &str = "its trigger never fired";
+
 /// Undoes a fault on one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heal {
@@ -167,6 +171,16 @@ impl FaultRecord {
     #[must_use]
     pub fn took_hold(&self) -> bool {
         self.observed_ns.is_some() && !self.self_healed
+    }
+
+    /// Whether what it waited for never happened, so that its lane did nothing.
+    #[must_use]
+    pub fn never_fired(&self) -> bool {
+        let problems = self.problems.iter();
+        self.observed_ns.is_none()
+            && problems
+                .into_iter()
+                .any(|problem| problem.starts_with(NEVER_FIRED))
     }
 
     /// Whether somebody must still undo it, or see that it is undone: one node that undid it speaks for no other. One that struck

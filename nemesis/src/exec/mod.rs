@@ -328,12 +328,12 @@ impl Executor {
             check_addresses(&setup.nodes)?;
         }
         if !kinds.is_empty() {
-            let asked = Asked {
+            let wanted = Wanted {
                 cuts,
                 boots: kinds.contains(&Kind::Reboot),
                 guards: setup.guard.is_some(),
             };
-            check_nodes(&setup.nodes, asked).await?;
+            check_nodes(&setup.nodes, wanted).await?;
         }
         let waits = |trigger: &Trigger| match trigger {
             Trigger::Phase(_) => true,
@@ -517,16 +517,16 @@ fn check_addresses(nodes: &[Node]) -> Result<(), PrepareError> {
 
 /// What the nodes are to be able to do.
 #[derive(Clone, Copy)]
-struct Asked {
+struct Wanted {
     cuts: bool,
     boots: bool,
     guards: bool,
 }
 
-async fn check_nodes(nodes: &[Node], asked: Asked) -> Result<(), PrepareError> {
+async fn check_nodes(nodes: &[Node], wanted: Wanted) -> Result<(), PrepareError> {
     let jobs = nodes.iter().map(|node| {
         let checked = node.clone();
-        (node, async move { check_node(&checked, asked).await })
+        (node, async move { check_node(&checked, wanted).await })
     });
     for (node, answer) in each(jobs, Instant::now() + PREPARE_LIMIT).await {
         answer.unwrap_or_else(|| {
@@ -538,12 +538,12 @@ async fn check_nodes(nodes: &[Node], asked: Asked) -> Result<(), PrepareError> {
     Ok(())
 }
 
-async fn check_node(node: &Node, asked: Asked) -> Result<(), PrepareError> {
+async fn check_node(node: &Node, wanted: Wanted) -> Result<(), PrepareError> {
     marker::assert_ours(node).await?;
-    if asked.boots {
+    if wanted.boots {
         anew::check(node).await?;
     }
-    if asked.guards {
+    if wanted.guards {
         // One that a killed harness left must not act in the middle of this run.
         let told = guard::stand_down(node, false).await;
         told.map_err(|detail| PrepareError::NoGuard {
@@ -551,7 +551,7 @@ async fn check_node(node: &Node, asked: Asked) -> Result<(), PrepareError> {
             detail,
         })?;
     }
-    if !asked.cuts {
+    if !wanted.cuts {
         return Ok(());
     }
     let name = node.name.to_string();

@@ -17,7 +17,7 @@ use std::{
 };
 
 use harness_core::{
-    fault::{Evidence, Heal, Step},
+    fault::{Evidence, Heal, NEVER_FIRED, Step},
     meta::{FunctionEntry, PlannedFault, Trigger},
     trigger::{FaultMoment, Watch},
 };
@@ -338,7 +338,7 @@ impl Inner {
 
     /// A fault whose trigger did not fire until the load ended; says why its lane did nothing.
     pub(super) async fn never_fired(&self, planned: &Planned, trigger: &Trigger) -> String {
-        let why = format!("its trigger never fired: it waited for {trigger}");
+        let why = format!("{NEVER_FIRED}: it waited for {trigger}");
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         if let Err(error) = self.record_nobody(id, planned, why.clone()).await {
             self.journal

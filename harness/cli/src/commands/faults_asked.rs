@@ -57,6 +57,21 @@ impl FaultsAsked {
         }
     }
 
+    /// The kinds of a comma list as it names them, those of a file each once; `none` if there are none.
+    pub fn kinds(&self) -> Vec<String> {
+        let mut kinds: Vec<String> = Vec::new();
+        for lane in &self.lanes {
+            let kind = lane.kind.as_str().to_owned();
+            if self.file.is_none() || !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        if kinds.is_empty() {
+            kinds.push("none".to_owned());
+        }
+        kinds
+    }
+
     /// The name of a lane of a file.
     pub fn name(&self, lane: u32) -> Option<&str> {
         let (_, named) = self.file.as_ref()?;

@@ -283,15 +283,7 @@ impl Session {
         };
         let plan = self.plan(seed, &self.node_names())?;
         let system = self.system(seed, &nodes)?;
-        let nemesis: Vec<String> = match self.faults.lanes.len() {
-            0 => vec!["none".to_owned()],
-            _ => self
-                .faults
-                .lanes
-                .iter()
-                .map(|lane| lane.kind.as_str().to_owned())
-                .collect(),
-        };
+        let nemesis = self.faults.kinds();
         let kind = format!(
             "{}-{}-{}",
             self.config.system,

@@ -19,7 +19,7 @@ use crate::{
     model::{
         Model,
         block::{self, Block},
-        fault::FaultRow,
+        fault::{FaultRow, State, Waited},
         headline::SIMULATION,
         log::Line,
         membership::{
@@ -212,6 +212,33 @@ impl Page<'_> {
                 format!("{} after asked", number::duration(observed - asked))
             }
             _ => String::new(),
+        }
+    }
+
+    /// What a fault waited for, when that happened, and how late it took hold then.
+    fn waited(&self, fault: &FaultRow) -> String {
+        let fired = match &fault.waited {
+            None => return String::new(),
+            Some(Waited::For(what)) if fault.state == State::OnlyPlanned => {
+                return format!("waits for {what}");
+            }
+            Some(Waited::For(what)) => return format!("waited for {what}, which never fired"),
+            Some(Waited::Fired(fired)) => fired,
+        };
+        let mut text = format!(
+            "waited for {} at {}",
+            fired.what,
+            number::instant_fine(fired.at_ns)
+        );
+        if let Some(bound_ns) = fired.bound_ns.filter(|bound_ns| *bound_ns > 0) {
+            text = format!("{text} (± {})", number::duration(bound_ns));
+        }
+        if fired.delay_ns > 0 {
+            text = format!("{text}, then {}", number::duration(fired.delay_ns));
+        }
+        match fired.late_ns {
+            Some(late_ns) => format!("{text}; took hold {} late", number::duration(late_ns)),
+            None => text,
         }
     }
 

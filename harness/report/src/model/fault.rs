@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use harness_core::fault::FaultRecord;
+use harness_core::{fault::FaultRecord, meta::PlannedFault};
 
 use super::ReportInput;
 use crate::{number, text};
@@ -71,6 +71,8 @@ pub struct FaultRow {
     pub state: State,
     /// When it was to begin, since the run began.
     pub planned_ns: Option<u64>,
+    /// What it waited for.
+    pub waited: Option<Waited>,
     /// When the nodes were told.
     pub asked_ns: Option<u64>,
     /// When it was seen to hold.
@@ -87,6 +89,30 @@ pub struct FaultRow {
     pub evidence_left_out: usize,
     /// What went wrong with it.
     pub problems: Vec<String>,
+}
+
+/// What a fault waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// It has not happened.
+    For(String),
+    /// It has happened.
+    Fired(Fired),
+}
+
+/// What set a fault off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fired {
+    /// What happened.
+    pub what: String,
+    /// When, since the run began.
+    pub at_ns: u64,
+    /// How exact that is, where it is not the controller's own clock or was asked for again and again.
+    pub bound_ns: Option<u64>,
+    /// How long after it the fault was to strike, where that was asked for.
+    pub delay_ns: u64,
+    /// How long after it was to strike it was seen to hold.
+    pub late_ns: Option<u64>,
 }
 
 impl FaultRow {
@@ -131,7 +157,11 @@ impl Faults {
         let mut rows: Vec<_> = input
             .faults
             .iter()
-            .map(|record| row(record, record.planned.and_then(planned_ns)))
+            .map(|record| {
+                let id = record.planned;
+                let planned = id.and_then(|id| input.plan.faults.iter().find(|f| f.id == id));
+                row(record, planned, id.and_then(planned_ns))
+            })
             .collect();
         let mut held_by_kind = BTreeMap::new();
         for record in input.faults.iter().filter(|record| record.took_hold()) {
@@ -227,7 +257,23 @@ impl Faults {
     }
 }
 
-fn row(record: &FaultRecord, planned_ns: Option<u64>) -> FaultRow {
+fn waited(record: Option<&FaultRecord>, planned: Option<&PlannedFault>) -> Option<Waited> {
+    let Some((record, triggered)) =
+        record.and_then(|record| Some((record, record.triggered.as_ref()?)))
+    else {
+        let trigger = planned?.trigger.as_ref()?;
+        return Some(Waited::For(text::clip(&trigger.to_string(), 300)));
+    };
+    Some(Waited::Fired(Fired {
+        what: text::clip(&triggered.what, 300),
+        at_ns: triggered.fired_ns,
+        bound_ns: triggered.bound_ns,
+        delay_ns: triggered.due_ns.saturating_sub(triggered.fired_ns),
+        late_ns: record.late_ns(),
+    }))
+}
+
+fn row(record: &FaultRecord, planned: Option<&PlannedFault>, planned_ns: Option<u64>) -> FaultRow {
     let state = if record.self_healed {
         State::SelfHealed
     } else if record.observed_ns.is_none() {
@@ -249,6 +295,7 @@ fn row(record: &FaultRecord, planned_ns: Option<u64>) -> FaultRow {
             .collect(),
         state,
         planned_ns,
+        waited: waited(Some(record), planned),
         asked_ns: record.asked_ns,
         observed_ns: record.observed_ns,
         heal_asked_ns: record.heal_asked_ns,
@@ -270,7 +317,7 @@ fn row(record: &FaultRecord, planned_ns: Option<u64>) -> FaultRow {
     }
 }
 
-fn only_planned(planned: &harness_core::meta::PlannedFault, at_ns: Option<u64>) -> FaultRow {
+fn only_planned(planned: &PlannedFault, at_ns: Option<u64>) -> FaultRow {
     let kind = text::clip(&planned.kind, 40);
     FaultRow {
         anchor: format!("planned-{}", planned.id),
@@ -280,6 +327,7 @@ fn only_planned(planned: &harness_core::meta::PlannedFault, at_ns: Option<u64>) 
         nodes: Vec::new(),
         state: State::OnlyPlanned,
         planned_ns: at_ns,
+        waited: waited(None, Some(planned)),
         asked_ns: None,
         observed_ns: None,
         heal_asked_ns: None,
