@@ -224,11 +224,9 @@ fn what_a_node_healed_by_itself_earns_no_coverage() {
     }
     signal(worker, "CONT");
     let output = child.wait_with_output().unwrap();
-    assert!(
-        matches!(output.status.code(), Some(1 | 2)),
-        "{:?}",
-        output.status
-    );
+    // That clients were kept from their deadlines is a failure of the harness itself, and told as that.
+    let code = output.status.code();
+    assert!(matches!(code, Some(1 | 2 | 255)), "{code:?}");
     assert!(ledger(&folder).contains("\"step\":\"self-healed\""));
     let verdict = folder.json("verdict.json");
     assert_eq!(

@@ -103,8 +103,9 @@ pub fn simultaneity(rounds: u32, json: bool) -> Result<Exit, Failure> {
         let measured = bench(&lab, rounds, &ssh).await;
         ssh.close(&lab.nodes).await;
         for node in &lab.nodes {
+            // Its supervisor writes how it ended, and would make the folder's removal fail.
             let clear = format!(
-                "[ -e {FOLDER}/pid ] && read -r pid start <{FOLDER}/pid && kill -KILL \"$pid\"; rm -rf {FOLDER}"
+                "[ -e {FOLDER}/pid ] && read -r pid start <{FOLDER}/pid && kill -KILL \"$pid\"; n=0; while [ ! -s {FOLDER}/exit.json ] && [ $n -lt 250 ]; do n=$((n+1)); sleep 0.02; done; rm -rf {FOLDER}"
             );
             if let Err(error) = node.transport.exec(Exec::shell(clear)).await {
                 terminal::say(&format!("harness: {}", chain(&error)));
