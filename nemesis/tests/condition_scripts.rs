@@ -33,12 +33,12 @@ struct Ground {
 
 impl Ground {
     fn new(condition: Condition, options: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a temporary folder");
         let data = folder.path().join("data/member");
-        fs::create_dir_all(&data).unwrap();
-        fs::create_dir_all(folder.path().join("bin")).unwrap();
-        let given = parse_options(condition, options).unwrap();
-        let asked = Asked::read(condition, &given).unwrap();
+        fs::create_dir_all(&data).expect("a folder");
+        fs::create_dir_all(folder.path().join("bin")).expect("a folder");
+        let given = parse_options(condition, options).expect("options");
+        let asked = Asked::read(condition, &given).expect("options");
         let place = Place {
             data_folder: Some(folder.path().join("data")),
             ..Place::default()

@@ -51,13 +51,16 @@ pub(super) fn fds(asked: &Asked, place: &Place) -> Scripts {
              echo \"process $pid may have files open up to number $to, before up to $1\"\n",
             process(place)
         ),
+        // One that has closed files since it was limited is limited anew.
         observe: format!(
             "{}{LOWEST_FREE}{LIMITS}[ -n \"$there\" ] || {{ echo 'unseen its process has ended'; exit 0; }}\n\
              set -- $(limits $pid)\n\
              [ \"$1\" = \"$to\" ] || {{ echo \"unseen the limit is $1\"; exit 0; }}\n\
              n=$(free $pid)\n\
-             if [ $n -ge $to ]; then echo \"seen all $to numbers that process $pid may use are in use: the next open fails (EMFILE)\"\n\
-             else echo \"unseen process $pid may still open files: $n is free below $to\"; fi\n",
+             if [ $n -ge $to ]; then echo \"seen all $to numbers that process $pid may use are in use: the next open fails (EMFILE)\"; exit 0; fi\n\
+             echo \"unseen process $pid may still open files: $n is free below $to\"\n\
+             n=$((n + {spare})); [ $n -lt $to ] || exit 0\n\
+             echo \"$pid $start $soft $hard $n\" >\"$notes/process\" && prlimit --pid $pid --nofile=$n:$hard\n",
             noted("soft hard to")
         ),
         heal: format!(

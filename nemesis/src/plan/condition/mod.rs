@@ -6,7 +6,7 @@
 //! - a fault leaves its notes in a folder of its own ([`script::notes`]) before it changes anything, and its heal reads nothing
 //!   else: it can be run by anybody, any number of times, and does nothing where nothing was done;
 //! - a heal succeeds only if it has seen that nothing is left;
-//! - what a kernel or a node lacks is found by a script that changes nothing ([`script::Scripts::check`]), before the run;
+//! - what a kernel or a node lacks is found by a script that changes nothing ([`script::check`]), before the run;
 //! - the controller's connections are never shaped: only addresses of other nodes are named;
 //! - what is of the node, and not of the product, is all that they know; the data folder and the process are told.
 
