@@ -2,16 +2,23 @@
 //! skips, where the lab cannot come up.
 #![cfg(feature = "live")]
 
-mod support;
-
 use std::{
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
-use support::{Folder, harness, stderr, stdout};
+
+fn harness() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
+    command.stdin(Stdio::null()).env_remove("HARNESS_RESULTS");
+    command
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
 
 /// Between the leader's acceptance and raft's add: the joiner dies with its row pending.
 const JOIN: &str = "github.com/lxc/lxd/lxd/cluster.Join";
@@ -51,7 +58,7 @@ fn interrupt(child: &Child) {
 
 #[test]
 fn three_points_are_swept_with_an_interruption_between_and_each_leaves_what_is_known() {
-    let folder = Folder::new();
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let points = folder.path().join("points");
     std::fs::write(
         &points,
@@ -104,7 +111,7 @@ fn three_points_are_swept_with_an_interruption_between_and_each_leaves_what_is_k
         .expect("the binary starts");
     // A member that is left half done is invalid.
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    let sweep: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let sweep: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let results = sweep["results"].as_array().expect("results");
     let names: Vec<&str> = results
         .iter()
@@ -142,7 +149,7 @@ fn three_points_are_swept_with_an_interruption_between_and_each_leaves_what_is_k
 
 #[test]
 fn what_cannot_be_swept_is_refused_with_the_mend() {
-    let folder = Folder::new();
+    let folder = tempfile::tempdir().expect("a temporary folder");
     for (arguments, said) in [
         (
             vec!["--op", "join", "--victim", "removed"],

@@ -277,6 +277,7 @@ async fn on_lab(
             nodes: nodes.to_vec(),
             active_ledger: Some(state.root().join(heal::cell_ledger(number))),
             described: Vec::new(),
+            shown: Vec::new(),
         });
     }
     let head = journal.head().clone();

@@ -15,6 +15,8 @@ pub struct Who<'a> {
     pub name: &'a str,
     /// Its address, without a port.
     pub address: &'a str,
+    /// The name that is told instead: clusters at work at once have nodes of other names, and come to the same.
+    pub shown: &'a str,
 }
 
 /// Whom a place lists.
@@ -66,7 +68,7 @@ pub struct Remains {
 pub enum Standing {
     /// Every source of every member has the node as a full member, and so has the node itself.
     In,
-    /// No source of any member has it.
+    /// No source of any member has it, and it knows of no cluster itself.
     Out,
     /// Neither.
     Between,
@@ -108,6 +110,10 @@ pub fn remains(views: &[View], nodes: &[Who<'_>], members: &[&str], subject: &st
         let place = place_name(view.source, view.label.as_deref());
         newest.insert((place, &view.node), view);
     }
+    let shown = |name: &str| {
+        let node = nodes.iter().find(|node| node.name == name);
+        node.map_or_else(|| name.to_owned(), |node| node.shown.to_owned())
+    };
     let mut found = Remains::default();
     let mut seen: BTreeMap<&str, Vec<(bool, Option<&Member>)>> = BTreeMap::new();
     for ((place, node), view) in &newest {
@@ -140,11 +146,13 @@ pub fn remains(views: &[View], nodes: &[Who<'_>], members: &[&str], subject: &st
         }
         for (name, count) in &entries {
             if *count > 1 {
-                found.odd.insert(format!("{place}: {name} {count} times"));
+                found
+                    .odd
+                    .insert(format!("{place}: {} {count} times", shown(name)));
             } else if *name != subject && !members.contains(name) {
                 found
                     .odd
-                    .insert(format!("{place}: {name}, which never joined"));
+                    .insert(format!("{place}: {}, which never joined", shown(name)));
             }
         }
         // A cache that goes stale by design is shown, and nobody is missing from it.
@@ -153,9 +161,11 @@ pub fn remains(views: &[View], nodes: &[Who<'_>], members: &[&str], subject: &st
                 .iter()
                 .filter(|member| !entries.contains_key(*member))
             {
-                found
-                    .missing
-                    .insert(format!("{member} not in {place} of {node}"));
+                found.missing.insert(format!(
+                    "{} not in {place} of {}",
+                    shown(member),
+                    shown(node)
+                ));
             }
         }
         let entry = listed
@@ -209,19 +219,24 @@ impl Remains {
         }
         let all: Vec<&Held> = core.map(|(_, held)| held).collect();
         let every = |holds: Holds| all.iter().all(|held| held.holds == holds);
+        let cache = Source::Cache.as_str();
+        let own = || {
+            self.own
+                .iter()
+                .filter(|(place, _)| !place.starts_with(cache))
+        };
+        // Nobody has it, but it may go on as one of a cluster.
         if every(Holds::Nobody) {
-            return Standing::Out;
+            let goes_on = own().any(|(_, count)| count.is_some_and(|count| count > 1));
+            return if goes_on {
+                Standing::Between
+            } else {
+                Standing::Out
+            };
         }
         // Its own places must have been read and be as full as those of a member are.
-        let cache = Source::Cache.as_str();
-        let own = self
-            .own
-            .iter()
-            .filter(|(place, _)| !place.starts_with(cache));
-        let itself = !self.own.is_empty()
-            && own
-                .into_iter()
-                .all(|(_, count)| count.is_some_and(|count| count > 1));
+        let itself =
+            !self.own.is_empty() && own().all(|(_, count)| count.is_some_and(|count| count > 1));
         if every(Holds::All) && itself && all.iter().all(|held| !held.pending) {
             return Standing::In;
         }
@@ -337,14 +352,17 @@ mod tests {
         Who {
             name: "n1",
             address: "10.0.0.1",
+            shown: "n1",
         },
         Who {
             name: "n2",
             address: "10.0.0.2",
+            shown: "n2",
         },
         Who {
             name: "n4",
             address: "10.0.0.4",
+            shown: "n4",
         },
     ];
 
@@ -452,6 +470,21 @@ mod tests {
         assert_eq!(
             left.own_words(),
             "database unread, raft/socket truststore/global 3 members"
+        );
+    }
+
+    #[test]
+    fn who_goes_on_as_a_member_of_a_cluster_that_does_not_know_it_is_not_out() {
+        let both = [named("n1"), named("n2")];
+        let raft = [at("10.0.0.1:8443"), at("10.0.0.2:8443")];
+        let mut views = [of("n1", &both, &both, &raft), of("n2", &both, &both, &raft)].concat();
+        views.extend(of("n4", &[], &[named("n4")], &[]));
+        assert_eq!(told(&views).standing(), Standing::Out);
+        views.push(view(Source::Raft, Some("disk"), "n4", &raft));
+        let left = told(&views);
+        assert_eq!(
+            (left.standing(), left.words().as_str()),
+            (Standing::Between, "nothing")
         );
     }
 

@@ -39,6 +39,8 @@ pub struct Cell {
     pub active_ledger: Option<PathBuf>,
     /// The nodes as they were described when the cell was made ready.
     pub described: Vec<NodeMeta>,
+    /// Their names as told: those of the first cell, so that what points came to can be compared.
+    pub shown: Vec<String>,
 }
 
 impl Cell {
@@ -158,7 +160,14 @@ pub(super) async fn make_ready(
     cells: Vec<Cell>,
 ) -> Result<Vec<Cell>, SweepError> {
     let mut making = JoinSet::new();
-    for (place, cell) in cells.into_iter().enumerate() {
+    let first = cells.first().map(|cell| cell.nodes.iter());
+    let shown: Vec<String> = first
+        .into_iter()
+        .flatten()
+        .map(|node| node.name.to_string())
+        .collect();
+    for (place, mut cell) in cells.into_iter().enumerate() {
+        cell.shown.clone_from(&shown);
         let works = Arc::clone(works);
         making.spawn(async move { Ok::<_, SweepError>((place, ready(&works, cell).await?)) });
     }

@@ -58,9 +58,11 @@ pub(super) fn left(ask: &Ask, cell: &Cell, views: &[View]) -> Remains {
         .nodes
         .iter()
         .zip(&addresses)
-        .map(|(node, address)| Who {
+        .zip(&cell.shown)
+        .map(|((node, address), shown)| Who {
             name: node.name.as_str(),
             address,
+            shown,
         })
         .collect();
     let others = cell.others(ask);

@@ -1,0 +1,50 @@
+//! The sweeps that are committed: they can be read, their ranges follow from their points, and they hold what is known of LXD.
+
+use std::path::{Path, PathBuf};
+
+use harness_core::sweep::{Came, MendKind, Sweep, fold};
+
+fn golden() -> Vec<(PathBuf, Sweep)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../results/golden/sweep");
+    let entries = std::fs::read_dir(folder).expect("golden sweeps");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths
+        .filter(|path| path.extension().is_some_and(|ext| ext == "json"))
+        .map(|path| {
+            let bytes = std::fs::read(&path).expect("a file");
+            let sweep = serde_json::from_slice(&bytes);
+            let sweep = sweep.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            (path, sweep)
+        })
+        .collect()
+}
+
+#[test]
+fn ranges_follow_from_points() {
+    let all = golden();
+    assert!(!all.is_empty());
+    for (path, sweep) in all {
+        assert_eq!(fold(&sweep.results), sweep.ranges, "{}", path.display());
+        let numbers: Vec<u32> = sweep.results.iter().map(|result| result.point.number).collect();
+        assert!(numbers.is_sorted_by(|a, b| a < b), "{}", path.display());
+    }
+}
+
+#[test]
+fn a_joiner_killed_between_accept_and_raft_leaves_what_no_tool_of_lxd_removes() {
+    let all = golden();
+    let (_, sweep) = all
+        .iter()
+        .find(|(path, _)| path.ends_with("bookworm-join-joiner-kill.json"))
+        .expect("joins of bookworm");
+    let join = sweep
+        .results
+        .iter()
+        .find(|result| result.point.function == "github.com/lxc/lxd/lxd/cluster.Join")
+        .expect("the point");
+    let came = Came::of(join);
+    assert_eq!(came.left, "database (pending) + truststore, not raft");
+    assert_eq!(came.mended_by, None);
+    let tried: Vec<MendKind> = join.mends.iter().map(|mend| mend.kind).collect();
+    assert_eq!(tried, [MendKind::Retry, MendKind::ForcedRemoval, MendKind::FreshJoin]);
+}
