@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{instant::Instants, plan::Kind};
 
-/// How far ahead the instant is: long enough for each agent to hear of it.
-const AHEAD: Duration = Duration::from_millis(100);
+/// How far ahead the instant is: long enough for each agent to hear of it, on a busy machine too.
+const AHEAD: Duration = Duration::from_millis(250);
 /// Bytes of `/proc/PID/stat` that are read, at most.
 const STAT_BYTES: usize = 4096;
 
