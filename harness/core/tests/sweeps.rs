@@ -25,7 +25,11 @@ fn ranges_follow_from_points() {
     assert!(!all.is_empty());
     for (path, sweep) in all {
         assert_eq!(fold(&sweep.results), sweep.ranges, "{}", path.display());
-        let numbers: Vec<u32> = sweep.results.iter().map(|result| result.point.number).collect();
+        let numbers: Vec<u32> = sweep
+            .results
+            .iter()
+            .map(|result| result.point.number)
+            .collect();
         assert!(numbers.is_sorted_by(|a, b| a < b), "{}", path.display());
     }
 }
@@ -46,5 +50,12 @@ fn a_joiner_killed_between_accept_and_raft_leaves_what_no_tool_of_lxd_removes() 
     assert_eq!(came.left, "database (pending) + truststore, not raft");
     assert_eq!(came.mended_by, None);
     let tried: Vec<MendKind> = join.mends.iter().map(|mend| mend.kind).collect();
-    assert_eq!(tried, [MendKind::Retry, MendKind::ForcedRemoval, MendKind::FreshJoin]);
+    assert_eq!(
+        tried,
+        [
+            MendKind::Retry,
+            MendKind::ForcedRemoval,
+            MendKind::FreshJoin
+        ]
+    );
 }

@@ -109,7 +109,10 @@ impl Format {
             Self::PorcupineEtcd
         } else if head.starts_with(b"{\"") || contains("{\"type\"") || contains("\"process\":") {
             Self::JepsenJson
-        } else if contains(", :key ") {
+        } else if [":get", ":put", ":append"]
+            .iter()
+            .any(|f| contains(&format!(":f {f}, :key ")))
+        {
             Self::PorcupineKv
         } else {
             Self::Edn
