@@ -208,6 +208,7 @@ fn every_fault_that_is_offered_is_seen_from_outside_and_healed() {
 }
 
 /// The controller is killed while the fault is in force: the ledger heals.
+#[cfg(feature = "full")]
 #[test]
 fn every_fault_is_healed_after_the_controller_was_killed() {
     for (fault, _) in catalog().into_iter().filter(|(_, is)| *is) {

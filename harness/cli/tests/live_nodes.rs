@@ -143,6 +143,7 @@ fn faults_of_nodes_take_hold_and_heal() {
 }
 
 /// `kill -9` of the harness in each fault: the nodes heal themselves, `lab heal` finishes the rest, and the lab is clean.
+#[cfg(feature = "full")]
 #[test]
 fn nodes_heal_themselves_when_the_harness_was_killed() {
     let state = "read -r pid start </srv/harness/dqlite/pid; cut -d' ' -f3 /proc/$pid/stat 2>/dev/null || echo gone";
