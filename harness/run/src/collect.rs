@@ -15,7 +15,7 @@ use harness_core::{
     meta::{NodeMeta, ProcessExit},
 };
 use harness_lab::{Exec, Node};
-use harness_workloads::systems::System;
+use harness_workloads::systems::{CoreDump, System};
 use tokio::task::JoinSet;
 
 use crate::store::RunFolder;
@@ -39,6 +39,8 @@ pub struct Causes<'a> {
     pub faults: &'a [FaultRecord],
     /// Joins and removes.
     pub changes: &'a [ChangeSpan],
+    /// When forming began; what lies on the nodes from before is another run's.
+    pub began_wall_ns: u64,
     /// When the run began; what ended before is forming.
     pub started_wall_ns: u64,
     /// When we began to end the system ourselves.
@@ -190,7 +192,14 @@ pub async fn gather(
                 || explained(exit, wall_ns, &meta.name, causes);
         }
         meta.exits = gathered.exits;
-        meta.core_dumps = gathered.core_dumps;
+        let offset = meta.clock_offset_ns.unwrap_or(0);
+        // Those of earlier runs lie there still: they may be wanted, and are not ours to remove.
+        let of_this_run = gathered.core_dumps.iter().filter(|dump| {
+            dump.wall_ns.saturating_add_signed(offset.wrapping_neg()) >= causes.began_wall_ns
+        });
+        meta.core_dumps = of_this_run
+            .map(|dump| dump.path.display().to_string())
+            .collect();
         remarks.append(&mut gathered.remarks);
     }
     remarks
@@ -263,7 +272,7 @@ fn explained(exit: &ProcessExit, wall_ns: u64, node: &str, causes: &Causes<'_>) 
 
 struct Gathered {
     exits: Vec<ProcessExit>,
-    core_dumps: Vec<String>,
+    core_dumps: Vec<CoreDump>,
     remarks: Vec<String>,
 }
 
@@ -277,10 +286,7 @@ async fn gather_one(node: &Node, system: &dyn System, run: &RunFolder) -> Gather
         }
     };
     let core_dumps = match system.core_dumps(node).await {
-        Ok(found) => found
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect(),
+        Ok(found) => found,
         Err(error) => {
             remarks.push(format!("core dumps of {}: {error}", node.name));
             Vec::new()
@@ -357,6 +363,7 @@ mod tests {
             Causes {
                 faults,
                 changes,
+                began_wall_ns: 990 * SECOND,
                 started_wall_ns: 1_000 * SECOND,
                 ended_wall_ns: u64::MAX,
             }
@@ -429,6 +436,7 @@ mod tests {
         let causes = Causes {
             faults: &[],
             changes: &changes,
+            began_wall_ns: 990 * SECOND,
             started_wall_ns: 1_000 * SECOND,
             ended_wall_ns: u64::MAX,
         };

@@ -9,7 +9,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     str::FromStr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -23,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Client, Clients, Completion, Invocation, OpenError},
-    systems::{Handles, System, SystemError, Timing},
+    systems::{CoreDump, Handles, System, SystemError, Timing},
     workload::Kind,
 };
 
@@ -195,7 +194,7 @@ impl System for Sim {
         Ok(Vec::new())
     }
 
-    async fn core_dumps(&self, _node: &Node) -> Result<Vec<PathBuf>, SystemError> {
+    async fn core_dumps(&self, _node: &Node) -> Result<Vec<CoreDump>, SystemError> {
         Ok(Vec::new())
     }
 }

@@ -204,6 +204,15 @@ pub trait System: Send + Sync {
     /// How its processes on a node have ended so far. `expected` is left false; the caller knows the faults.
     async fn exits(&self, node: &Node) -> Result<Vec<ProcessExit>, SystemError>;
 
-    /// Core dumps of its processes that lie on the node, by path.
-    async fn core_dumps(&self, node: &Node) -> Result<Vec<PathBuf>, SystemError>;
+    /// Core dumps of its processes that lie on the node, those of earlier runs too.
+    async fn core_dumps(&self, node: &Node) -> Result<Vec<CoreDump>, SystemError>;
+}
+
+/// A core dump on a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoreDump {
+    /// Where.
+    pub path: PathBuf,
+    /// When it was written, nanoseconds since 1970 on the node's clock.
+    pub wall_ns: u64,
 }

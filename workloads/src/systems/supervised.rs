@@ -15,7 +15,7 @@ use harness_lab::{
 };
 use serde::Deserialize;
 
-use super::scripts;
+use super::{CoreDump, scripts};
 
 /// Time for a script that does not wait for anything.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -414,20 +414,35 @@ impl Supervised {
     }
 
     /// Core dumps of processes that lie on the node, by path.
-    pub(super) async fn core_dumps(&self, node: &Node) -> Result<Vec<PathBuf>, CapabilityError> {
+    pub(super) async fn core_dumps(&self, node: &Node) -> Result<Vec<CoreDump>, CapabilityError> {
         // The supervisor starts the program in `/`; a relative `core_pattern` puts dumps there.
         let found = script(
             node,
             "look for core dumps",
             format!(
-                "find / {} /var/crash /var/lib/systemd/coredump -xdev -maxdepth 1 -type f \\( -name core -o -name 'core.*' -o -name '*.core' \\) 2>/dev/null || true",
+                "find / {} /var/crash /var/lib/systemd/coredump -xdev -maxdepth 1 -type f \\( -name core -o -name 'core.*' -o -name '*.core' \\) -printf '%T@ %p\\n' 2>/dev/null || true",
                 self.base
             ),
             SCRIPT_TIMEOUT * 2,
         )
         .await?;
-        Ok(found.lines().map(PathBuf::from).collect())
+        Ok(found.lines().filter_map(core_dump).collect())
     }
+}
+
+/// A line of `find`: seconds since 1970 with a fraction, and a path.
+fn core_dump(line: &str) -> Option<CoreDump> {
+    let (seconds, path) = line.split_once(' ')?;
+    let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
+    let nanoseconds: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
+    Some(CoreDump {
+        path: path.into(),
+        wall_ns: format!("{whole}{nanoseconds}").parse().ok()?,
+    })
 }
 
 /// A small file as text; none if it is not there.
@@ -461,6 +476,28 @@ fn is_process(stat: &str, start: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_core_dump_is_a_time_and_a_path() {
+        for (line, expected) in [
+            (
+                "1795346672.0189410650 /core",
+                Some((1_795_346_672_018_941_065, "/core")),
+            ),
+            (
+                "1795346672 /a core",
+                Some((1_795_346_672_000_000_000, "/a core")),
+            ),
+            ("/core", None),
+        ] {
+            let dump = core_dump(line);
+            let expected = expected.map(|(wall_ns, path)| CoreDump {
+                path: path.into(),
+                wall_ns,
+            });
+            assert_eq!(dump, expected, "{line}");
+        }
+    }
 
     #[test]
     fn what_scripts_print_is_understood() {

@@ -82,11 +82,18 @@ impl Run<'_> {
         }
     }
 
+    /// When forming began, by the controller's clock.
+    fn began_wall_ns(&self) -> u64 {
+        let before_ns = self.meta.phases.first().map_or(0, |phase| phase.start_ns);
+        self.meta.started_wall_ns.saturating_add_signed(before_ns)
+    }
+
     pub(super) async fn collect(&mut self, ended_wall_ns: u64) {
         let ledger = std::fs::read(self.setting.folder.path("ledger.jsonl")).unwrap_or_default();
         let faults = fault::decode(&ledger)
             .map(|lines| fault::fold(&lines))
             .unwrap_or_default();
+        let began_wall_ns = self.began_wall_ns();
         let remarks = collect::gather(
             &self.setting.nodes,
             &self.setting.system,
@@ -94,6 +101,7 @@ impl Run<'_> {
             &collect::Causes {
                 faults: &faults,
                 changes: &collect::change_spans(&self.changes),
+                began_wall_ns,
                 started_wall_ns: self.meta.started_wall_ns,
                 ended_wall_ns,
             },

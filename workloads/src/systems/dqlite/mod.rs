@@ -21,7 +21,7 @@ use harness_lab::{
 };
 
 use self::origin::Origin;
-use super::{Handles, System, SystemError, Timing, data_mount, packages, raft_disk};
+use super::{CoreDump, Handles, System, SystemError, Timing, data_mount, packages, raft_disk};
 use crate::{client::Clients, workload::Kind};
 
 pub mod http;
@@ -243,7 +243,7 @@ impl System for Dqlite {
         Ok(paths::PROCESS.read_exits(node).await?)
     }
 
-    async fn core_dumps(&self, node: &Node) -> Result<Vec<PathBuf>, SystemError> {
+    async fn core_dumps(&self, node: &Node) -> Result<Vec<CoreDump>, SystemError> {
         Ok(paths::PROCESS.core_dumps(node).await?)
     }
 }

@@ -34,7 +34,7 @@ use harness_lab::{
 };
 
 use super::{
-    Handles, System, SystemError, Timing,
+    CoreDump, Handles, System, SystemError, Timing,
     dqlite::sql::{self, SqlClients},
     fresh::Fresh,
     packages, raft_disk,
@@ -194,7 +194,7 @@ impl System for Lxd {
         Ok(PROCESS.read_exits(node).await?)
     }
 
-    async fn core_dumps(&self, node: &Node) -> Result<Vec<PathBuf>, SystemError> {
+    async fn core_dumps(&self, node: &Node) -> Result<Vec<CoreDump>, SystemError> {
         Ok(PROCESS.core_dumps(node).await?)
     }
 }
