@@ -416,7 +416,9 @@ async fn what_cannot_be_watched_is_refused() {
         "view=raft:n1:voter",
     ] {
         let plan = plan(vec![waiting(1, 0, "kill:n1", trigger)]);
-        let refused = Executor::prepare(sim.setup(), &plan).await.map(drop);
+        let mut setup = sim.setup();
+        setup.can.data = None;
+        let refused = Executor::prepare(setup, &plan).await.map(drop);
         let refused = refused.expect_err(trigger);
         assert!(matches!(refused, PrepareError::Missing { .. }), "{refused}");
         assert!(refused.is_refusal());

@@ -187,7 +187,8 @@ impl FaultRecord {
     /// nobody, because what it waited for never came, has nothing to undo.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        !self.heals.is_empty() && self.healed_ns.is_none()
+        let means_somebody = !self.nodes.is_empty() || !self.heals.is_empty();
+        means_somebody && self.healed_ns.is_none()
     }
 }
 
