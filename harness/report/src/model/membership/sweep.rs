@@ -2,7 +2,7 @@
 //!
 //! At each moment the places on **live** nodes count: nodes that are certainly members ([`super::standing`]) and are not
 //! stopped. One pass over all turns (a reading that says something new, a node that becomes a member or ceases to be one) draws
-//! every member's stripes. What a spare says of raft does not count ([`super::spare`]).
+//! every member's stripes. What a spare says of raft does not count (module `spare`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
