@@ -133,7 +133,7 @@ pub fn judge_run(
     Ok((verdict, found))
 }
 
-/// Judges a loose history file; with `again` its witnesses are looked at again, by [`verified`].
+/// Judges a loose history file; with `again` its witnesses are looked at again, by [`verify`].
 pub fn judge_file(
     path: &Path,
     format: Option<Format>,

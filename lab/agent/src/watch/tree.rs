@@ -1,9 +1,10 @@
 //! Files that match a glob: created, changed, removed.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use harness_core::{
@@ -14,13 +15,17 @@ use rustix::fs::inotify::{ReadFlags, WatchFlags};
 
 use super::{Event, Notifier, failure, glob::Glob, refuse};
 
+/// How long what a listing found may be told once more by its folder's watch: events wait in a queue, and a busy machine reads them
+/// in several goes.
+const TOLD_AGAIN: Duration = Duration::from_secs(2);
+
 /// Folders that the glob leads through.
 pub(super) struct Tree {
     glob: Glob,
     event: FileEvent,
     folders: HashMap<i32, PathBuf>,
-    /// What was listed when its folder came to be, and is told.
-    listed: HashSet<PathBuf>,
+    /// What was listed when its folder came to be, and is told; and when that was.
+    listed: HashMap<PathBuf, Instant>,
 }
 
 impl Tree {
@@ -31,7 +36,7 @@ impl Tree {
             glob: parsed,
             event,
             folders: HashMap::new(),
-            listed: HashSet::new(),
+            listed: HashMap::new(),
         };
         // What is there already does not count.
         tree.enter(notifier, Path::new("/"), &mut |_, _| {})?;
@@ -117,8 +122,7 @@ impl Tree {
             FileEvent::Changed => ReadFlags::MODIFY,
             FileEvent::Removed => ReadFlags::DELETE | ReadFlags::MOVED_FROM,
         };
-        // What a listing found that its folder's watch tells as well, in the events after it at the latest.
-        let before = std::mem::take(&mut self.listed);
+        self.listed.retain(|_, at| at.elapsed() < TOLD_AGAIN);
         for event in events {
             if event.flags.contains(ReadFlags::IGNORED) {
                 self.folders.remove(&event.folder);
@@ -136,7 +140,7 @@ impl Tree {
             let came = event
                 .flags
                 .intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
-            let twice = came && before.contains(&path);
+            let twice = came && self.listed.contains_key(&path);
             if event.flags.intersects(counts) && self.means(&path) && !twice {
                 seen(&path, "");
             }
@@ -144,7 +148,7 @@ impl Tree {
                 let mut found = Vec::new();
                 self.enter_below(notifier, &path, &mut |path, _| found.push(path.to_owned()))?;
                 for path in found {
-                    if !before.contains(&path) && self.listed.insert(path.clone()) {
+                    if self.listed.insert(path.clone(), Instant::now()).is_none() {
                         seen(&path, "");
                     }
                 }
