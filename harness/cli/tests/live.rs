@@ -5,6 +5,7 @@
     reason = "what goes wrong in a helper ends the test, as it should"
 )]
 
+mod cores;
 mod support;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cores::code;
 use serde_json::Value;
 use support::{Folder, checker, expect_code, harness, stderr, stdout};
 
@@ -104,24 +106,6 @@ fn unreachable_pairs() -> Vec<String> {
         }
     }
     cut
-}
-
-/// The exit code, and 0 where all that is unknown is what core dumps would have said: sudo takes them away, and on a machine whose root
-/// lacks `CAP_SYS_RESOURCE` nobody can give them back.
-#[track_caller]
-fn code(folder: &Folder, output: &std::process::Output) -> i32 {
-    let code = output.status.code().unwrap();
-    let visible = folder.json("meta.json")["nodes"][0]["cores_visible"].clone();
-    if code != 2 || visible != false {
-        return code;
-    }
-    let verdict = folder.json("verdict.json");
-    let others_hold = verdict["results"].as_array().unwrap().iter().all(|result| {
-        result["checker"] == "crashes"
-            || ["valid", "not-applicable"].contains(&result["verdict"].as_str().unwrap())
-    });
-    assert_eq!(checker(&verdict, "crashes")["verdict"], "unknown");
-    if others_hold { 0 } else { code }
 }
 
 /// A run of the bank workload: where it is the faults or the lab that are tested, all nodes are members all the time.

@@ -2,8 +2,10 @@
 //! `sudo -n`: fails, and never skips, where the lab cannot come up.
 #![cfg(feature = "live")]
 
+mod cores;
 mod support;
 
+use cores::code;
 use serde_json::Value;
 use support::{Folder, checker, expect_code, harness, stderr};
 
@@ -31,12 +33,8 @@ fn a_joiner_is_killed_where_it_asks_to_be_added() {
         "20",
     ]);
     // What dqlite makes of it is not asserted here.
-    let code = output.status.code();
-    assert!(
-        [Some(0), Some(1)].contains(&code),
-        "{code:?}: {}",
-        stderr(&output)
-    );
+    let code = code(&folder, &output);
+    assert!([0, 1].contains(&code), "{code}: {}", stderr(&output));
     let verdict = folder.json("verdict.json");
     assert_eq!(checker(&verdict, "faults")["verdict"], "valid");
     let ledger = ledger(&folder);
