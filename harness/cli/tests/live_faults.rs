@@ -29,6 +29,18 @@ const RUN: [&str; 6] = [
 /// A data folder that can be full.
 const SMALL: [&str; 2] = ["--data-size", "64MiB"];
 
+/// Faults that `live` and `live_nodes` look at.
+const ELSEWHERE: [&str; 8] = [
+    "partition",
+    "kill",
+    "stop",
+    "pause",
+    "restart",
+    "reboot",
+    "wipe",
+    "leader-transfer",
+];
+
 /// Shell for a node: succeeds while the fault is in force, seen without the notes that it keeps.
 fn effect(fault: &str) -> &'static str {
     match fault {
@@ -77,7 +89,7 @@ fn catalog() -> Vec<(String, bool)> {
     let faults = told["faults"].as_array().expect("faults");
     let ours = faults
         .iter()
-        .filter(|fault| !["partition", "kill", "stop", "pause"].contains(&name(fault).as_str()));
+        .filter(|fault| !ELSEWHERE.contains(&name(fault).as_str()));
     ours.map(|fault| {
         let offered = fault["offered"].as_bool().expect("asked");
         assert_eq!(
