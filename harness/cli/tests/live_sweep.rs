@@ -50,14 +50,58 @@ fn wait_for(what: &str, limit: Duration, mut seen: impl FnMut() -> bool) {
     }
 }
 
+/// The process that does the work: under sudo it is a child of what was started.
+fn worker(child: &Child) -> u32 {
+    let mut pid = child.id();
+    loop {
+        let said = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}"));
+        let name = said("comm").unwrap_or_default();
+        let below = said(&format!("task/{pid}/children")).unwrap_or_default();
+        let below = below.split_whitespace().next();
+        match below.and_then(|pid| pid.parse().ok()) {
+            Some(next) if name.trim() != "harness" => pid = next,
+            _ => return pid,
+        }
+    }
+}
+
 fn interrupt(child: &Child) {
-    let pid = child.id().to_string();
-    let sent = Command::new("kill").args(["-INT", &pid]).status();
+    let id = Command::new("id").arg("-u").output().expect("id");
+    let kill: &[&str] = match String::from_utf8_lossy(&id.stdout).trim() {
+        "0" => &["kill"],
+        _ => &["sudo", "-n", "kill"],
+    };
+    let sent = Command::new(kill[0])
+        .args(&kill[1..])
+        .args(["-INT", &worker(child).to_string()])
+        .status();
     assert!(sent.expect("kill").success());
+}
+
+/// A fresh lab with LXD, taken down again also if the test fails: other tests want one with another image.
+struct Lab;
+
+impl Lab {
+    fn new() -> Self {
+        down();
+        Self
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        down();
+    }
+}
+
+fn down() {
+    let output = harness().args(["lab", "down"]).output();
+    output.expect("the binary starts");
 }
 
 #[test]
 fn three_points_are_swept_with_an_interruption_between_and_each_leaves_what_is_known() {
+    let _lab = Lab::new();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let points = folder.path().join("points");
     std::fs::write(
@@ -86,6 +130,8 @@ fn three_points_are_swept_with_an_interruption_between_and_each_leaves_what_is_k
     let latest: PathBuf = folder.path().join("sweeps/latest");
     let journal = latest.join("sweep.jsonl");
     wait_for("the first point", FIRST_POINT_LIMIT, || {
+        let ended = child.try_wait().expect("waited");
+        assert!(ended.is_none(), "it ended before a point: {ended:?}");
         !lines(&journal, "point").is_empty()
     });
     interrupt(&child);
