@@ -2,6 +2,7 @@
 
 #[expect(dead_code, reason = "each test program uses what it needs")]
 mod support;
+mod told;
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,27 +10,19 @@ use harness_core::{
     fault::{FaultRecord, Heal, fold},
     meta::{FunctionEntry, Moment, OperationPhase, PlannedFault, Trigger},
 };
-use harness_nemesis::exec::{
-    Executor, FINAL_HEAL_LIMIT, Outcome, PhaseEvent, Phases, PrepareError, Stage,
-};
+use harness_nemesis::exec::{Executor, FINAL_HEAL_LIMIT, Outcome, PhaseEvent, PrepareError, Stage};
 use support::{Mood, RUN, Sim, plan, planned};
 use tokio::{
     sync::{broadcast, watch},
-    time::sleep,
+    time::{sleep, timeout},
 };
+use told::Told;
 
 /// Tells what a test says.
-struct Told(broadcast::Sender<PhaseEvent>);
-
-impl Phases for Told {
-    fn subscribe(&self) -> broadcast::Receiver<PhaseEvent> {
-        self.0.subscribe()
-    }
-}
-
 struct Scene {
     sim: Sim,
     told: broadcast::Sender<PhaseEvent>,
+    phases: Arc<Told>,
     cancel: watch::Sender<bool>,
     executor: Arc<Executor>,
     running: tokio::task::JoinHandle<Outcome>,
@@ -58,7 +51,8 @@ async fn a_moment() {
 async fn scene_on(sim: Sim, faults: Vec<PlannedFault>) -> Scene {
     let told = broadcast::Sender::new(16);
     let mut setup = sim.setup();
-    setup.phases = Some(Arc::new(Told(told.clone())));
+    let phases = Arc::new(Told::new(told.clone()));
+    setup.phases = Some(Arc::clone(&phases) as _);
     let executor = Executor::prepare(setup, &plan(faults)).await;
     let executor = Arc::new(executor.unwrap_or_else(|error| panic!("refused: {error}")));
     sim.world().trace.clear();
@@ -69,6 +63,7 @@ async fn scene_on(sim: Sim, faults: Vec<PlannedFault>) -> Scene {
     Scene {
         sim,
         told,
+        phases,
         cancel,
         executor,
         running,
@@ -239,6 +234,23 @@ async fn it_is_watched_on_the_subject_while_the_operation_lasts_and_then_on_the_
     let outcome = scene.running.await.unwrap();
     let observed: Vec<bool> = outcome.done.iter().map(|done| done.observed).collect();
     assert_eq!(observed, [false, true]);
+}
+
+/// Else a fast joiner is past the function before it is watched.
+#[tokio::test(start_paused = true)]
+async fn the_operation_begins_when_the_function_is_watched_or_cannot_be() {
+    let planned = waiting(1, "kill:subject", 1, Some("join"));
+    for member in ["n4", "nobody"] {
+        let scene = scene(vec![planned.clone()]).await;
+        let mut released = Box::pin(scene.phases.held.lock().unwrap().remove(0).released());
+        let early = timeout(Duration::from_secs(1), &mut released).await;
+        assert!(early.is_err(), "nothing was told yet");
+        scene.tell(Moment::Invoked, member).await;
+        released.await;
+        assert_eq!(scene.sim.happened("n4 armed"), member == "n4");
+        scene.cancel.send_replace(true);
+        scene.running.await.unwrap();
+    }
 }
 
 /// The killed joiner's operation ends because it was killed; its end may be told before the hit is.

@@ -2,6 +2,7 @@
 
 #[expect(dead_code, reason = "each test program uses what it needs")]
 mod support;
+mod told;
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,22 +10,15 @@ use harness_core::{
     fault::fold,
     meta::{Moment, OperationPhase, Plan, PlannedFault, Trigger},
 };
-use harness_nemesis::exec::{Executor, Outcome, PhaseEvent, Phases, PrepareError};
+use harness_nemesis::exec::{Executor, Outcome, PhaseEvent, PrepareError};
 use support::{Sim, plan, planned};
 use tokio::{
     sync::{broadcast, watch},
     time::{Instant, sleep},
 };
+use told::Told;
 
 /// Tells what a test says.
-struct Told(broadcast::Sender<PhaseEvent>);
-
-impl Phases for Told {
-    fn subscribe(&self) -> broadcast::Receiver<PhaseEvent> {
-        self.0.subscribe()
-    }
-}
-
 struct Scene {
     sim: Sim,
     told: broadcast::Sender<PhaseEvent>,
@@ -54,7 +48,7 @@ async fn scene(plan: &Plan) -> Scene {
     let sim = Sim::new(5);
     let told = broadcast::Sender::new(16);
     let mut setup = sim.setup();
-    setup.phases = Some(Arc::new(Told(told.clone())));
+    setup.phases = Some(Arc::new(Told::new(told.clone())));
     let executor = Executor::prepare(setup, plan).await;
     let executor = executor.unwrap_or_else(|error| panic!("refused: {error}"));
     let (cancel, cancelled) = watch::channel(false);

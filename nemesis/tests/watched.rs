@@ -2,6 +2,7 @@
 
 #[expect(dead_code, reason = "each test program uses what it needs")]
 mod support;
+mod told;
 
 use std::{
     path::PathBuf,
@@ -24,7 +25,7 @@ use harness_lab::{
     watch::WatchTarget,
 };
 use harness_nemesis::{
-    exec::{Executor, Outcome, PhaseEvent, Phases, PrepareError, Setup},
+    exec::{Executor, Outcome, PhaseEvent, PrepareError, Setup},
     plan::parse_trigger,
 };
 use serde_json::{Value, json};
@@ -33,6 +34,7 @@ use tokio::{
     sync::{broadcast, watch},
     time::{Instant, sleep},
 };
+use told::Told;
 
 /// A SIMULATION of what a system says, as a test lets it.
 #[derive(Default)]
@@ -124,14 +126,6 @@ impl Sources for Said {
     }
 }
 
-struct Told(broadcast::Sender<PhaseEvent>);
-
-impl Phases for Told {
-    fn subscribe(&self) -> broadcast::Receiver<PhaseEvent> {
-        self.0.subscribe()
-    }
-}
-
 struct Scene {
     sim: Sim,
     said: Said,
@@ -154,7 +148,7 @@ async fn scene(plan: &Plan) -> Scene {
     let (sim, said) = (Sim::new(5), Said::default());
     let told = broadcast::Sender::new(16);
     let mut setup = setup(&sim, &said);
-    setup.phases = Some(Arc::new(Told(told.clone())));
+    setup.phases = Some(Arc::new(Told::new(told.clone())));
     let executor = Executor::prepare(setup, plan).await;
     let executor = executor.unwrap_or_else(|error| panic!("refused: {error}"));
     let (cancel, cancelled) = watch::channel(false);

@@ -6,6 +6,7 @@
 )]
 
 mod cores;
+mod process;
 mod support;
 
 use std::{
@@ -15,6 +16,7 @@ use std::{
 };
 
 use cores::code;
+use process::{signal, worker};
 use serde_json::Value;
 use support::{Folder, checker, expect_code, harness, stderr, stdout};
 
@@ -53,38 +55,6 @@ fn run_until(folder: &Folder, step: &str, arguments: &[&str]) -> Child {
         assert!(Instant::now() < until, "no fault came to {step}");
         std::thread::sleep(Duration::from_millis(100));
     }
-}
-
-/// The process that does the work: under sudo it is a child of what was started.
-fn worker(child: &Child) -> u32 {
-    let mut pid = child.id();
-    loop {
-        let below =
-            std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        match below
-            .split_whitespace()
-            .next()
-            .and_then(|pid| pid.parse().ok())
-        {
-            Some(next) if name.trim() != "harness" => pid = next,
-            _ => return pid,
-        }
-    }
-}
-
-fn signal(pid: u32, name: &str) {
-    let sudo = Command::new("id").arg("-u").output().unwrap();
-    let root = stdout(&sudo).trim() == "0";
-    let mut command = Command::new(if root { "kill" } else { "sudo" });
-    if !root {
-        command.args(["-n", "kill"]);
-    }
-    let sent = command
-        .arg(format!("-{name}"))
-        .arg(pid.to_string())
-        .status();
-    assert!(sent.unwrap().success());
 }
 
 /// Whether every node reaches every other one, tried from each node.

@@ -6,13 +6,15 @@
     reason = "what goes wrong in a helper ends the test, as it should"
 )]
 
+mod process;
 mod support;
 
 use std::{
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
+use process::{signal, worker};
 use support::{Folder, checker, expect_code, harness, stderr, stdout};
 
 /// How long something may take to show up in a run's folder.
@@ -66,33 +68,6 @@ fn begin(folder: &Folder, nemesis: &str, more: &[&str]) -> Child {
 
 fn ledger(folder: &Folder) -> String {
     std::fs::read_to_string(folder.path().join("runs/latest/ledger.jsonl")).unwrap_or_default()
-}
-
-/// The process that does the work: under sudo it is a child of what was started.
-fn worker(child: &Child) -> u32 {
-    let mut pid = child.id();
-    loop {
-        let below =
-            std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        match below.split_whitespace().next() {
-            Some(next) if name.trim() != "harness" => pid = next.parse().unwrap(),
-            _ => return pid,
-        }
-    }
-}
-
-fn signal(pid: u32, name: &str) {
-    let root = stdout(&Command::new("id").arg("-u").output().unwrap()).trim() == "0";
-    let mut command = Command::new(if root { "kill" } else { "sudo" });
-    if !root {
-        command.args(["-n", "kill"]);
-    }
-    let sent = command
-        .arg(format!("-{name}"))
-        .arg(pid.to_string())
-        .status();
-    assert!(sent.unwrap().success());
 }
 
 /// Each is seen to hold by what it alone does, and to be healed.

@@ -2,12 +2,15 @@
 //! skips, where the lab cannot come up.
 #![cfg(feature = "live")]
 
+mod process;
+
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
+use process::{signal, worker};
 use serde_json::Value;
 
 fn harness() -> Command {
@@ -50,32 +53,8 @@ fn wait_for(what: &str, limit: Duration, mut seen: impl FnMut() -> bool) {
     }
 }
 
-/// The process that does the work: under sudo it is a child of what was started.
-fn worker(child: &Child) -> u32 {
-    let mut pid = child.id();
-    loop {
-        let said = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}"));
-        let name = said("comm").unwrap_or_default();
-        let below = said(&format!("task/{pid}/children")).unwrap_or_default();
-        let below = below.split_whitespace().next();
-        match below.and_then(|pid| pid.parse().ok()) {
-            Some(next) if name.trim() != "harness" => pid = next,
-            _ => return pid,
-        }
-    }
-}
-
 fn interrupt(child: &Child) {
-    let id = Command::new("id").arg("-u").output().expect("id");
-    let kill: &[&str] = match String::from_utf8_lossy(&id.stdout).trim() {
-        "0" => &["kill"],
-        _ => &["sudo", "-n", "kill"],
-    };
-    let sent = Command::new(kill[0])
-        .args(&kill[1..])
-        .args(["-INT", &worker(child).to_string()])
-        .status();
-    assert!(sent.expect("kill").success());
+    signal(worker(child), "INT");
 }
 
 /// A fresh lab with LXD, taken down again also if the test fails: other tests want one with another image.

@@ -18,6 +18,7 @@ use harness_core::{
     event::{Event, EventType, OpError, Process},
     generator::{BoxGenerator, Context, Generator, Next, Op, ThreadSet},
 };
+use harness_nemesis::exec::Held;
 use harness_workloads::client::{Clients, Completion};
 use serde_json::Value;
 use thiserror::Error;
@@ -33,10 +34,10 @@ use crate::{
     deadlines::Deadlines,
     recorder::Recorder,
     stats::{Counters, Stats},
-    worker::{Finished, Job, Worker},
+    worker::{Finished, HOLD_LIMIT, Job, Worker},
 };
 
-/// How long after an operation's deadline its worker is given up.
+/// How long after an operation's deadline (and [`HOLD_LIMIT`], if it was kept back) its worker is given up.
 pub const GRACE: Duration = Duration::from_secs(2);
 /// How often open operations are looked at for that.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(500);
@@ -153,6 +154,8 @@ struct Thread {
 struct Open {
     f: Arc<str>,
     since_ns: u64,
+    /// Whether it may have to wait before it begins.
+    held: bool,
 }
 
 /// Which open operations are given up.
@@ -371,18 +374,21 @@ impl Interpreter {
         } = op;
         self.free.remove(thread);
         self.turn = (thread + 1) % self.threads.len();
-        let event = self.record(thread, EventType::Invoke, &f, time_ns, value, None);
+        let (event, held) = self.record(thread, EventType::Invoke, &f, time_ns, value, None);
         self.open += 1;
         self.summary.invoked += 1;
+        let is_held = !held.is_empty();
         let slot = &mut self.threads[thread];
         let job = Job {
             f: Arc::clone(&f),
             value: event.value,
             process: self.processes[thread],
+            held,
         };
         slot.open = Some(Open {
             f,
             since_ns: event.time_ns,
+            held: is_held,
         });
         // A worker that died (its client's end panicked) never answers; it is given up like one that hangs.
         let _ = slot.jobs.try_send(job);
@@ -448,7 +454,7 @@ impl Interpreter {
         time_ns: u64,
         value: Value,
         error: Option<OpError>,
-    ) -> Event {
+    ) -> (Event, Vec<Held>) {
         let mut event = Event {
             index: 0,
             time_ns,
@@ -459,7 +465,7 @@ impl Interpreter {
             value,
             error,
         };
-        self.recorder.record(&mut event);
+        let held = self.recorder.record(&mut event);
         self.count(&event);
         let context = Context {
             time_ns: event.time_ns,
@@ -469,7 +475,7 @@ impl Interpreter {
             processes: &self.processes,
         };
         self.generator.update(&context, thread, &event);
-        event
+        (event, held)
     }
 
     fn count(&mut self, event: &Event) {
@@ -493,7 +499,13 @@ impl Interpreter {
                 continue;
             };
             let deadline = self.deadlines.of(&open.f);
-            let limit_ns = u64::try_from((deadline + GRACE).as_nanos()).unwrap_or(u64::MAX);
+            let before = if open.held {
+                HOLD_LIMIT
+            } else {
+                Duration::ZERO
+            };
+            let limit = before + deadline + GRACE;
+            let limit_ns = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
             if which == Abandon::Overdue && now_ns.saturating_sub(open.since_ns) < limit_ns {
                 continue;
             }

@@ -22,7 +22,7 @@ use harness_core::{
     history, membership,
     meta::Moment,
 };
-use harness_nemesis::exec::{NemesisEvent, NemesisLog, PhaseEvent, Phases};
+use harness_nemesis::exec::{Held, Hold, NemesisEvent, NemesisLog, PhaseEvent, Phases};
 use thiserror::Error;
 use tokio::sync::broadcast;
 
@@ -77,6 +77,7 @@ struct State {
     last_ns: u64,
     next_process: u64,
     changes: Vec<Event>,
+    holds: Vec<(String, Held)>,
     closed: bool,
     bytes: u64,
     failure: Option<RecordError>,
@@ -200,11 +201,11 @@ impl Recorder {
     }
 
     /// Records an event: its index is given, its time may be moved to later; both can be read from it afterwards.
-    /// After [`Self::finish`] it goes nowhere.
-    pub fn record(&self, event: &mut Event) {
+    /// After [`Self::finish`] it goes nowhere. An operation whose invocation this is waits for what is returned before it begins.
+    pub fn record(&self, event: &mut Event) -> Vec<Held> {
         let mut state = self.shared.lock();
         if state.closed {
-            return;
+            return Vec::new();
         }
         event.index = state.next_index;
         event.time_ns = event.time_ns.max(state.last_ns);
@@ -219,6 +220,12 @@ impl Recorder {
         if before < CHUNK_BYTES && state.buffer.len() >= CHUNK_BYTES {
             self.shared.wake.notify_one();
         }
+        if event.event_type != EventType::Invoke || state.holds.is_empty() {
+            return Vec::new();
+        }
+        let is_meant = |(f, _): &mut (String, Held)| *f == *event.f;
+        let meant = state.holds.extract_if(.., is_meant);
+        meant.map(|(_, held)| held).collect()
     }
 
     /// Events of joins and removes so far.
@@ -288,6 +295,14 @@ impl Recorder {
 impl Phases for Recorder {
     fn subscribe(&self) -> broadcast::Receiver<PhaseEvent> {
         self.shared.phases.subscribe()
+    }
+
+    fn subscribe_and_hold(&self, f: &str) -> (broadcast::Receiver<PhaseEvent>, Hold) {
+        let (hold, held) = Hold::new();
+        // Under the lock, so that what is heard first is what is held.
+        let mut state = self.shared.lock();
+        state.holds.push((f.to_owned(), held));
+        (self.shared.phases.subscribe(), hold)
     }
 }
 

@@ -20,11 +20,12 @@ use std::{
 };
 
 use harness_core::event::OpError;
+use harness_nemesis::exec::Held;
 use harness_workloads::client::{Client, Clients, Completion, Invocation};
 use serde_json::Value;
 use tokio::{
     sync::mpsc,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use crate::{
@@ -38,11 +39,16 @@ pub const NO_CLIENT_BACKOFF: Duration = Duration::from_millis(50);
 /// How long it takes at most.
 pub const NO_CLIENT_BACKOFF_LIMIT: Duration = Duration::from_secs(1);
 
+/// How long an operation may be kept back before it begins; its deadline counts from then on.
+pub const HOLD_LIMIT: Duration = Duration::from_secs(20);
+
 /// An operation to be done.
 pub(crate) struct Job {
     pub(crate) f: Arc<str>,
     pub(crate) value: Value,
     pub(crate) process: u64,
+    /// What it waits for first.
+    pub(crate) held: Vec<Held>,
 }
 
 /// How it ended.
@@ -79,7 +85,8 @@ impl Worker {
     ) {
         let mut client = None;
         let mut backoff = NO_CLIENT_BACKOFF;
-        while let Some(job) = jobs.recv().await {
+        while let Some(mut job) = jobs.recv().await {
+            wait_for(std::mem::take(&mut job.held)).await;
             let (completion, failure) = self.perform(&mut client, &mut backoff, &job).await;
             let done = Finished {
                 thread: self.thread,
@@ -171,6 +178,18 @@ impl Worker {
             () = tokio::time::sleep_until(until) => {}
             () = self.cancel.reached(Level::Stop) => {}
         }
+    }
+}
+
+/// Waits until nobody keeps an operation back any more, at most [`HOLD_LIMIT`].
+async fn wait_for(held: Vec<Held>) {
+    let released = async {
+        for held in held {
+            held.released().await;
+        }
+    };
+    if timeout(HOLD_LIMIT, released).await.is_err() {
+        tracing::warn!("an operation was kept back for {HOLD_LIMIT:?}, and goes on");
     }
 }
 

@@ -19,7 +19,7 @@ use harness_core::{
     history::{self, History, Outcome},
     seed::Seed,
 };
-use harness_nemesis::exec::NemesisEvent;
+use harness_nemesis::exec::{NemesisEvent, Phases};
 use harness_run::{
     cancel::{Cancel, Level},
     clock::RunClock,
@@ -244,6 +244,29 @@ async fn each_outcome_is_recorded_as_what_it_is() {
         ),
         (6, 2, 1, 3, 0)
     );
+}
+
+/// What is kept back is the first of its kind that is heard, and its deadline counts from when it goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operation_that_is_held_begins_when_it_is_let_go() {
+    let bench = Bench::new();
+    let (mut told, hold) = bench.recorder.subscribe_and_hold("slow");
+    let waits = TIMEOUT * 2 + GRACE;
+    let watching = tokio::spawn(async move {
+        while &*told.recv().await.unwrap().f != "slow" {}
+        tokio::time::sleep(waits).await;
+        drop(hold);
+    });
+    let script = ["ok", "slow", "slow"];
+    let summary = bench.run(operations(script.map(op)), 1).await;
+    watching.await.unwrap();
+    assert_eq!((summary.ok, summary.info), (3, 0));
+    let history = bench.history();
+    let took = |at: usize| {
+        let operation = &history.operations[at];
+        Duration::from_nanos(operation.completed_ns.unwrap() - operation.invoked_ns)
+    };
+    assert!(took(0) < waits && took(1) >= waits && took(2) < waits);
 }
 
 #[tokio::test]

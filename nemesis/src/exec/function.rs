@@ -33,7 +33,7 @@ use super::{
     network::CLOSED,
     one::{Fault, Inner, Opened, Planned, cancelled},
     report::{Undone, reason, with_sources},
-    wait::Fired,
+    wait::{Fired, Hold},
     watched::on_our_clock,
 };
 use crate::{
@@ -126,12 +126,12 @@ fn signal(kind: Kind) -> ProbeSignal {
 
 impl Inner {
     /// Watches a function, and strikes where it is entered. `over` is when to give up; `fired` what happened before, if it
-    /// waited for something else first.
+    /// waited for something else first, which is held back until the function is watched.
     pub(super) async fn inject_at(
         &self,
         planned: &Planned,
         entry: &FunctionEntry,
-        fired: Option<&Fired>,
+        (fired, hold): (Option<&Fired>, Option<Hold>),
         over: impl Future<Output = ()>,
         cancel: &mut watch::Receiver<bool>,
     ) -> io::Result<(Met, Arc<Fault>)> {
@@ -145,6 +145,7 @@ impl Inner {
             armed = self.arm(&fault, entry) => armed,
             () = cancelled(cancel) => Err("the run was interrupted before the function was watched".to_owned()),
         };
+        drop(hold);
         let (at, point) = match armed {
             Ok(armed) => armed,
             Err(reason) => {

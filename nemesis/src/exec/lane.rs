@@ -15,7 +15,7 @@ use super::{
     Done, LANE_HEAL_LIMIT, Outcome, Skipped, WIPE_HEAL_LIMIT,
     function::Met,
     one::{Fault, Inner, Planned, cancelled},
-    wait::{self, Fired, StepEvent},
+    wait::{self, Fired, Listening, StepEvent},
     watched::Saw,
 };
 use crate::plan::Kind;
@@ -137,13 +137,13 @@ async fn begin(
             return at_function(inner, planned, entry, outcome, cancel).await;
         }
         (Some(Trigger::Phase(phase)), Some(phases)) => {
-            let mut told = inner.told(planned.fault.id, phases);
-            match wait::fired(phase, &mut told, cancel).await {
+            let mut listening = inner.told(planned, phases);
+            match wait::fired(phase, &mut listening.told, cancel).await {
                 Some(fired) => Some(fired),
                 None => return Ok(None),
             }
         }
-        (Some(Trigger::Watch(watch)), _) => match at_watch(inner, watch, cancel).await {
+        (Some(Trigger::Watch(watch)), _) => match at_watch(inner, planned, watch, cancel).await {
             Some(fired) => Some(fired),
             None => return Ok(None),
         },
@@ -169,6 +169,7 @@ async fn begin(
 /// cancelled before.
 async fn at_watch(
     inner: &Inner,
+    planned: &Planned,
     watch: &Watch,
     cancel: &mut watch::Receiver<bool>,
 ) -> Option<Fired> {
@@ -176,16 +177,15 @@ async fn at_watch(
         let after = watch.after.as_ref().zip(inner.phases.as_ref());
         let saw = match after {
             None => {
-                inner
-                    .watched(watch, None, std::future::pending(), cancel)
-                    .await
+                let never = std::future::pending();
+                inner.watched(watch, None, None, never, cancel).await
             }
             Some((phase, phases)) => {
-                let mut told = phases.subscribe();
+                let Listening { mut told, hold } = inner.told(planned, phases);
                 let first = wait::fired(phase, &mut told, cancel).await?;
                 let subject = first.subject.clone();
                 let over = wait::over(phase, subject.as_deref(), &mut told);
-                inner.watched(watch, Some(&first), over, cancel).await
+                inner.watched(watch, Some(&first), hold, over, cancel).await
             }
         };
         match saw {
@@ -210,17 +210,19 @@ async fn at_function(
         let (met, fault) = match after {
             None => {
                 let never = std::future::pending();
-                inner.inject_at(planned, entry, None, never, cancel).await?
+                inner
+                    .inject_at(planned, entry, (None, None), never, cancel)
+                    .await?
             }
             Some((phase, phases)) => {
-                let mut told = inner.told(planned.fault.id, phases);
+                let Listening { mut told, hold } = inner.told(planned, phases);
                 let Some(fired) = wait::fired(phase, &mut told, cancel).await else {
                     return Ok(None);
                 };
                 let subject = fired.subject.clone();
                 let over = wait::over(phase, subject.as_deref(), &mut told);
                 inner
-                    .inject_at(planned, entry, Some(&fired), over, cancel)
+                    .inject_at(planned, entry, (Some(&fired), hold), over, cancel)
                     .await?
             }
         };

@@ -60,7 +60,7 @@ pub use self::{
     prepare::PrepareError,
     replay::{heal_everything, heal_ledger, purge},
     report::{Cause, FaultHeal, HealReport, NodeHeal, Trouble},
-    wait::{PhaseEvent, Phases},
+    wait::{Held, Hold, PhaseEvent, Phases},
 };
 use crate::{plan::Kind, points::Functions};
 
@@ -165,7 +165,7 @@ impl Executor {
         );
         let first = lanes.values().filter_map(|faults| faults.first());
         for planned in first.filter(|planned| planned.fault.inject_ms == 0) {
-            inner.listen(planned.fault.id);
+            inner.listen(planned);
         }
         Ok(Self {
             inner: Arc::new(inner),

@@ -18,7 +18,7 @@ use std::{
 
 use harness_core::{
     fault::{Evidence, Heal, NEVER_FIRED, Step},
-    meta::{FunctionEntry, PlannedFault, Trigger},
+    meta::{FunctionEntry, OperationPhase, PlannedFault, Trigger},
     trigger::{FaultMoment, Watch},
 };
 use harness_lab::{
@@ -39,7 +39,7 @@ use super::{
     ports::Capabilities,
     process::Processes,
     report::{Undone, reason},
-    wait::{Fired, PhaseEvent, Phases, StepEvent},
+    wait::{Fired, Listening, Phases, StepEvent},
 };
 use crate::{
     plan::{Asked, Effect, Facts, Kind, Resolved, Selector, Target, nft, resolve},
@@ -68,6 +68,15 @@ impl Planned {
     pub(super) fn watch(&self) -> Option<&Watch> {
         match &self.fault.trigger {
             Some(Trigger::Watch(watch)) => Some(watch),
+            _ => None,
+        }
+    }
+
+    /// The operation during which something is watched for it, if it waits for that.
+    pub(super) fn during(&self) -> Option<&OperationPhase> {
+        match &self.fault.trigger {
+            Some(Trigger::Function(entry)) => entry.after.as_ref(),
+            Some(Trigger::Watch(watch)) => watch.after.as_ref(),
             _ => None,
         }
     }
@@ -121,7 +130,7 @@ pub(super) struct Inner {
     pub(super) functions: Arc<dyn Functions>,
     pub(super) journal: Arc<Journal>,
     pub(super) live: Arc<Live>,
-    early: Mutex<BTreeMap<u32, broadcast::Receiver<PhaseEvent>>>,
+    early: Mutex<BTreeMap<u32, Listening>>,
     /// Where faults tell how far they are, for lanes that wait for that.
     pub(super) steps: broadcast::Sender<StepEvent>,
     open: Mutex<BTreeMap<u32, Arc<Fault>>>,
@@ -170,21 +179,19 @@ impl Inner {
 
     /// A fault of the plan hears phases of operations from now on: a lane that is free from the beginning would else be late for
     /// operations that begin with the load.
-    pub(super) fn listen(&self, planned: u32) {
+    pub(super) fn listen(&self, planned: &Planned) {
         if let Some(phases) = &self.phases {
+            let listening = Listening::new(phases, planned.during());
             let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
-            early.insert(planned, phases.subscribe());
+            early.insert(planned.fault.id, listening);
         }
     }
 
     /// Phases that this fault may wait for: those since it was made to listen, or from now on.
-    pub(super) fn told(
-        &self,
-        planned: u32,
-        phases: &Arc<dyn Phases>,
-    ) -> broadcast::Receiver<PhaseEvent> {
+    pub(super) fn told(&self, planned: &Planned, phases: &Arc<dyn Phases>) -> Listening {
         let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
-        early.remove(&planned).unwrap_or_else(|| phases.subscribe())
+        let listening = early.remove(&planned.fault.id);
+        listening.unwrap_or_else(|| Listening::new(phases, planned.during()))
     }
 
     /// The faults that somebody must still undo.

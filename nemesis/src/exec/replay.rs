@@ -151,56 +151,35 @@ async fn healed_alone(
 
 /// Ends the guards of all nodes and removes what the agent put there; it ends itself when its channel is closed.
 pub async fn purge(nodes: &[Node]) -> HealReport {
-    let jobs = nodes.iter().enumerate().map(|(at, node)| {
-        let node = node.clone();
-        (at, async move {
-            let name = node.name.as_str();
-            assert_ours(&node)
-                .await
-                .map_err(|error| Trouble::transport(name, &error))?;
-            stand_down(&node, true)
-                .await
-                .map_err(|why| Trouble::lab(name, why))?;
-            run(&node, Exec::shell(AGENT_FOLDERS).timeout(SCRIPT_TIMEOUT)).await?;
-            Ok::<_, Trouble>("the agent's folders are removed".to_owned())
-        })
-    });
-    let mut report = HealReport::default();
-    for (at, answer) in each(jobs, Instant::now() + NODE_LIMIT).await {
-        let entry = report.node(nodes[at].name.as_str());
-        match answer {
-            Some(Ok(text)) => entry.done.push(text),
-            Some(Err(trouble)) => entry.troubles.push(trouble),
-            None => {
-                let trouble = Trouble::lab(nodes[at].name.as_str(), "no answer in time");
-                entry.troubles.push(trouble);
-            }
-        }
-    }
+    let (report, _) = on_each(nodes, true, |node| async move {
+        run(&node, Exec::shell(AGENT_FOLDERS).timeout(SCRIPT_TIMEOUT)).await?;
+        Ok("the agent's folders are removed".to_owned())
+    })
+    .await;
     report
 }
 
-/// Removes our table from every node and undoes what has left notes there, whatever any ledger says, and sees that they reach
-/// each other.
-/// Processes are not touched: which ones should run is only known to a ledger or a run.
-pub async fn heal_everything(nodes: &[Node]) -> HealReport {
+/// Does something on every node that is ours, at once, after its guard has let go, for good if it is purged.
+/// What became of each, and the places of those on which it was done.
+async fn on_each<F>(
+    nodes: &[Node],
+    purge: bool,
+    mend: impl Fn(Node) -> F,
+) -> (HealReport, Vec<usize>)
+where
+    F: Future<Output = Result<String, Trouble>> + Send + 'static,
+{
     let jobs = nodes.iter().enumerate().map(|(at, node)| {
-        let node = node.clone();
+        let (checked, mending) = (node.clone(), mend(node.clone()));
         (at, async move {
-            let name = node.name.as_str();
-            assert_ours(&node)
+            let name = checked.name.as_str();
+            assert_ours(&checked)
                 .await
                 .map_err(|error| Trouble::transport(name, &error))?;
-            stand_down(&node, false)
+            stand_down(&checked, purge)
                 .await
                 .map_err(|why| Trouble::lab(name, why))?;
-            let done = remove_table(&node).await?;
-            let heal = Exec::shell(heal_leftovers()).timeout(SCRIPT_TIMEOUT);
-            let said = run(&node, heal).await?.stdout_text();
-            Ok(match said.trim() {
-                "" => done,
-                said => format!("{done}; {}", said.replace('\n', ", ")),
-            })
+            mending.await
         })
     });
     let mut report = HealReport::default();
@@ -217,6 +196,23 @@ pub async fn heal_everything(nodes: &[Node]) -> HealReport {
             None => entry.troubles.push(Trouble::lab(name, "no answer in time")),
         }
     }
+    (report, mended)
+}
+
+/// Removes our table from every node and undoes what has left notes there, whatever any ledger says, and sees that they reach
+/// each other.
+/// Processes are not touched: which ones should run is only known to a ledger or a run.
+pub async fn heal_everything(nodes: &[Node]) -> HealReport {
+    let (mut report, mended) = on_each(nodes, false, |node| async move {
+        let done = remove_table(&node).await?;
+        let heal = Exec::shell(heal_leftovers()).timeout(SCRIPT_TIMEOUT);
+        let said = run(&node, heal).await?.stdout_text();
+        Ok(match said.trim() {
+            "" => done,
+            said => format!("{done}; {}", said.replace('\n', ", ")),
+        })
+    })
+    .await;
     let reached = reach(nodes, &pairs_of(&mended), Instant::now() + REACH_LIMIT).await;
     report.add(&reached);
     tidy(&mut report);

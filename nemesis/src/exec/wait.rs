@@ -11,7 +11,7 @@ use harness_core::{
     trigger::{FaultMoment, FaultStep},
 };
 use tokio::{
-    sync::{broadcast, watch},
+    sync::{broadcast, oneshot, watch},
     time::{Instant, sleep_until},
 };
 
@@ -44,10 +44,64 @@ pub(super) struct StepEvent {
     pub(super) nodes: Vec<String>,
 }
 
+/// Keeps an operation that was recorded from being begun, until it is dropped: what is to be watched during it takes time to set up.
+#[derive(Debug)]
+pub struct Hold {
+    _released: oneshot::Sender<()>,
+}
+
+/// What an operation waits for before it is begun.
+#[derive(Debug)]
+pub struct Held(oneshot::Receiver<()>);
+
+impl Hold {
+    /// One, and what waits for its end.
+    #[must_use]
+    pub fn new() -> (Self, Held) {
+        let (sender, receiver) = oneshot::channel();
+        let hold = Self { _released: sender };
+        (hold, Held(receiver))
+    }
+}
+
+impl Held {
+    /// Waits until the other half is dropped.
+    pub async fn released(self) {
+        // Nothing is ever sent.
+        let _ = self.0.await;
+    }
+}
+
 /// Who tells phases of operations.
 pub trait Phases: Send + Sync {
     /// From now on.
     fn subscribe(&self) -> broadcast::Receiver<PhaseEvent>;
+    /// From now on; and the first operation of this kind that is told is not begun before the hold is dropped, for a while.
+    fn subscribe_and_hold(&self, f: &str) -> (broadcast::Receiver<PhaseEvent>, Hold);
+}
+
+/// Phases that a fault hears, and what keeps the operation back that it waits for.
+#[derive(Debug)]
+pub(super) struct Listening {
+    pub(super) told: broadcast::Receiver<PhaseEvent>,
+    pub(super) hold: Option<Hold>,
+}
+
+impl Listening {
+    /// From now on. What is watched `during` an operation is to be watched from its very beginning.
+    pub(super) fn new(phases: &Arc<dyn Phases>, during: Option<&OperationPhase>) -> Self {
+        match during {
+            Some(phase) if phase.moment == Moment::Invoked && phase.delay_ms == 0 => {
+                let (told, hold) = phases.subscribe_and_hold(&phase.f);
+                let hold = Some(hold);
+                Self { told, hold }
+            }
+            _ => Self {
+                told: phases.subscribe(),
+                hold: None,
+            },
+        }
+    }
 }
 
 /// What set a fault off.

@@ -37,7 +37,7 @@ use super::{
     one::{Inner, Planned, cancelled},
     ports::{Capabilities, Clock},
     report::with_sources,
-    wait::Fired,
+    wait::{Fired, Hold},
 };
 
 /// How long trying a watch on all nodes may take before the run begins.
@@ -180,16 +180,18 @@ async fn begin(
 }
 
 impl Inner {
-    /// Waits until it is seen. `over` is when to give up; `first` what happened before, if it waited for something else first.
+    /// Waits until it is seen. `over` is when to give up; `first` what happened before, if it waited for something else first,
+    /// which is held back until it is watched.
     pub(super) async fn watched(
         &self,
         watch: &Watch,
         first: Option<&Fired>,
+        hold: Option<Hold>,
         over: impl Future<Output = ()>,
         cancel: &mut watch::Receiver<bool>,
     ) -> Saw {
         let nodes = self.watched_nodes(watch, first);
-        let mut looking = self.look(watch, &nodes);
+        let mut looking = self.look(watch, &nodes, hold);
         let seen = async {
             loop {
                 match looking.join_next().await {
@@ -233,14 +235,15 @@ impl Inner {
         self.nodes.iter().filter(meant).cloned().collect()
     }
 
-    fn look(&self, watch: &Watch, nodes: &[Node]) -> JoinSet<Sighting> {
+    fn look(&self, watch: &Watch, nodes: &[Node], hold: Option<Hold>) -> JoinSet<Sighting> {
         let mut looking = JoinSet::new();
+        let hold = hold.map(Arc::new);
         match &watch.what {
             Watched::Log { .. } | Watched::File { .. } => {
                 for node in nodes {
                     if let Some(request) = request(&self.can, watch, node) {
                         let clock = self.journal.clock();
-                        looking.spawn(follow(node.clone(), request, clock));
+                        looking.spawn(follow(node.clone(), request, clock, hold.clone()));
                     }
                 }
             }
@@ -308,9 +311,16 @@ fn told(text: &str) -> String {
 }
 
 /// Watches by a node's agent.
-async fn follow(node: Node, request: WatchRequest, clock: Arc<dyn Clock>) -> Sighting {
+async fn follow(
+    node: Node,
+    request: WatchRequest,
+    clock: Arc<dyn Clock>,
+    mut hold: Option<Arc<Hold>>,
+) -> Sighting {
     let hit = loop {
-        let lost = match begin(&node, request.clone()).await {
+        let begun = begin(&node, request.clone()).await;
+        drop(hold.take());
+        let lost = match begun {
             Ok(watching) => match watching.seen().await {
                 Ok(hit) => break hit,
                 Err(lost) => lost.to_string(),

@@ -3,10 +3,15 @@
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use harness_lab::Node;
+use harness_lab::{Address, Node, capability::CapabilityError};
+use hyper::Method;
 use tokio::task::JoinSet;
 
+use super::http;
 use crate::client::{Client, Clients, OpenError};
+
+/// The longest answer to a query that is read, in bytes.
+const ANSWER_LIMIT_BYTES: usize = 1024 * 1024;
 
 /// The answer that most of those give who answer within `timeout`, all asked at once; a tie is none.
 pub(super) async fn most_say<F>(asked: impl Iterator<Item = F>, timeout: Duration) -> Option<String>
@@ -27,6 +32,36 @@ where
     let mut leading = votes.into_iter().filter(|(_, count)| *count == most);
     let (said, _) = leading.next()?;
     leading.next().is_none().then_some(said)
+}
+
+/// The status and the body of a GET on a node's own interface.
+pub(super) async fn get(
+    node: &Node,
+    address: &Address,
+    host: &str,
+    path: &str,
+    deadline: Duration,
+) -> Result<(u16, Vec<u8>), CapabilityError> {
+    let ask = http::Ask {
+        method: &Method::GET,
+        path,
+        host,
+        body: b"",
+        answer_limit_bytes: ANSWER_LIMIT_BYTES,
+    };
+    let answer = http::send(node, address, ask, deadline).await;
+    let (status, body) =
+        answer.map_err(|error| query_failed(node.name.as_str(), &error.to_string()))?;
+    Ok((status.as_u16(), body.to_vec()))
+}
+
+/// A query that was not answered.
+pub(super) fn query_failed(node: &str, detail: &str) -> CapabilityError {
+    CapabilityError::Failed {
+        what: "a query".to_owned(),
+        node: node.to_owned(),
+        detail: detail.to_owned(),
+    }
 }
 
 /// A member's address as a connector gets it.

@@ -191,7 +191,8 @@ pub async fn conduct(
     Err(failure)
 }
 
-fn told(error: &dyn std::error::Error) -> String {
+/// An error with its sources.
+pub(crate) fn told(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -295,8 +296,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn whole(&mut self) -> Result<HealReport, ConductError> {
-        self.form().await?;
+    /// From a cluster that stands to one that was loaded, broken and healed.
+    async fn load_and_heal(&mut self) -> Result<(Recorder, HealReport), ConductError> {
         self.end_phase();
         self.setting.folder.write_plan(&self.setting.plan)?;
         let clock = self.set_origin();
@@ -310,6 +311,12 @@ impl<'a> Run<'a> {
             None => HealReport::default(),
         };
         self.meta.lab_dirty = heal.lab_is_dirty();
+        Ok((recorder, heal))
+    }
+
+    async fn whole(&mut self) -> Result<HealReport, ConductError> {
+        self.form().await?;
+        let (recorder, heal) = self.load_and_heal().await?;
         self.recover(&recorder).await?;
         self.settle().await?;
         self.probe(&recorder).await?;

@@ -14,7 +14,7 @@ use harness_core::meta::NodeMeta;
 use harness_nemesis::exec::{HealReport, Stage};
 use tokio::time::sleep;
 
-use super::{ConductError, FINAL_HEAL_LIMIT, Run, form};
+use super::{ConductError, Run, form};
 use crate::cancel::Level;
 
 /// How long a function may take to be watched, from when the load begins.
@@ -56,19 +56,7 @@ impl Run<'_> {
     pub(super) async fn point(&mut self, course: PointCourse) -> Result<HealReport, ConductError> {
         self.meta.system_versions = form::versions(&course.nodes);
         self.meta.nodes.clone_from(&course.nodes);
-        self.end_phase();
-        self.setting.folder.write_plan(&self.setting.plan)?;
-        let clock = self.set_origin();
-        let recorder = self.setting.folder.recorder(clock)?;
-        self.start_sampler(clock)?;
-        self.prepare_nemesis(&recorder, clock).await?;
-        self.load(&recorder).await?;
-        self.begin_phase("heal", None)?;
-        let heal = match &self.executor {
-            Some(executor) => executor.final_heal(FINAL_HEAL_LIMIT).await,
-            None => HealReport::default(),
-        };
-        self.meta.lab_dirty = heal.lab_is_dirty();
+        let (recorder, heal) = self.load_and_heal().await?;
         if !self.cancel.is_raised() {
             self.recover(&recorder).await?;
             self.settle_until_unchanged(&course).await?;

@@ -308,7 +308,7 @@ async fn work(
                 }
                 Err(SweepError::Interrupted) => return,
                 Err(error) => {
-                    let said = told(&error);
+                    let said = crate::conduct::told(&error);
                     tracing::warn!("{}: {said}", next.function);
                     // A result of an earlier try is worth more than a failure of ours.
                     last = Some(last.and_then(Result::ok).ok_or(said));
@@ -325,17 +325,6 @@ async fn work(
             None => return,
         }
     }
-}
-
-/// An error with its sources.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Whom the operation is about, of a cell.

@@ -8,14 +8,10 @@ use harness_lab::{
     Address, Node,
     capability::{CapabilityError, Query},
 };
-use hyper::Method;
 use serde_json::{Value, json};
 
 use super::{Dqlite, paths, session, sql::DATABASE};
-use crate::systems::http;
-
-/// The longest answer that is read, in bytes.
-const ANSWER_LIMIT_BYTES: usize = 1024 * 1024;
+use crate::systems::asking::{get, query_failed};
 
 #[async_trait]
 impl Query for Dqlite {
@@ -28,12 +24,13 @@ impl Query for Dqlite {
         let until = Deadline::after(deadline);
         let first = nodes
             .first()
-            .ok_or_else(|| failed("no node", "nobody is asked"))?;
+            .ok_or_else(|| query_failed("no node", "nobody is asked"))?;
         let leader = session::to_leader(first, nodes, deadline).await;
-        let mut leader = leader.map_err(|error| failed(first.name.as_str(), &error.to_string()))?;
+        let mut leader =
+            leader.map_err(|error| query_failed(first.name.as_str(), &error.to_string()))?;
         let at = leader.node.address.clone();
         let connection = &mut leader.connection;
-        let said = |error: dqlite_wire::client::ClientError| failed(&at, &error.to_string());
+        let said = |error: dqlite_wire::client::ClientError| query_failed(&at, &error.to_string());
         connection.open(DATABASE, until).await.map_err(said)?;
         let answer = connection
             .query_sql(statement, &[], until)
@@ -49,26 +46,8 @@ impl Query for Dqlite {
         path: &str,
         deadline: Duration,
     ) -> Result<(u16, Vec<u8>), CapabilityError> {
-        let ask = http::Ask {
-            method: &Method::GET,
-            path,
-            host: &paths::api_address(node),
-            body: b"",
-            answer_limit_bytes: ANSWER_LIMIT_BYTES,
-        };
         let address = Address::Tcp((node.address, paths::API_PORT).into());
-        let answer = http::send(node, &address, ask, deadline).await;
-        let (status, body) =
-            answer.map_err(|error| failed(node.name.as_str(), &error.to_string()))?;
-        Ok((status.as_u16(), body.to_vec()))
-    }
-}
-
-fn failed(node: &str, detail: &str) -> CapabilityError {
-    CapabilityError::Failed {
-        what: "a query".to_owned(),
-        node: node.to_owned(),
-        detail: detail.to_owned(),
+        get(node, &address, &paths::api_address(node), path, deadline).await
     }
 }
 
