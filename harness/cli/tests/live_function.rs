@@ -29,8 +29,11 @@ fn a_joiner_is_killed_where_it_asks_to_be_added() {
         "membership",
         "--nemesis",
         &nemesis,
+        // Only the first join is killed.
+        "--interval",
+        "3s/40s",
         "--time-limit",
-        "20",
+        "30",
     ]);
     // What dqlite makes of it is not asserted here.
     let code = code(&folder, &output);

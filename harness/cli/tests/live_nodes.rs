@@ -73,28 +73,38 @@ fn ledger(folder: &Folder) -> String {
 /// Each is seen to hold by what it alone does, and to be healed.
 #[test]
 fn faults_of_nodes_take_hold_and_heal() {
-    for (nemesis, seen, healed) in [
-        ("restart:one", "; then process", "was running"),
-        ("reboot:one", "booted anew", "runs"),
-        ("wipe:one", "its data are removed", "joined anew through"),
-        ("leader-transfer", " leads (", "nothing is to be undone"),
-        ("kill:n1+n2", "after the instant that was set", "runs"),
+    let one_by_one =
+        "restart:one@at=2s,leader-transfer@at=8s,kill:n1+n2@at=14s,pause:minority@at=20s";
+    for (nemesis, time_limit, interval, said) in [
         (
-            "pause:minority",
-            "in state T after SIGSTOP",
-            "after SIGCONT",
+            one_by_one,
+            "27",
+            "3s/4s",
+            &[
+                ("; then process", "was running"),
+                (" leads (", "nothing is to be undone"),
+                ("after the instant that was set", "runs"),
+                ("in state T after SIGSTOP", "after SIGCONT"),
+            ][..],
+        ),
+        (
+            "wipe:one",
+            "16",
+            "6s/4s",
+            &[("its data are removed", "joined anew through")],
         ),
         (
             "partition:one,reboot:one",
-            "booted anew",
-            "table inet harness is gone",
+            "16",
+            "6s/4s",
+            &[("booted anew", "table inet harness is gone")],
         ),
     ] {
         let folder = Folder::new();
         let output = run(
             &folder,
             nemesis,
-            &["--time-limit", "16", "--interval", "6s/4s"],
+            &["--time-limit", time_limit, "--interval", interval],
         );
         let code = output.status.code();
         assert!(
@@ -109,10 +119,14 @@ fn faults_of_nodes_take_hold_and_heal() {
             "{nemesis}: {verdict}"
         );
         let ledger = ledger(&folder);
-        assert!(
-            ledger.contains(seen) && ledger.contains(healed),
-            "{nemesis}: {ledger}"
-        );
+        let count = |step: &str| ledger.matches(&format!("\"step\":\"{step}\"")).count();
+        assert_eq!(count("observed"), count("intend"), "{nemesis}: {ledger}");
+        for (seen, healed) in said {
+            assert!(
+                ledger.contains(seen) && ledger.contains(healed),
+                "{nemesis}: {ledger}"
+            );
+        }
         expect_code(&lab(&["status"]), 0);
     }
 }

@@ -57,12 +57,12 @@ impl FaultsAsked {
         }
     }
 
-    /// The kinds of a comma list as it names them, those of a file each once; `none` if there are none.
+    /// The kinds in the order in which they are first named, each once; `none` if there are none.
     pub fn kinds(&self) -> Vec<String> {
         let mut kinds: Vec<String> = Vec::new();
         for lane in &self.lanes {
             let kind = lane.kind.as_str().to_owned();
-            if self.file.is_none() || !kinds.contains(&kind) {
+            if !kinds.contains(&kind) {
                 kinds.push(kind);
             }
         }
