@@ -15,7 +15,8 @@
 //!
 //! `kill:n4@fn=main.run#2`: from that time on the function is watched on n4, and whoever enters it there for the second time
 //! is struck at that instruction. `kill:subject@join/fn=main.run`: it is watched on the node that the next join is about, from the
-//! join's invocation to its completion; if it was not entered until then, on the next one's. The same holds of what is watched.
+//! join's invocation to its completion; if it was not entered until then, on the next one's. The join is begun when the function
+//! is watched. The same holds of what is watched.
 //!
 //! `partition@at=12s` strikes once, 12 s after load began.
 
