@@ -104,7 +104,7 @@ async fn what_only_one_can_have_is_not_taken_from_it() {
 #[tokio::test(start_paused = true)]
 async fn a_file_is_struck_between_a_kill_and_a_start() {
     let sim = Sim::new(5);
-    let outcome = run(&sim, vec![planned(1, 0, "bitflip:n1", 1, 5)]).await;
+    let outcome = run(&sim, vec![planned(1, 0, "bitflip/rejoin=no:n1", 1, 5)]).await;
     assert!(outcome.done[0].observed && outcome.done[0].healed);
     let trace = sim.world().trace.clone();
     let of_n1: Vec<&str> = trace
@@ -125,6 +125,28 @@ async fn a_file_is_struck_between_a_kill_and_a_start() {
     let sim = Sim::new(5);
     run(&sim, vec![planned(1, 0, "bitflip/kill=no:n1", 1, 5)]).await;
     assert!(!sim.happened("killed"));
+}
+
+/// What the node has acknowledged since is in no copy from before.
+#[tokio::test(start_paused = true)]
+async fn a_node_with_damaged_data_joins_anew_where_it_may() {
+    let of_n1 = |sim: &Sim| -> Vec<String> {
+        let trace = &sim.world().trace;
+        let of_n1 = trace.iter().filter_map(|entry| entry.strip_prefix("n1 "));
+        of_n1.map(str::to_owned).collect()
+    };
+    let sim = Sim::new(5);
+    let outcome = run(&sim, vec![planned(1, 0, "truncate:n1", 1, 5)]).await;
+    assert!(outcome.done[0].observed && outcome.done[0].healed);
+    assert!(sim.happened("n1 wiped"), "{:?}", of_n1(&sim));
+    assert!(sim.when("n1 wiped") < sim.when("n1 joined"));
+    // Without a majority nobody could let them in: they are put right.
+    let sim = Sim::new(5);
+    let outcome = run(&sim, vec![planned(1, 0, "truncate:all", 1, 5)]).await;
+    assert!(outcome.done[0].observed && outcome.done[0].healed);
+    assert!(!sim.happened("wiped"));
+    let healed = format!("{:?}", sim.world().lines);
+    assert!(healed.contains("of 5 voters would be without"), "{healed}");
 }
 
 #[tokio::test(start_paused = true)]

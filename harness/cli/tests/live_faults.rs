@@ -282,7 +282,10 @@ fn a_file_that_nobody_changed_is_put_back() {
     expect_code(&harness().args(["lab", "up"]).output().expect("up"), 0);
     let folder = Folder::new();
     let mut arguments = RUN.to_vec();
-    arguments.extend(["--nemesis", "bitflip/file=info.yaml/kill=no/at=90%:one"]);
+    arguments.extend([
+        "--nemesis",
+        "bitflip/file=info.yaml/kill=no/rejoin=no/at=90%:one",
+    ]);
     let output = folder.run(&arguments);
     let code = output.status.code();
     assert!(

@@ -236,10 +236,13 @@ impl Conditions {
         nodes: &[usize],
         deadline: Instant,
     ) -> Undone {
+        let renews = self.renews(asked, nodes).await;
         let jobs = nodes.iter().map(|at| {
             let (conditions, asked, at) = (Arc::clone(self), asked.clone(), *at);
+            let renews = renews.clone();
             (at, async move {
-                conditions.release(at, &asked, fault, deadline).await
+                let release = conditions.release(at, &asked, fault, renews, deadline);
+                release.await
             })
         });
         let mut undone = Undone::default();
@@ -260,11 +263,27 @@ impl Conditions {
         undone
     }
 
+    /// Whether these nodes are emptied and let in again, or why not; none if that is not asked for.
+    async fn renews(&self, asked: &Asked, nodes: &[usize]) -> Option<Result<(), String>> {
+        if asked.word("rejoin") != "yes" {
+            return None;
+        }
+        if self.can.members.is_some() {
+            let why = "the workload keeps its own account of who is a member";
+            return Some(Err(why.to_owned()));
+        }
+        if self.can.wipe.is_none() || self.can.membership.is_none() {
+            return Some(Err("the system offers no way in".to_owned()));
+        }
+        Some(self.processes.may_wipe(nodes).await)
+    }
+
     async fn release(
         &self,
         at: usize,
         asked: &Asked,
         fault: u32,
+        renews: Option<Result<(), String>>,
         deadline: Instant,
     ) -> Result<Vec<String>, Trouble> {
         let mut held = self.held[at].lock().await;
@@ -274,8 +293,18 @@ impl Conditions {
         let node = &self.nodes[at];
         let mut texts = Vec::new();
         let wiped = self.processes.wipings(at) > wipings;
+        let renewed = match renews {
+            Some(Ok(())) => Some(self.processes.renew(at, fault, deadline).await?),
+            Some(Err(why)) => Some(Err(why)),
+            None => None,
+        };
+        let is_new = matches!(renewed, Some(Ok(_)));
+        texts.extend(renewed.map(|renewed| match renewed {
+            Ok(text) => text,
+            Err(why) => format!("is not let in anew, but put right from what was kept: {why}"),
+        }));
         // Files are put back while nobody has them open.
-        let kills = asked.word("kill") == "yes" && !wiped;
+        let kills = asked.word("kill") == "yes" && !wiped && !is_new;
         if kills {
             held.down.insert(fault);
             // Down already, or gone: then nobody has them open either.
@@ -306,7 +335,7 @@ impl Conditions {
             if let Some(trouble) = back.troubles.into_iter().next() {
                 return Err(trouble);
             }
-        } else if asked.condition.needs_start() {
+        } else if asked.condition.needs_start() && !is_new {
             texts.push(self.processes.ensure_running(at, wipings).await?);
         }
         held.struck.remove(&fault);

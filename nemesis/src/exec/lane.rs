@@ -112,6 +112,7 @@ pub(super) async fn run_lane(
 async fn finish(inner: &Inner, planned: &Planned, fault: &Fault, observed: bool) -> Done {
     let limit = match planned.kind {
         Kind::Wipe => WIPE_HEAL_LIMIT,
+        Kind::Condition(condition) if condition.is_damage() => WIPE_HEAL_LIMIT,
         _ => LANE_HEAL_LIMIT,
     };
     let undone = inner.heal(fault, Instant::now() + limit).await;

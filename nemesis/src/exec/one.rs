@@ -467,7 +467,7 @@ impl Inner {
                 let (id, kind) = (fault.head.id, fault.head.kind);
                 match kind {
                     Kind::LeaderTransfer => return self.hand_over(nodes).await,
-                    Kind::Wipe => self.may_wipe(nodes).await?,
+                    Kind::Wipe => self.processes.may_wipe(nodes).await?,
                     _ => {}
                 }
                 if let Some(asked) = &fault.asked {

@@ -3,6 +3,7 @@
 //! 1. What was wiped comes back by the system's own way in: a live member removes it by force, it stands by, it is invited, it joins.
 //! 2. Until then it is nobody else's: no other fault strikes it, and none starts it.
 //! 3. No more voters are wiped than the rest can do without: the others could not let them in again.
+//! 4. Damaged data are healed that way too, where it may be done: a copy from before is not what the node has acknowledged since.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -13,7 +14,6 @@ use harness_lab::{
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    one::Inner,
     process::{ACTION_LIMIT, Holds, Processes, Struck},
     report::{Cause, Trouble, with_sources},
 };
@@ -30,10 +30,10 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// How long somebody may take to say who votes.
 const VOTERS_LIMIT: Duration = Duration::from_secs(5);
 
-impl Inner {
+impl Processes {
     /// Law 3.
     pub(super) async fn may_wipe(&self, nodes: &[usize]) -> Result<(), String> {
-        let known = match &self.leader {
+        let known = match &self.can.leader {
             Some(knows) => timeout(VOTERS_LIMIT, knows.voters(&self.nodes)).await.ok(),
             None => None,
         };
@@ -42,7 +42,7 @@ impl Inner {
             None => (0..self.nodes.len()).collect(),
         };
         let mut gone: BTreeSet<usize> = nodes.iter().copied().collect();
-        for (at, holds) in self.processes.holds.iter().enumerate() {
+        for (at, holds) in self.holds.iter().enumerate() {
             // One that is locked is being acted on: counted as if it were down.
             if holds.try_lock().map_or(true, |holds| holds.wiped.is_some()) {
                 gone.insert(at);
@@ -57,9 +57,34 @@ impl Inner {
             voters.len()
         ))
     }
-}
 
-impl Processes {
+    /// Empties a node whose data were damaged, and lets it in again. What came of it, or why it was left as it is.
+    pub(super) async fn renew(
+        &self,
+        at: usize,
+        fault: u32,
+        deadline: Instant,
+    ) -> Result<Result<String, String>, Trouble> {
+        let mut holds = self.holds[at].lock().await;
+        match holds.wiped {
+            Some(other) if other != fault => {
+                let text = format!("was wiped by fault {other}, which brings it back");
+                return Ok(Ok(text));
+            }
+            _ => {}
+        }
+        if let Some(other) = holds.down.first().or(holds.frozen.first()) {
+            return Ok(Err(format!("fault {other} holds it")));
+        }
+        holds.wiped = Some(fault);
+        let emptied = match self.wipe(at).await {
+            Struck::Seen(text) | Struck::Already(text) => text,
+            Struck::Failed(why) => return Err(Trouble::lab(self.nodes[at].name.as_str(), why)),
+        };
+        let joined = self.bring_in(at, fault, &mut holds, deadline).await?;
+        Ok(Ok(format!("{emptied}; {joined}")))
+    }
+
     /// Kills the system and removes its data.
     pub(super) async fn wipe(&self, at: usize) -> Struck {
         let Some(wipe) = &self.can.wipe else {

@@ -21,7 +21,7 @@ const QUEUE_HEAL: &str =
     "the queue discipline and the rules are removed; seen when neither is there";
 const QUEUE_SEEN: &str = "packets to other nodes went by way of it";
 const NETEM: &str = "tc, nftables, a kernel with sch_htb and sch_netem";
-const FILE_HEAL: &str = "the process is killed, the file is put back from the copy that the node kept, unless the system has changed it since, and the process is started; seen when the file is as it was";
+const FILE_HEAL: &str = "the node is wiped and joins anew, as after wipe. Where that cannot be (rejoin=no, a workload that changes the membership itself, too many voters at once) the process is killed, the file is put back from the copy that the node kept, unless the system has changed it since, and the process is started; seen when it has joined, or when the file is as it was";
 const FILE_NEEDS: &str = "data folder, kill, start";
 
 impl Condition {

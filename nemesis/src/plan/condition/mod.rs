@@ -118,6 +118,12 @@ const KILL: OptionInfo = option(
     "yes",
     "whether the process is killed before, and started on what is left after",
 );
+const REJOIN: OptionInfo = option(
+    "rejoin",
+    Shape::YesNo,
+    "yes",
+    "whether the node is wiped and joins anew afterwards; else the file is put back as it was",
+);
 
 const LOSS: [OptionInfo; 1] = [option("share", Shape::Share, "30%", SHARE)];
 const RATE: [OptionInfo; 1] = [option(
@@ -163,17 +169,19 @@ const MEMORY: [OptionInfo; 1] = [option(
     "how much it may take from then on",
 )];
 const CPU: [OptionInfo; 1] = [option("share", Shape::Share, "5%", "of one processor")];
-const BITFLIP: [OptionInfo; 3] = [
+const BITFLIP: [OptionInfo; 4] = [
     FILE,
     option("at", Shape::Share, "50%", "how far into the file"),
     KILL,
+    REJOIN,
 ];
-const TRUNCATE: [OptionInfo; 3] = [
+const TRUNCATE: [OptionInfo; 4] = [
     FILE,
     option("keep", Shape::Share, "50%", "how much of it is left"),
     KILL,
+    REJOIN,
 ];
-const REMOVE: [OptionInfo; 2] = [FILE, KILL];
+const REMOVE: [OptionInfo; 3] = [FILE, KILL, REJOIN];
 const CLOCK: [OptionInfo; 1] = [option("by", Shape::Shift, "+60s", "how far, and which way")];
 
 impl Condition {
@@ -283,6 +291,12 @@ impl Condition {
     /// Whether the process may have to be killed for it.
     #[must_use]
     pub const fn needs_kill(self) -> bool {
+        self.is_damage()
+    }
+
+    /// Whether it damages files.
+    #[must_use]
+    pub const fn is_damage(self) -> bool {
         matches!(self, Self::Bitflip | Self::Truncate | Self::Remove)
     }
 
