@@ -292,6 +292,9 @@ async fn what_is_never_entered_is_not_observed_and_is_taken_away() {
         reason.contains("entered 1 times of the 3") && reason.contains("load ended"),
         "{reason}"
     );
+    // Whatever other lanes did: this one did nothing.
+    let never = fold(&scene.sim.world().lines);
+    assert!(never.iter().any(FaultRecord::never_fired), "{never:?}");
     assert!(scene.sim.world().armed.is_empty());
     assert!(!scene.sim.happened("started"));
     scene.sim.run_function(3, 103);

@@ -57,8 +57,10 @@ const STAT_BYTES: usize = 4096;
 pub(super) enum Met {
     /// It was entered, and the fault was seen to hold.
     Struck,
-    /// It was entered or may have been, and the fault was not seen to hold; or it could not be watched.
+    /// It was entered or may have been, and the fault was not seen to hold.
     Unseen,
+    /// It could not be watched.
+    Unwatched,
     /// It was not entered while it was watched.
     Never,
 }
@@ -138,7 +140,7 @@ impl Inner {
         let subject = fired.and_then(|fired| fired.subject.as_deref());
         let fault = match self.open_fault(planned, subject).await? {
             Opened::Fault(fault) => fault,
-            Opened::Nobody(fault) => return Ok((Met::Unseen, fault)),
+            Opened::Nobody(fault) => return Ok((Met::Unwatched, fault)),
         };
         let armed = tokio::select! {
             biased;
@@ -150,7 +152,7 @@ impl Inner {
             Ok(armed) => armed,
             Err(reason) => {
                 self.tell(&fault, Err(reason)).await;
-                return Ok((Met::Unseen, fault));
+                return Ok((Met::Unwatched, fault));
             }
         };
         self.live.stage(fault.head.id, Stage::Armed);

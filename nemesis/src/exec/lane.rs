@@ -29,6 +29,8 @@ struct Begun {
     observed: bool,
     /// Whether it waited for something: then it is on from when it struck.
     waited: bool,
+    /// Whether what it waited for has come.
+    fired: bool,
 }
 
 pub(super) async fn run_lane(
@@ -40,6 +42,8 @@ pub(super) async fn run_lane(
 ) -> Outcome {
     let mut outcome = Outcome::default();
     let mut stop: Option<String> = None;
+    let mut fired = false;
+    let mut watched_in_vain = None;
     for planned in &faults {
         let at = |ms: u64| began + Duration::from_millis(ms);
         if stop.is_none() && !wait_until(at(planned.fault.inject_ms), &mut cancel).await {
@@ -50,9 +54,10 @@ pub(super) async fn run_lane(
             None => match begin(&inner, planned, &mut steps, &mut outcome, &mut cancel).await {
                 Ok(Some(begun)) => Some(begun),
                 Ok(None) => {
-                    stop = Some(match (&planned.fault.trigger, outcome.done.is_empty()) {
+                    watched_in_vain = None;
+                    stop = Some(match (&planned.fault.trigger, fired) {
                         // Said in the ledger once a lane: nothing of what was asked for has happened.
-                        (Some(trigger), true) => inner.never_fired(planned, trigger).await,
+                        (Some(trigger), false) => inner.never_fired(planned, trigger).await,
                         _ => INTERRUPTED.to_owned(),
                     });
                     None
@@ -72,6 +77,12 @@ pub(super) async fn run_lane(
             });
             continue;
         };
+        fired |= begun.fired;
+        watched_in_vain = planned
+            .fault
+            .trigger
+            .as_ref()
+            .map(|trigger| (planned, trigger));
         let times = &planned.fault;
         let until = match begun.waited {
             false => at(times.heal_ms),
@@ -104,6 +115,9 @@ pub(super) async fn run_lane(
         outcome.done.push(done);
         // The next fault waits for what happens from now on.
         steps = inner.steps.subscribe();
+    }
+    if let (false, Some((planned, trigger))) = (fired, watched_in_vain) {
+        inner.never_fired(planned, trigger).await;
     }
     outcome
 }
@@ -163,6 +177,7 @@ async fn begin(
         fault,
         observed,
         waited: fired.is_some(),
+        fired: true,
     }))
 }
 
@@ -232,6 +247,7 @@ async fn at_function(
                 fault,
                 observed: met == Met::Struck,
                 waited: true,
+                fired: matches!(met, Met::Struck | Met::Unseen),
             }));
         }
         let done = finish(inner, planned, &fault, false).await;
