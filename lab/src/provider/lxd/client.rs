@@ -347,6 +347,32 @@ impl Client {
         call: Call<'_>,
         body: Body,
     ) -> Result<Envelope, ServerError> {
+        let (status, bytes) = self.ask(name, call, body).await?;
+        envelope(name, status, &bytes)
+    }
+
+    /// What liblxc logged when this instance was last started; none if that cannot be had.
+    pub(super) async fn start_log(&self, instance: &str) -> Option<String> {
+        let path = format!("/1.0/instances/{instance}/logs/lxc.log");
+        let call = Call {
+            method: Method::GET,
+            path: &path,
+            headers: &[],
+            content: JSON,
+            timeout: CALL_TIMEOUT,
+        };
+        let asked = tokio::time::timeout(CALL_TIMEOUT, self.ask(&path, call, full(&[])));
+        let (status, bytes) = asked.await.ok()?.ok()?;
+        let text = || String::from_utf8_lossy(&bytes).into_owned();
+        status.is_success().then(text)
+    }
+
+    async fn ask(
+        &self,
+        name: &str,
+        call: Call<'_>,
+        body: Body,
+    ) -> Result<(StatusCode, Bytes), ServerError> {
         let broken = |error: &dyn std::error::Error| ServerError::Answer {
             call: name.to_owned(),
             detail: with_source(error),
@@ -379,7 +405,7 @@ impl Client {
             Err(error) => return Err(broken(&error)),
         };
         driver.abort();
-        envelope(name, status, &bytes)
+        Ok((status, bytes))
     }
 
     fn with_project(&self, path: &str) -> String {

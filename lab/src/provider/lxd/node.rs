@@ -21,7 +21,7 @@ use super::{
     spec::Instance,
 };
 use crate::{
-    keys,
+    host, keys,
     lab::node as reach,
     provider::{
         NodeState, NodeStatus, ProviderKind,
@@ -35,6 +35,10 @@ use crate::{
 
 /// How long a started virtual machine may take until its SSH server answers.
 const MACHINE_ANSWER_TIMEOUT: Duration = Duration::from_secs(180);
+/// How often a start is tried.
+const START_TRIES: u32 = 3;
+/// Pause between two tries.
+const START_PAUSE: Duration = Duration::from_secs(2);
 /// Pause between two looks at whether a node answers.
 const POLL: Duration = Duration::from_millis(20);
 /// Pause between two of them where each is a login over a jump host.
@@ -125,20 +129,41 @@ impl Plan {
             }
         };
         if !runs {
-            let path = format!("/1.0/instances/{name}/state");
-            match self.client.put(&path, &state_change("start")).await {
-                Ok(_) => {}
-                Err(ServerError::Operation { detail, .. }) => {
-                    let node = name.clone();
-                    return Err(LabError::Start { node, detail });
-                }
-                Err(error) => return Err(error.into()),
-            }
+            self.boot(&name).await?;
             step("started");
         }
         self.wait_for_answer(node, &host_key).await?;
         step("answers");
         Ok(host_key)
+    }
+
+    /// Starts an instance. A server under load fails at that now and then, without a reason of the instance's own, so it is tried again.
+    async fn boot(&self, name: &str) -> Result<(), LabError> {
+        let path = format!("/1.0/instances/{name}/state");
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let detail = match self.client.put(&path, &state_change("start")).await {
+                Ok(_) => return Ok(()),
+                Err(ServerError::Operation { detail, .. }) => detail,
+                Err(error) => return Err(error.into()),
+            };
+            let log = self.client.start_log(name).await.unwrap_or_default();
+            let detail = match host::last_lines(&log) {
+                log if log.is_empty() => detail,
+                log => format!("{detail}; its log ends with: {log}"),
+            };
+            if tries == START_TRIES {
+                let node = name.to_owned();
+                return Err(LabError::Start { node, detail });
+            }
+            tracing::warn!(
+                node = name,
+                detail,
+                "it did not start, and is started again"
+            );
+            tokio::time::sleep(START_PAUSE).await;
+        }
     }
 
     /// Makes an instance and all that makes it this node; returns its host key.
