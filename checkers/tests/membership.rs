@@ -14,10 +14,10 @@ use harness_checkers::membership::{INVARIANTS, Membership};
 use harness_core::{
     event::EventType,
     verdict::{CheckInput, CheckResult, Checker, Unlimited, Verdict},
-    view::{MemberState, Reading, Source, UnreadKind},
+    view::{LOG, MemberState, Reading, Role, Source, UnreadKind},
 };
 use membership_model::{
-    Profile, Run, killed_joiner,
+    Profile, Run, SETTLE, killed_joiner,
     mutations::{TABLE, gain},
     run,
 };
@@ -352,7 +352,7 @@ fn what_a_spare_says_of_raft_is_not_compared() {
             let own = members
                 .iter()
                 .find(|member| member.address.as_ref() == own_address);
-            let spare = own.is_some_and(|own| own.role == Some(harness_core::view::Role::Spare));
+            let spare = own.is_some_and(|own| own.role == Some(Role::Spare));
             if view.source == Source::Raft && spare && !in_log {
                 members.retain(|member| member.address.as_ref() == own_address);
                 changed += 1;
@@ -363,4 +363,71 @@ fn what_a_spare_says_of_raft_is_not_compared() {
         assert!(bad.is_empty(), "seed {seed}:\n{bad}");
     }
     assert!(changed > 100, "{changed} views of spares were made old");
+}
+
+/// go-dqlite promotes when it looks, and each node copies at its own next look: up to a settle time after raft has changed.
+#[test]
+fn a_cache_may_give_the_role_of_before_for_a_settle_time() {
+    let other = |role| match role {
+        Some(Role::StandBy) => Some(Role::Voter),
+        Some(Role::Voter) => Some(Role::StandBy),
+        other => other,
+    };
+    for (late, verdict) in [(true, Verdict::Valid), (false, Verdict::Invalid)] {
+        for seed in 0..20 {
+            let mut run = run(seed, "dqlite", Profile::Rich);
+            let last_ns = run.views.iter().map(|view| view.start_ns).max().unwrap();
+            // Raft changed between two samples of the last settle time, or long ago.
+            let late_samples = run
+                .views
+                .iter()
+                .filter(|view| view.start_ns + SETTLE / 2 > last_ns);
+            let first = late_samples.map(|view| view.sample).min().unwrap();
+            let changed = if late { first } else { 0 };
+            for view in &mut run.views {
+                let stale = view.source == Source::Cache
+                    || (view.source == Source::Raft && view.sample < changed);
+                if view.label.as_deref() == Some(LOG) || !stale {
+                    continue;
+                }
+                if let Reading::Members(members) = &mut view.reading {
+                    members
+                        .iter_mut()
+                        .for_each(|member| member.role = other(member.role));
+                }
+            }
+            let results = run.judge();
+            let of_roles = results
+                .iter()
+                .find(|result| result.checker == "role-agreement");
+            let of_roles = of_roles.unwrap();
+            let said: Vec<&str> = of_roles.notes.iter().map(|note| &*note.text).collect();
+            assert_eq!(of_roles.verdict, verdict, "seed {seed}: {said:#?}");
+        }
+    }
+}
+
+/// The load may remove a member that a fault has killed, wipe it and join it anew: then it runs, whatever the fault has not healed yet.
+#[test]
+fn who_joined_again_after_a_kill_runs() {
+    let row = TABLE.iter().find(|row| row.fails == ["quorum-safety"]);
+    let row = row.unwrap();
+    let mut cleared = 0;
+    for seed in 0..10 {
+        let mut run = run(seed, row.system, row.profile);
+        let answers = run.views.clone();
+        if !(row.breaks)(&mut run) {
+            continue;
+        }
+        let verdict = |run: &Run| {
+            let results = run.judge();
+            let found = results.iter().find(|one| one.checker == "quorum-safety");
+            found.unwrap().verdict
+        };
+        assert_eq!(verdict(&run), Verdict::Invalid, "seed {seed}");
+        // They answer while they should be down; in some runs nobody asks them in time.
+        run.views = answers;
+        cleared += u32::from(verdict(&run) == Verdict::Valid);
+    }
+    assert!(cleared >= 5, "{cleared}");
 }

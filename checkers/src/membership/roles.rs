@@ -3,6 +3,9 @@
 //! Roles are judged wherever a source gives them. How many voters there should be is go-dqlite's affair, not raft's: it
 //! promotes until there are `max_voters`, if there are as many members. It cannot promote a node that is down, so the target
 //! is judged only while all members are live; raft as every live node sees it must have that many.
+//!
+//! go-dqlite mends roles by itself, up to a whole period after the last disturbance, and each node copies them at its own next look. So a
+//! cache may give the role of before for a settle time after raft changed it, quiescent or not.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +44,16 @@ pub(super) fn role_agreement(analysis: &Analysis<'_>) -> Judgement {
 
 fn different_roles(analysis: &Analysis<'_>, settled: &Settled<'_>, id: Id) -> Option<Finding> {
     let mut by_role: BTreeMap<Role, Vec<usize>> = BTreeMap::new();
+    let changed_ns = role_changed_ns(analysis, settled, id);
     for number in &settled.readings {
+        let view = analysis.readings[*number].view;
+        let may_lag = view.source == Source::Cache
+            && changed_ns.is_some_and(|changed_ns| {
+                view.start_ns < changed_ns.saturating_add(analysis.rules.settle_ns)
+            });
+        if may_lag {
+            continue;
+        }
         for role in analysis.readings[*number]
             .entries(id)
             .filter_map(|member| member.role)
@@ -84,6 +96,38 @@ fn different_roles(analysis: &Analysis<'_>, settled: &Settled<'_>, id: Id) -> Op
         .on([name.to_owned()])
         .led_by(analysis, settled.standings[id].cause.as_ref()),
     )
+}
+
+/// Until when raft may have been changing its role to the one that all live members see now; none if they never saw another, or do
+/// not agree.
+fn role_changed_ns(analysis: &Analysis<'_>, settled: &Settled<'_>, id: Id) -> Option<u64> {
+    let of_raft = |number: &&usize| analysis.readings[**number].view.source == Source::Raft;
+    let raft: Vec<usize> = settled.readings.iter().filter(of_raft).copied().collect();
+    let role = |number: usize| {
+        analysis.readings[number]
+            .entries(id)
+            .find_map(|one| one.role)
+    };
+    let now = role(*raft.first()?)?;
+    if raft.iter().any(|number| role(*number) != Some(now)) {
+        return None;
+    }
+    let places: Vec<usize> = raft
+        .iter()
+        .map(|number| analysis.readings[*number].place)
+        .collect();
+    // When each look at raft ended, and whether it showed this role.
+    let looks: Vec<(u64, bool)> = (0..analysis.readings.len())
+        .filter(|number| places.contains(&analysis.readings[*number].place))
+        .filter_map(|number| {
+            let end_ns = analysis.readings[number].view.end_ns;
+            (end_ns <= settled.until_ns).then_some((end_ns, role(number)? == now))
+        })
+        .collect();
+    let old = looks.iter().filter(|(_, is_now)| !is_now);
+    let last_old_ns = old.map(|(end_ns, _)| *end_ns).max()?;
+    let new = looks.iter().map(|(end_ns, _)| *end_ns);
+    new.filter(|end_ns| *end_ns > last_old_ns).min()
 }
 
 pub(super) fn voter_target(analysis: &Analysis<'_>) -> Judgement {

@@ -165,6 +165,7 @@ pub(super) fn quorum_safety(analysis: &Analysis<'_>) -> Judgement {
                         .heal_asked_ns
                         .or(fault.healed_ns)
                         .is_none_or(|at| at >= reading.view.end_ns)
+                    && !ran_again(analysis, fault, *voter, reading.view.end_ns)
             })
         };
         let (dead, running): (Vec<Id>, Vec<Id>) = voters.iter().partition(|voter| down(voter));
@@ -207,6 +208,30 @@ pub(super) fn quorum_safety(analysis: &Analysis<'_>) -> Judgement {
         words::plural(judgement.looked_at, "accepted change", "accepted changes")
     );
     judgement
+}
+
+/// Whether a node that a fault had struck was seen to run before its heal: the load may remove it, wipe it and join it anew.
+fn ran_again(analysis: &Analysis<'_>, fault: &FaultRecord, node: Id, until_ns: u64) -> bool {
+    let Some(observed_ns) = fault.observed_ns else {
+        return true;
+    };
+    let joined = analysis.changes.all.iter().any(|change| {
+        change.member == node
+            && change.kind == ChangeKind::Join
+            && change.operation.outcome == Outcome::Ok
+            && (observed_ns..=until_ns).contains(&change.end_ns())
+    });
+    let answered = || {
+        analysis.readings.iter().any(|reading| {
+            reading.view.source == Source::Raft
+                && reading.view.label.as_deref() == Some("socket")
+                && reading.members.is_some()
+                && analysis.node_of(reading) == Some(node)
+                && reading.view.start_ns >= observed_ns
+                && reading.view.end_ns <= until_ns
+        })
+    };
+    joined || answered()
 }
 
 /// The first reading of raft after a change and before the next one, and its voters.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use harness_core::{
     event::{Event, EventType, OpError},
-    view::{LOG, Member, MemberState, Reading, Role, Source, View},
+    view::{LOG, Member, MemberState, Reading, Role, Source, UnreadKind, View},
 };
 use serde_json::json;
 
@@ -451,7 +451,20 @@ fn two_configurations(run: &mut Run) -> bool {
 }
 
 fn most_down(run: &mut Run) -> bool {
-    run.faults[0].nodes = (1..=3).map(name).collect();
+    let fault = &mut run.faults[0];
+    fault.nodes = (1..=3).map(name).collect();
+    let down = fault.observed_ns.unwrap()..fault.heal_asked_ns.unwrap();
+    // Who does not run does not answer.
+    for view in &mut run.views {
+        let is_down =
+            (1..=3).any(|node| *view.node == *name(node)) && down.contains(&view.start_ns);
+        if is_down && view.label.as_deref() == Some("socket") {
+            view.reading = Reading::Unread {
+                kind: UnreadKind::Stopped,
+                message: "no process".to_owned(),
+            };
+        }
+    }
     true
 }
 

@@ -213,6 +213,8 @@ fn what_a_node_healed_by_itself_earns_no_coverage() {
         std::thread::sleep(Duration::from_millis(500));
     }
     signal(worker, "CONT");
+    // A sudo in between has stopped with it, and does not go on by itself.
+    signal(child.id(), "CONT");
     let output = child.wait_with_output().unwrap();
     // That clients were kept from their deadlines is a failure of the harness itself, and told as that.
     let code = output.status.code();
