@@ -37,7 +37,7 @@ use crate::{
     worker::{Finished, HOLD_LIMIT, Job, Worker},
 };
 
-/// How long after an operation's deadline (and [`HOLD_LIMIT`], if it was kept back) its worker is given up.
+/// How long after an operation's deadline, which counts from when it was let go if it was kept back, its worker is given up.
 pub const GRACE: Duration = Duration::from_secs(2);
 /// How often open operations are looked at for that.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(500);

@@ -22,6 +22,9 @@ pub(super) const HOST_KEY_KEY: &str = "user.harness-host-key";
 /// Set last: without it an instance is made again.
 pub(super) const PREPARED_KEY: &str = "user.harness-prepared";
 
+/// How an instance's limits begin.
+pub(super) const LIMIT_KEYS: &str = "limits.kernel.";
+
 /// Our bridge: nothing but the nodes and the server is on it, and nothing leaves it.
 pub(super) fn network(spec: &LxdSpec, lab: &str) -> BTreeMap<String, String> {
     let address = format!("{}/{}", spec.subnet.controller(), spec.subnet.prefix_bits());
@@ -63,7 +66,7 @@ pub(super) fn profile(
             config.insert(key.to_owned(), value.to_owned());
         }
         for (limit, value) in limits {
-            config.insert(format!("limits.kernel.{limit}"), value.clone());
+            config.insert(format!("{LIMIT_KEYS}{limit}"), value.clone());
         }
     }
     config.extend(spec.config.clone());

@@ -143,7 +143,7 @@ impl LxdProvider {
         lab: &str,
         managed: bool,
     ) -> Result<(), LabError> {
-        // A server that is elsewhere may allow less than we have; core dumps it can always allow.
+        // A server that is elsewhere may allow less than we have. One that may not even allow core dumps is seen at the first start.
         let limits = if spec.remote.is_local() {
             identity::limits()
         } else {

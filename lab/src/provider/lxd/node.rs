@@ -11,12 +11,12 @@ use std::{
 };
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     LabError, LabProgress, LxdSpec, NodeRecord, ProgressFn, ServerError, blocking,
     client::{Client, state_change},
-    config::{HOST_KEY_KEY, LAB_KEY, NodeConfig, PREPARED_KEY},
+    config::{HOST_KEY_KEY, LAB_KEY, LIMIT_KEYS, NodeConfig, PREPARED_KEY},
     settle,
     spec::Instance,
 };
@@ -35,6 +35,8 @@ use crate::{
 
 /// How long a started virtual machine may take until its SSH server answers.
 const MACHINE_ANSWER_TIMEOUT: Duration = Duration::from_secs(180);
+/// What liblxc logs where the server lacks the right to raise a limit.
+const LIMIT_REFUSED: &str = "Failed to set limit";
 /// How often a start is tried.
 const START_TRIES: u32 = 3;
 /// Pause between two tries.
@@ -153,6 +155,9 @@ impl Plan {
                 log if log.is_empty() => detail,
                 log => format!("{detail}; its log ends with: {log}"),
             };
+            if detail.contains(LIMIT_REFUSED) {
+                self.give_up_limits().await?;
+            }
             if tries == START_TRIES {
                 let node = name.to_owned();
                 return Err(LabError::Start { node, detail });
@@ -163,6 +168,26 @@ impl Plan {
                 "it did not start, and is started again"
             );
             tokio::time::sleep(START_PAUSE).await;
+        }
+    }
+
+    /// Leaves out of the profile the limits that nobody but us asked for: the server may not raise its own. Idempotent.
+    async fn give_up_limits(&self) -> Result<(), ServerError> {
+        let path = format!("/1.0/profiles/{}", self.spec.network);
+        let mut profile: Value = self.client.get(&path).await?;
+        let Some(config) = profile.get_mut("config").and_then(Value::as_object_mut) else {
+            return Ok(());
+        };
+        let ours =
+            |key: &String| key.starts_with(LIMIT_KEYS) && !self.spec.config.contains_key(key);
+        config.retain(|key, _| !ours(key));
+        tracing::warn!(
+            "the server may not raise limits: nodes have its own, and core dumps may be lost"
+        );
+        match self.client.put(&path, &profile).await {
+            // It is kept all the same, and instances that are busy starting take it at their next start.
+            Ok(_) | Err(ServerError::Refused { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
