@@ -1,0 +1,296 @@
+//! A process whose wall clock is shifted: its vDSO is rewritten, looked at and put back.
+//!
+//! Laws:
+//! - the notes are on disk before a byte is written;
+//! - nothing is written while a thread stands in what is overwritten, or comes back to it from a signal; then it is tried again;
+//! - a function's body stays as it was behind the jump at its entry: whoever is in it goes on in it;
+//! - on the way back the jumps go first, and the code that they led to goes once nobody is in it;
+//! - a process that is gone, or is another one since, has nothing to be undone.
+
+use std::{
+    io,
+    ops::Range,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    call::Copy,
+    code::{Cave, JUMP_BYTES, Shift, Teller, jump},
+    halt::Halted,
+    memory::Memory,
+    notes::{Notes, Patch},
+    vdso::Vdso,
+};
+use crate::{node, process::ProcessStat};
+
+/// How long it may take until no thread is where it must not be.
+const FREE_LIMIT: Duration = Duration::from_secs(10);
+/// How long between two tries.
+const FREE_PAUSE: Duration = Duration::from_millis(2);
+/// How far what the process sees may be from what was asked, beside what reading the clocks takes.
+const NEAR_NS: i64 = 20_000_000;
+/// How often the clocks are read for one look, should the real one be set meanwhile.
+const READINGS: u32 = 5;
+/// Bits of the flags' register that a program has, of which the second is always set.
+const FLAGS: u64 = 0x3f_ffff;
+/// The segment of code of 64 bits.
+const CODE_SEGMENT: u64 = 0x33;
+
+/// What a process was seen to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Our code, and what it tells.
+    Shifted {
+        /// How far its wall clock is off, in nanoseconds.
+        off_ns: i64,
+        /// How far it is meant to be off.
+        meant_ns: i64,
+        /// How far its monotonic clock is off.
+        monotonic_ns: i64,
+    },
+    /// Its own code.
+    Right,
+    /// Nothing: it has ended.
+    Gone,
+}
+
+impl Seen {
+    /// Whether it is as it is meant to be.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        let near = |ns: i64| ns.abs() <= NEAR_NS;
+        match self {
+            Self::Shifted {
+                off_ns,
+                meant_ns,
+                monotonic_ns,
+            } => near(off_ns - meant_ns) && near(*monotonic_ns),
+            Self::Right | Self::Gone => false,
+        }
+    }
+}
+
+/// Rewrites a process's vDSO; the notes say what was done.
+///
+/// # Errors
+/// Why it cannot be had; then nothing was changed, or the notes tell what.
+pub fn shift(pid: i32, shift: Shift, keep: Option<&Path>) -> io::Result<Notes> {
+    let start_time = ProcessStat::read(pid)?.start_time;
+    let memory = Memory::open(pid).map_err(|error| may_not(pid, &error))?;
+    let (base, image) = memory.vdso()?;
+    let vdso = Vdso::parse(&image).map_err(io::Error::other)?;
+    if vdso.is_rewritten(&image) {
+        return Err(io::Error::other("its clock is shifted already"));
+    }
+    let cave = Cave::new(shift);
+    let room = vdso.room(cave.code.len()).map_err(io::Error::other)?;
+    let patch = |at: usize, is: Vec<u8>| {
+        let was = image.get(at..at + is.len());
+        let was = was.ok_or_else(|| io::Error::other("its vDSO is too short"))?;
+        Ok::<Patch, io::Error>(Patch {
+            at,
+            was: was.to_vec(),
+            is,
+        })
+    };
+    let mut jumps = Vec::new();
+    let mut gettime = None;
+    for (at, teller) in &vdso.tellers {
+        let to = room + cave.entry(*teller);
+        let bytes = jump(*at, to).ok_or_else(|| io::Error::other("its vDSO is too long"))?;
+        jumps.push(patch(*at, bytes.to_vec())?);
+        if *teller == Teller::Gettime {
+            gettime = Some(*at);
+        }
+    }
+    let gettime = gettime.ok_or_else(|| io::Error::other("its vDSO has no clock_gettime"))?;
+    let notes = Notes {
+        pid,
+        start_time,
+        shift,
+        cave: patch(room, cave.code)?,
+        jumps,
+        gettime,
+    };
+    if let Some(path) = keep {
+        notes.write(path)?;
+    }
+    let all: Vec<&Patch> = std::iter::once(&notes.cave).chain(&notes.jumps).collect();
+    swap(&notes, &memory, base, &all, true)?;
+    Ok(notes)
+}
+
+/// Puts a process's vDSO back as it was; whether there was something to put back.
+///
+/// # Errors
+/// Why it is not as it was.
+pub fn restore(notes: &Notes) -> io::Result<bool> {
+    let gone = |error: io::Error| match is_there(notes) {
+        false => Ok(false),
+        true => Err(error),
+    };
+    if !is_there(notes) {
+        return Ok(false);
+    }
+    match restore_there(notes) {
+        Ok(done) => Ok(done),
+        Err(error) => gone(error),
+    }
+}
+
+fn restore_there(notes: &Notes) -> io::Result<bool> {
+    let memory = Memory::open(notes.pid).map_err(|error| may_not(notes.pid, &error))?;
+    let (base, image) = memory.vdso()?;
+    let ours = |patch: &&Patch| has(&image, patch.at, &patch.is);
+    let strange = std::iter::once(&notes.cave)
+        .chain(&notes.jumps)
+        .find(|patch| !ours(patch) && !has(&image, patch.at, &patch.was));
+    if let Some(patch) = strange {
+        return Err(io::Error::other(format!(
+            "somebody else has written to its vDSO at {:#x}",
+            patch.at
+        )));
+    }
+    let jumps: Vec<&Patch> = notes.jumps.iter().filter(ours).collect();
+    let cave: Vec<&Patch> = std::iter::once(&notes.cave).filter(ours).collect();
+    for patches in [&jumps, &cave] {
+        if !patches.is_empty() {
+            swap(notes, &memory, base, patches, false)?;
+        }
+    }
+    Ok(!jumps.is_empty() || !cave.is_empty())
+}
+
+/// What a process has, and what that tells when it is run.
+///
+/// # Errors
+/// Why that cannot be found out.
+pub fn look(notes: &Notes) -> io::Result<Seen> {
+    if !is_there(notes) {
+        return Ok(Seen::Gone);
+    }
+    // What is run below must be what we would write, whatever the notes are.
+    if notes.cave.is != Cave::new(notes.shift).code || !notes.leads_to_cave() {
+        return Err(io::Error::other("the notes are none that we wrote"));
+    }
+    let memory = Memory::open(notes.pid).map_err(|error| may_not(notes.pid, &error))?;
+    let (_, image) = memory.vdso()?;
+    let mut all = std::iter::once(&notes.cave).chain(&notes.jumps);
+    if !all.all(|patch| has(&image, patch.at, &patch.is)) {
+        return Ok(Seen::Right);
+    }
+    let copy = Copy::new(&image)?;
+    read(&copy, notes)
+}
+
+#[expect(unsafe_code, reason = "code that is known to be ours is called")]
+fn read(copy: &Copy, notes: &Notes) -> io::Result<Seen> {
+    // SAFETY: the bytes of the copy were compared with the notes, and those with our code and the jump to it.
+    let told = |clock| unsafe { copy.gettime(notes.gettime, clock) };
+    let mut seen = Seen::Right;
+    for _ in 0..READINGS {
+        let before = node::clock();
+        let wall_ns = told(libc::CLOCK_REALTIME)?;
+        let monotonic_ns = told(libc::CLOCK_MONOTONIC)?;
+        let after = node::clock();
+        let middle = |before: i64, after: i64| before + (after - before) / 2;
+        seen = Seen::Shifted {
+            off_ns: wall_ns - middle(before.wall_ns, after.wall_ns),
+            meant_ns: notes
+                .shift
+                .at_ns(middle(before.monotonic_ns, after.monotonic_ns)),
+            monotonic_ns: monotonic_ns - middle(before.monotonic_ns, after.monotonic_ns),
+        };
+        if seen.holds() {
+            break;
+        }
+    }
+    Ok(seen)
+}
+
+fn has(image: &[u8], at: usize, bytes: &[u8]) -> bool {
+    at.checked_add(bytes.len())
+        .and_then(|end| image.get(at..end))
+        .is_some_and(|there| there == bytes)
+}
+
+fn is_there(notes: &Notes) -> bool {
+    ProcessStat::read(notes.pid)
+        .is_ok_and(|stat| stat.start_time == notes.start_time && !matches!(stat.state, 'Z' | 'X'))
+}
+
+fn may_not(pid: i32, error: &io::Error) -> io::Error {
+    io::Error::new(
+        error.kind(),
+        format!("the memory of process {pid} cannot be written: {error}"),
+    )
+}
+
+/// Writes what is to be there, once nobody is in it.
+fn swap(
+    notes: &Notes,
+    memory: &Memory,
+    base: u64,
+    patches: &[&Patch],
+    forth: bool,
+) -> io::Result<()> {
+    let give_up = Instant::now() + FREE_LIMIT;
+    let areas: Vec<Range<u64>> = patches.iter().map(|patch| area(base, patch)).collect();
+    loop {
+        {
+            let halted = Halted::new(notes.pid).map_err(|error| {
+                let text = format!("process {} cannot be held still: {error}", notes.pid);
+                io::Error::new(error.kind(), text)
+            })?;
+            if !is_there(notes) {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            if !is_in(&halted, memory, &areas)? {
+                for patch in patches {
+                    let bytes = if forth { &patch.is } else { &patch.was };
+                    memory
+                        .write(base + patch.at as u64, bytes)
+                        .map_err(|error| may_not(notes.pid, &error))?;
+                }
+                return Ok(());
+            }
+        }
+        if Instant::now() >= give_up {
+            return Err(io::Error::other(format!(
+                "a thread of process {} has stood in its clock functions for {} s",
+                notes.pid,
+                FREE_LIMIT.as_secs()
+            )));
+        }
+        thread::sleep(FREE_PAUSE);
+    }
+}
+
+/// Where nobody may be. At the first byte of a jump somebody may: there is a whole instruction before and after.
+fn area(base: u64, patch: &Patch) -> Range<u64> {
+    let start = base + patch.at as u64;
+    let end = start + patch.is.len() as u64;
+    match patch.is.len() == JUMP_BYTES {
+        true => start + 1..end,
+        false => start..end,
+    }
+}
+
+fn is_in(halted: &Halted, memory: &Memory, areas: &[Range<u64>]) -> io::Result<bool> {
+    let within = |address: u64| areas.iter().any(|area| area.contains(&address));
+    // In a signal's frame the flags and the segment stand behind the instruction that is come back to.
+    let comes_back = |words: &[u64]| {
+        words.windows(3).any(|frame| {
+            within(frame[0])
+                && frame[1] & !FLAGS == 0
+                && frame[1] & 2 != 0
+                && frame[2] & 0xffff == CODE_SEGMENT
+        })
+    };
+    let places = halted.places()?;
+    Ok(places
+        .iter()
+        .any(|place| within(place.code) || comes_back(&memory.stack(place.stack))))
+}
