@@ -164,20 +164,26 @@ fn look(notes: &Path) -> io::Result<String> {
 
 /// Reads until both halves were seen, or for as long as it may take.
 fn strobe(notes: &Notes, told: &str, period_ns: u64) -> io::Result<String> {
-    let until = Instant::now() + STROBE_LIMIT.min(Duration::from_nanos(period_ns) * 3);
-    let mut offs: Vec<i64> = Vec::new();
-    while Instant::now() < until && offs.len() < 3 {
-        if let seen @ Seen::Shifted { off_ns, .. } = process::look(notes)?
+    let period = Duration::from_nanos(period_ns);
+    let until = Instant::now() + STROBE_LIMIT.min(period * 3);
+    // What was meant and what was read; a new one with each turn.
+    let mut turns: Vec<(i64, i64)> = Vec::new();
+    while Instant::now() < until && turns.len() < 3 {
+        if let seen @ Seen::Shifted {
+            off_ns, meant_ns, ..
+        } = process::look(notes)?
             && seen.holds()
-            && offs.last().is_none_or(|last| ms(*last) != ms(off_ns))
+            && turns.last().is_none_or(|(meant, _)| *meant != meant_ns)
         {
-            offs.push(off_ns);
+            turns.push((meant_ns, off_ns));
         }
         thread::sleep(READ_PAUSE);
     }
-    let words: Vec<String> = offs.iter().map(|off| format!("{} ms", ms(*off))).collect();
+    let words = turns.iter().map(|(_, off)| format!("{} ms", ms(*off)));
+    let words: Vec<String> = words.collect();
     Ok(match words.as_slice() {
         [] => "unseen nothing could be read".to_owned(),
+        [one] if period * 2 <= STROBE_LIMIT => format!("unseen its clock stays off by {one}"),
         [one] => format!("seen {told} a time that is off by {one} now, and was not watched longer"),
         _ => format!(
             "seen {told} a time that is off by {} in turn",
@@ -186,20 +192,23 @@ fn strobe(notes: &Notes, told: &str, period_ns: u64) -> io::Result<String> {
     })
 }
 
+/// It holds once it is off by more than could be a reading's error.
 fn skew(notes: &Notes, told: &str, rate_ppm: i64, before_ns: i64) -> io::Result<String> {
     thread::sleep(SKEW_WATCH);
     let seen = process::look(notes)?;
-    let Seen::Shifted { off_ns, .. } = seen else {
+    let Seen::Shifted {
+        off_ns, bound_ns, ..
+    } = seen
+    else {
         return Ok("unseen it was put right meanwhile".to_owned());
     };
-    let grown_ns = off_ns - before_ns;
-    if !seen.holds() || grown_ns.signum() != rate_ppm.signum() {
-        return Ok(format!("unseen its clock moved by {grown_ns} ns"));
+    if !seen.holds() || off_ns * rate_ppm.signum() <= 2 * bound_ns {
+        return Ok(format!("unseen its clock is off by {off_ns} ns so far"));
     }
     Ok(format!(
-        "seen {told} a time that is off by {} ms, and {} µs more than {} ms before",
+        "seen {told} a time that is off by {} ms, {} µs more than {} ms before",
         ms(off_ns),
-        grown_ns / 1_000,
+        (off_ns - before_ns) / 1_000,
         SKEW_WATCH.as_millis()
     ))
 }

@@ -29,8 +29,8 @@ use crate::{node, process::ProcessStat};
 const FREE_LIMIT: Duration = Duration::from_secs(10);
 /// How long between two tries.
 const FREE_PAUSE: Duration = Duration::from_millis(2);
-/// How far what the process sees may be from what was asked, beside what reading the clocks takes.
-const NEAR_NS: i64 = 20_000_000;
+/// How far what the process sees may be from what was asked, beside the time that reading the clocks takes.
+const NEAR_NS: i64 = 1_000;
 /// How often the clocks are read for one look, should the real one be set meanwhile.
 const READINGS: u32 = 5;
 /// Bits of the flags' register that a program has, of which the second is always set.
@@ -49,6 +49,8 @@ pub enum Seen {
         meant_ns: i64,
         /// How far its monotonic clock is off.
         monotonic_ns: i64,
+        /// How exact all of that is.
+        bound_ns: i64,
     },
     /// Its own code.
     Right,
@@ -60,13 +62,13 @@ impl Seen {
     /// Whether it is as it is meant to be.
     #[must_use]
     pub fn holds(&self) -> bool {
-        let near = |ns: i64| ns.abs() <= NEAR_NS;
         match self {
             Self::Shifted {
                 off_ns,
                 meant_ns,
                 monotonic_ns,
-            } => near(off_ns - meant_ns) && near(*monotonic_ns),
+                bound_ns,
+            } => (off_ns - meant_ns).abs() <= *bound_ns && monotonic_ns.abs() <= *bound_ns,
             Self::Right | Self::Gone => false,
         }
     }
@@ -202,6 +204,7 @@ fn read(copy: &Copy, notes: &Notes) -> io::Result<Seen> {
                 .shift
                 .at_ns(middle(before.monotonic_ns, after.monotonic_ns)),
             monotonic_ns: monotonic_ns - middle(before.monotonic_ns, after.monotonic_ns),
+            bound_ns: (after.monotonic_ns - before.monotonic_ns).saturating_add(NEAR_NS),
         };
         if seen.holds() {
             break;
