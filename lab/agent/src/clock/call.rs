@@ -6,21 +6,37 @@
 
 use std::{ffi::c_void, io, ptr};
 
+use super::notes::Notes;
+
 /// `clock_gettime` of a process.
 type Gettime = extern "C" fn(libc::clockid_t, *mut libc::timespec) -> libc::c_int;
 
-/// A copy of a process's vDSO in our memory, with our code in it.
+/// A copy of a process's vDSO in our memory, with nothing to be called in it but our own code.
 pub struct Copy {
     start: *mut c_void,
     bytes: usize,
+    /// Where `clock_gettime` begins: code of [`super::code`], which needs nothing outside of the copy.
+    gettime: usize,
 }
 
 impl Copy {
-    /// Maps the bytes as they are.
+    /// Maps the bytes as they are, if they are what the notes say and that is what we would write; else none.
     ///
     /// # Errors
-    /// The kernel's.
-    pub fn new(image: &[u8]) -> io::Result<Self> {
+    /// The kernel's, or that the notes are not ours.
+    pub fn of(image: &[u8], notes: &Notes) -> io::Result<Option<Self>> {
+        if !notes.are_ours() {
+            return Err(io::Error::other("the notes are none that we wrote"));
+        }
+        let mut all = std::iter::once(&notes.cave).chain(&notes.jumps);
+        if !all.all(|patch| patch.is_in(image)) {
+            return Ok(None);
+        }
+        Self::map(image, notes.gettime).map(Some)
+    }
+
+    /// Whoever calls this knows what begins there.
+    fn map(image: &[u8], gettime: usize) -> io::Result<Self> {
         // SAFETY: a new mapping at a place of the kernel's choice; it overlaps nothing of ours.
         let start = unsafe {
             libc::mmap(
@@ -38,6 +54,7 @@ impl Copy {
         let copy = Self {
             start,
             bytes: image.len(),
+            gettime,
         };
         // SAFETY: the mapping is as long as the image, writable, and nobody else knows it.
         unsafe { ptr::copy_nonoverlapping(image.as_ptr(), start.cast(), image.len()) };
@@ -50,19 +67,13 @@ impl Copy {
         Ok(copy)
     }
 
-    /// Calls the `clock_gettime` that begins there; nanoseconds.
+    /// Calls its `clock_gettime`; nanoseconds.
     ///
     /// # Errors
-    /// What it returned, or that there is nothing there.
-    ///
-    /// # Safety
-    /// What begins there must be code of [`super::code`], which needs nothing outside the copy.
-    pub unsafe fn gettime(&self, at: usize, clock: libc::clockid_t) -> io::Result<i64> {
-        if at >= self.bytes {
-            return Err(io::Error::other("it lies outside of the copy"));
-        }
-        // SAFETY: the caller says that a function of that type begins there; it lives as long as `self`.
-        let function: Gettime = unsafe { std::mem::transmute(self.start.byte_add(at)) };
+    /// What it returned.
+    pub fn gettime(&self, clock: libc::clockid_t) -> io::Result<i64> {
+        // SAFETY: a function of that type begins there, by what `gettime` is; it lives as long as `self`.
+        let function: Gettime = unsafe { std::mem::transmute(self.start.byte_add(self.gettime)) };
         let mut time = libc::timespec {
             tv_sec: 0,
             tv_nsec: 0,
@@ -134,10 +145,8 @@ mod tests {
     fn the_wall_clock_is_shifted_and_no_other() {
         for shift in shifts() {
             let cave = Cave::new(shift);
-            let copy = Copy::new(&cave.code).unwrap();
-            let at = cave.entry(Teller::Gettime);
-            // SAFETY: it is the code that was just made.
-            let read = |clock| unsafe { copy.gettime(at, clock) };
+            let copy = Copy::map(&cave.code, cave.entry(Teller::Gettime)).unwrap();
+            let read = |clock| copy.gettime(clock);
             let now = node::clock();
             let off_ns = shift.at_ns(now.monotonic_ns);
             for clock in [
@@ -164,7 +173,7 @@ mod tests {
         type Time = extern "C" fn(*mut libc::time_t) -> libc::time_t;
         for shift in shifts() {
             let cave = Cave::new(shift);
-            let copy = Copy::new(&cave.code).unwrap();
+            let copy = Copy::map(&cave.code, cave.entry(Teller::Gettime)).unwrap();
             let now = node::clock();
             let expected_ns = now.wall_ns + shift.at_ns(now.monotonic_ns);
             // SAFETY: functions of these types begin there, in the code that was just made.

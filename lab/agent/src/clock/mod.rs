@@ -1,7 +1,8 @@
 //! One process's wall clock, shifted for that process alone by rewriting its vDSO; x86-64 only.
 //!
-//! C and Go read the clock there, so both feel it; what makes the system call by itself does not. A child that the process forks
-//! has the same clock until it runs another program; a process that is started anew has a right one.
+//! C and Go read the clock there, so both feel it; what makes the system call by itself does not, and the kernel goes by the real
+//! clock where it is asked to wait until a time of day. A child that the process forks has the same clock until it runs another
+//! program; a process that is started anew has a right one.
 //!
 //! ```text
 //! harness-agent clock-shift PID NOTES jump BY_NS

@@ -24,6 +24,26 @@ pub struct Patch {
     pub is: Vec<u8>,
 }
 
+impl Patch {
+    /// Whether it is in a vDSO.
+    #[must_use]
+    pub fn is_in(&self, image: &[u8]) -> bool {
+        has(image, self.at, &self.is)
+    }
+
+    /// Whether a vDSO has there what it had before.
+    #[must_use]
+    pub fn is_undone(&self, image: &[u8]) -> bool {
+        has(image, self.at, &self.was)
+    }
+}
+
+fn has(image: &[u8], at: usize, bytes: &[u8]) -> bool {
+    at.checked_add(bytes.len())
+        .and_then(|end| image.get(at..end))
+        .is_some_and(|there| there == bytes)
+}
+
 /// All that was done to one process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notes {
@@ -42,10 +62,14 @@ pub struct Notes {
 }
 
 impl Notes {
-    /// Whether `clock_gettime` is a jump to our own in the cave.
+    /// Whether the code is what we would write, and `clock_gettime` a jump to it.
     #[must_use]
-    pub fn leads_to_cave(&self) -> bool {
-        let to = self.cave.at + Cave::new(self.shift).entry(Teller::Gettime);
+    pub fn are_ours(&self) -> bool {
+        let cave = Cave::new(self.shift);
+        if self.cave.is != cave.code {
+            return false;
+        }
+        let to = self.cave.at.saturating_add(cave.entry(Teller::Gettime));
         let meant = jump(self.gettime, to);
         let there = self.jumps.iter().find(|patch| patch.at == self.gettime);
         there.is_some_and(|patch| meant.is_some_and(|meant| patch.is == meant))

@@ -129,26 +129,23 @@ pub fn shift(pid: i32, shift: Shift, keep: Option<&Path>) -> io::Result<Notes> {
 /// # Errors
 /// Why it is not as it was.
 pub fn restore(notes: &Notes) -> io::Result<bool> {
-    let gone = |error: io::Error| match is_there(notes) {
-        false => Ok(false),
-        true => Err(error),
-    };
     if !is_there(notes) {
         return Ok(false);
     }
     match restore_there(notes) {
-        Ok(done) => Ok(done),
-        Err(error) => gone(error),
+        // It ended meanwhile.
+        Err(_) if !is_there(notes) => Ok(false),
+        done => done,
     }
 }
 
 fn restore_there(notes: &Notes) -> io::Result<bool> {
     let memory = Memory::open(notes.pid).map_err(|error| may_not(notes.pid, &error))?;
     let (base, image) = memory.vdso()?;
-    let ours = |patch: &&Patch| has(&image, patch.at, &patch.is);
+    let ours = |patch: &&Patch| patch.is_in(&image);
     let strange = std::iter::once(&notes.cave)
         .chain(&notes.jumps)
-        .find(|patch| !ours(patch) && !has(&image, patch.at, &patch.was));
+        .find(|patch| !ours(patch) && !patch.is_undone(&image));
     if let Some(patch) = strange {
         return Err(io::Error::other(format!(
             "somebody else has written to its vDSO at {:#x}",
@@ -173,29 +170,20 @@ pub fn look(notes: &Notes) -> io::Result<Seen> {
     if !is_there(notes) {
         return Ok(Seen::Gone);
     }
-    // What is run below must be what we would write, whatever the notes are.
-    if notes.cave.is != Cave::new(notes.shift).code || !notes.leads_to_cave() {
-        return Err(io::Error::other("the notes are none that we wrote"));
-    }
     let memory = Memory::open(notes.pid).map_err(|error| may_not(notes.pid, &error))?;
     let (_, image) = memory.vdso()?;
-    let mut all = std::iter::once(&notes.cave).chain(&notes.jumps);
-    if !all.all(|patch| has(&image, patch.at, &patch.is)) {
-        return Ok(Seen::Right);
+    match Copy::of(&image, notes)? {
+        Some(copy) => read(&copy, notes),
+        None => Ok(Seen::Right),
     }
-    let copy = Copy::new(&image)?;
-    read(&copy, notes)
 }
 
-#[expect(unsafe_code, reason = "code that is known to be ours is called")]
 fn read(copy: &Copy, notes: &Notes) -> io::Result<Seen> {
-    // SAFETY: the bytes of the copy were compared with the notes, and those with our code and the jump to it.
-    let told = |clock| unsafe { copy.gettime(notes.gettime, clock) };
     let mut seen = Seen::Right;
     for _ in 0..READINGS {
         let before = node::clock();
-        let wall_ns = told(libc::CLOCK_REALTIME)?;
-        let monotonic_ns = told(libc::CLOCK_MONOTONIC)?;
+        let wall_ns = copy.gettime(libc::CLOCK_REALTIME)?;
+        let monotonic_ns = copy.gettime(libc::CLOCK_MONOTONIC)?;
         let after = node::clock();
         let middle = |before: i64, after: i64| before + (after - before) / 2;
         seen = Seen::Shifted {
@@ -211,12 +199,6 @@ fn read(copy: &Copy, notes: &Notes) -> io::Result<Seen> {
         }
     }
     Ok(seen)
-}
-
-fn has(image: &[u8], at: usize, bytes: &[u8]) -> bool {
-    at.checked_add(bytes.len())
-        .and_then(|end| image.get(at..end))
-        .is_some_and(|there| there == bytes)
 }
 
 fn is_there(notes: &Notes) -> bool {
