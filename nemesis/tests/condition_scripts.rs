@@ -166,8 +166,8 @@ fn own_clock(options: &[&str]) -> Ground {
     let mut ground = Ground::new(Condition::Clock, options);
     let offset = ground.folder.path().join("offset");
     let date = ground.folder.path().join("bin/date");
-    fs::write(&date, DATE.replace("OFFSET", &offset.display().to_string())).unwrap();
-    fs::set_permissions(&date, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(&date, DATE.replace("OFFSET", &offset.display().to_string())).expect("the stand-in");
+    fs::set_permissions(&date, fs::Permissions::from_mode(0o755)).expect("the stand-in");
     let inject = ground.scripts.inject;
     ground.scripts.inject = inject.replace("if owns_clock; then", "if true; then");
     assert_ne!(ground.scripts.inject, inject);
@@ -175,8 +175,8 @@ fn own_clock(options: &[&str]) -> Ground {
 }
 
 fn far_ms(ground: &Ground) -> i64 {
-    let far = fs::read_to_string(ground.folder.path().join("offset")).unwrap();
-    far.trim().parse().unwrap()
+    let far = fs::read_to_string(ground.folder.path().join("offset")).expect("the stand-in");
+    far.trim().parse().expect("the stand-in")
 }
 
 #[test]
@@ -241,14 +241,14 @@ impl Process {
         let child = Command::new("sleep").arg("300").spawn().expect("sleep");
         let mut ground = Ground::new(Condition::Clock, options);
         let agent = ground.folder.path().join("agent");
-        fs::write(&agent, harness_lab::agent_image()).unwrap();
-        fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).unwrap();
-        let given = parse_options(Condition::Clock, options).unwrap();
+        fs::write(&agent, harness_lab::agent_image()).expect("the agent");
+        fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).expect("the agent");
+        let given = parse_options(Condition::Clock, options).expect("options");
         let place = Place {
             process: Some(child.id()),
             ..Place::default()
         };
-        let asked = Asked::read(Condition::Clock, &given).unwrap();
+        let asked = Asked::read(Condition::Clock, &given).expect("options");
         ground.scripts = scripts(&asked, 1, &place);
         // What starts the scripts here is no agent.
         let inject = &ground.scripts.inject;
