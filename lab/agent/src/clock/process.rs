@@ -33,8 +33,10 @@ const FREE_PAUSE: Duration = Duration::from_millis(2);
 const NEAR_NS: i64 = 1_000;
 /// How often the clocks are read for one look, should the real one be set meanwhile.
 const READINGS: u32 = 5;
-/// Bits of the flags' register that a program has, of which the second is always set.
+/// Bits that the register of flags can have.
 const FLAGS: u64 = 0x3f_ffff;
+/// The one that it always has.
+const FLAG_ALWAYS: u64 = 2;
 /// The segment of code of 64 bits.
 const CODE_SEGMENT: u64 = 0x33;
 
@@ -264,18 +266,47 @@ fn area(base: u64, patch: &Patch) -> Range<u64> {
 }
 
 fn is_in(halted: &Halted, memory: &Memory, areas: &[Range<u64>]) -> io::Result<bool> {
-    let within = |address: u64| areas.iter().any(|area| area.contains(&address));
-    // In a signal's frame the flags and the segment stand behind the instruction that is come back to.
-    let comes_back = |words: &[u64]| {
-        words.windows(3).any(|frame| {
-            within(frame[0])
-                && frame[1] & !FLAGS == 0
-                && frame[1] & 2 != 0
-                && frame[2] & 0xffff == CODE_SEGMENT
-        })
-    };
     let places = halted.places()?;
     Ok(places
         .iter()
-        .any(|place| within(place.code) || comes_back(&memory.stack(place.stack))))
+        .any(|place| within(place.code, areas) || comes_back(&memory.stack(place.stack), areas)))
+}
+
+fn within(address: u64, areas: &[Range<u64>]) -> bool {
+    areas.iter().any(|area| area.contains(&address))
+}
+
+/// Whether a signal's frame is on a stack that leads there: in it the flags and the segment stand behind the instruction.
+fn comes_back(stack: &[u64], areas: &[Range<u64>]) -> bool {
+    stack.windows(3).any(|frame| {
+        let are_flags = frame[1] & !FLAGS == 0 && frame[1] & FLAG_ALWAYS != 0;
+        within(frame[0], areas) && are_flags && frame[2] & 0xffff == CODE_SEGMENT
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_a_jump_s_first_byte_one_may_stand_and_in_the_cave_nowhere() {
+        let patch = |bytes: usize| Patch {
+            at: 0x100,
+            was: vec![0; bytes],
+            is: vec![0; bytes],
+        };
+        assert_eq!(area(0x7000, &patch(JUMP_BYTES)), 0x7101..0x7105);
+        assert_eq!(area(0x7000, &patch(300)), 0x7100..0x722c);
+    }
+
+    #[test]
+    fn whoever_comes_back_from_a_signal_is_seen_and_a_number_is_not_one() {
+        let areas = [0x7000..0x7100, 0x9000..0x9004];
+        let frame = [0x7ffc_0000, 0x7042, 0x246, 0x002b_0000_0000_0033, 0];
+        assert!(comes_back(&frame, &areas));
+        assert!(!comes_back(&[0x7042, 0x7043, 0x7044, 0x33], &areas));
+        assert!(!comes_back(&[0x7042, 0x244, 0x33], &areas));
+        assert!(!comes_back(&[0x7100, 0x246, 0x33], &areas));
+        assert!(!comes_back(&frame[..3], &areas));
+    }
 }
