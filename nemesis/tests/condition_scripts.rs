@@ -1,5 +1,5 @@
-//! The scripts of faults on files and on the clock, run by a real shell on files of the test's own. Nothing outside a temporary
-//! folder is changed: `date` is a stand-in that moves a clock of its own.
+//! The scripts of faults on files and on the clock, run by a real shell on files and processes of the test's own. Nothing outside a
+//! temporary folder is changed: `date` is a stand-in that moves a clock of its own.
 
 use std::{
     fs,
@@ -161,24 +161,142 @@ fn notes_of_an_earlier_fault_are_not_overwritten() {
     assert!(ground.heal().contains("put back"));
 }
 
+/// A node that owns its clock, whatever the machine of the test does; the clock is the stand-in's.
+fn own_clock(options: &[&str]) -> Ground {
+    let mut ground = Ground::new(Condition::Clock, options);
+    let offset = ground.folder.path().join("offset");
+    let date = ground.folder.path().join("bin/date");
+    fs::write(&date, DATE.replace("OFFSET", &offset.display().to_string())).expect("the stand-in");
+    fs::set_permissions(&date, fs::Permissions::from_mode(0o755)).expect("the stand-in");
+    let inject = ground.scripts.inject;
+    ground.scripts.inject = inject.replace("if owns_clock; then", "if true; then");
+    assert_ne!(ground.scripts.inject, inject);
+    ground
+}
+
+fn far_ms(ground: &Ground) -> i64 {
+    let far = fs::read_to_string(ground.folder.path().join("offset")).expect("the stand-in");
+    far.trim().parse().expect("the stand-in")
+}
+
 #[test]
 fn a_clock_jumps_both_ways_and_is_set_back() {
-    for (by, by_ms) in [("+60s", 60_000_i64), ("-2500ms", -2_500)] {
-        let ground = Ground::new(Condition::Clock, &[&format!("by={by}")]);
-        let offset = ground.folder.path().join("offset");
-        let date = ground.folder.path().join("bin/date");
-        fs::write(&date, DATE.replace("OFFSET", &offset.display().to_string())).unwrap();
-        fs::set_permissions(&date, fs::Permissions::from_mode(0o755)).unwrap();
-        let far = || {
-            fs::read_to_string(&offset)
-                .unwrap()
-                .trim()
-                .parse::<i64>()
-                .unwrap()
-        };
+    for (by, by_ms) in [
+        ("+60s", 60_000_i64),
+        ("-2500ms", -2_500),
+        ("+1800ms", 1_800),
+    ] {
+        let ground = own_clock(&[&format!("by={by}")]);
         ground.inject();
-        assert!((far() - by_ms).abs() < 1_000, "{by}: {}", far());
+        let far = far_ms(&ground);
+        let near = by_ms.abs() / 2;
+        assert!((far - by_ms).abs() < near, "{by}: {far}");
         ground.heal();
-        assert!(far().abs() < 1_000, "{by}: {}", far());
+        let far = far_ms(&ground);
+        assert!(far.abs() <= near.min(1_000), "{by}: {far}");
     }
+}
+
+#[test]
+fn a_clock_that_did_not_jump_is_not_said_to_have() {
+    let ground = own_clock(&["by=+600ms"]);
+    let refuses = ground.scripts.inject.replace("set_wall $((", "true $((");
+    let (done, said) = ground.run(&refuses);
+    assert!(done, "{said}");
+    let seen = look(&ground.run(&ground.scripts.observe).1);
+    assert!(matches!(seen, Look::Unseen(_)), "{seen:?}");
+    ground.heal();
+}
+
+#[test]
+fn a_clock_goes_there_and_back_until_it_is_healed() {
+    let ground = own_clock(&["how=strobe", "by=-5s", "period=300ms"]);
+    let said = ground.inject();
+    assert!(said.contains("again and again"), "{said}");
+    let seen = look(&ground.run(&ground.scripts.observe).1);
+    let Look::Seen(text) = seen else {
+        panic!("{seen:?}");
+    };
+    assert!(text.contains("in turn"), "{text}");
+    ground.heal();
+    let mut fars = Vec::new();
+    for _ in 0..8 {
+        fars.push(far_ms(&ground));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert!(fars.iter().all(|far| far.abs() <= 1_000), "{fars:?}");
+}
+
+/// A process of the test's own that reads no clock: what its memory holds is looked at.
+#[cfg(target_arch = "x86_64")]
+struct Process {
+    ground: Ground,
+    child: std::process::Child,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Process {
+    /// Where the clock is shared, whatever the machine of the test does.
+    fn new(options: &[&str]) -> Self {
+        let child = Command::new("sleep").arg("300").spawn().expect("sleep");
+        let mut ground = Ground::new(Condition::Clock, options);
+        let agent = ground.folder.path().join("agent");
+        fs::write(&agent, harness_lab::agent_image()).expect("the agent");
+        fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).expect("the agent");
+        let given = parse_options(Condition::Clock, options).expect("options");
+        let place = Place {
+            process: Some(child.id()),
+            ..Place::default()
+        };
+        let asked = Asked::read(Condition::Clock, &given).expect("options");
+        ground.scripts = scripts(&asked, 1, &place);
+        // What starts the scripts here is no agent.
+        let inject = &ground.scripts.inject;
+        let ours = inject.replace("/proc/$PPID/exe", &agent.display().to_string());
+        assert_ne!(&ours, inject);
+        ground.scripts.inject = ours.replace("if owns_clock; then", "if false; then");
+        Self { ground, child }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have been killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_process_s_clock_is_shifted_and_put_back_each_way() {
+    for (options, seen) in [
+        (&[][..], "off by 60000 ms"),
+        (&["how=strobe", "by=-2s", "period=200ms"], "in turn"),
+        (&["how=skew", "rate=-10%"], "µs more than 100 ms before"),
+    ] {
+        let process = Process::new(options);
+        process.ground.inject();
+        let told = look(&process.ground.run(&process.ground.scripts.observe).1);
+        let Look::Seen(text) = told else {
+            panic!("{told:?}");
+        };
+        assert!(text.contains(seen), "{text}");
+        let said = process.ground.heal();
+        assert!(said.contains("byte by byte as they were"), "{said}");
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_process_that_ended_has_taken_its_clock_with_it() {
+    let mut process = Process::new(&[]);
+    process.ground.inject();
+    process.child.kill().unwrap();
+    process.child.wait().unwrap();
+    let seen = look(&process.ground.run(&process.ground.scripts.observe).1);
+    assert!(matches!(seen, Look::Unseen(_)), "{seen:?}");
+    let said = process.ground.heal();
+    assert!(said.contains("gone, and its clock with it"), "{said}");
 }

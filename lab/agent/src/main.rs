@@ -13,6 +13,7 @@
 //! Each request is a module. What must be undone when the controller is gone is the guard's matter ([`guard`]): a process that
 //! outlives this one.
 
+mod clock;
 mod connect;
 mod echo;
 mod exec;
@@ -51,6 +52,9 @@ fn main() -> ExitCode {
         Some(supervise::PROGRAM) => supervise::main_program(rest),
         Some(guard::DETACH) => guard::main_detach(rest),
         Some(guard::WATCH) => guard::main_watch(rest),
+        Some(
+            command @ (clock::SHIFT | clock::LOOK | clock::RESTORE | clock::CHECK | clock::TRIAL),
+        ) => clock::main(command, rest),
         Some("selftest-echo") => echo::main(rest),
         Some("--version") => {
             println!("harness-agent {}", env!("CARGO_PKG_VERSION"));

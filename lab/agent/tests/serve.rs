@@ -190,6 +190,24 @@ fn its_version_is_that_of_the_workspace() {
     );
 }
 
+/// Scripts that need the agent find it so: faults on the clock do.
+#[test]
+fn a_command_finds_the_agent_that_started_it() {
+    let mut agent = Agent::greeted();
+    agent.open(1, &exec("exec \"/proc/$PPID/exe\" --version"));
+    let mut said = Vec::new();
+    loop {
+        let frame = agent.frame();
+        match frame.kind {
+            Kind::Data => said.extend(frame.payload),
+            Kind::End => break,
+            _ => {}
+        }
+    }
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.starts_with("harness-agent "), "{said}");
+}
+
 #[test]
 fn it_says_hello_runs_a_command_and_ends_with_its_input() {
     let mut agent = Agent::start();

@@ -1,9 +1,19 @@
 //! The kernel: what nodes need of it, and which faults it offers.
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    io::Write,
+    os::fd::{AsRawFd, OwnedFd},
+    path::Path,
+};
+
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::{Check, Status, Subject};
-use crate::host::{self, QUICK};
+use crate::{
+    agent_image,
+    host::{self, QUICK},
+};
 
 pub(super) fn all(subject: &Subject<'_>) -> Vec<Check> {
     vec![
@@ -58,6 +68,7 @@ pub(super) fn all(subject: &Subject<'_>) -> Vec<Check> {
         }),
         loop_devices(),
         cgroup(),
+        process_clock(),
         uprobe(),
         bpf(),
         core_pattern(),
@@ -224,6 +235,36 @@ fn cgroup() -> Check {
             "mount -t cgroup2 none /sys/fs/cgroup",
         ),
     }
+}
+
+/// The agent tries it here as it does on a node, on a child of its own; it is run from memory.
+fn process_clock() -> Check {
+    const NAME: &str = "process clocks";
+    let tried = agent_in_memory().and_then(|agent| {
+        let script = format!("exec /proc/self/fd/{} clock-check", agent.as_raw_fd());
+        host::run("/bin/sh", &["-c", &script], QUICK).map_err(|error| error.to_string())
+    });
+    match tried {
+        Ok(_) => Check::pass(
+            NAME,
+            "the fault clock in containers: one process's is shifted",
+        ),
+        Err(why) => Check::warn(
+            NAME,
+            why,
+            "the fault clock is offered only where a node owns its clock; take x86-64, and a kernel whose root may write the memory of processes (proc_mem.force_override=ptrace)",
+        ),
+    }
+}
+
+/// Handed on to whoever is started: it has no other name.
+fn agent_in_memory() -> Result<OwnedFd, String> {
+    let agent = memfd_create("harness-agent", MemfdFlags::empty())
+        .map_err(|error| format!("no file in memory: {error}"))?;
+    let mut file = File::from(agent);
+    file.write_all(agent_image())
+        .map_err(|error| format!("no file in memory: {error}"))?;
+    Ok(file.into())
 }
 
 fn uprobe() -> Check {

@@ -1,4 +1,5 @@
-//! Talking to the kernel: maps, programs, probes, the ring. Unsafe, as is [`crate::realtime`], and nothing else of the agent.
+//! Talking to the kernel: maps, programs, probes, the ring. Unsafe, as are [`crate::realtime`] and parts of
+//! [`crate::clock`], and nothing else of the agent.
 //!
 //! Source: bpf(2), perf_event_open(2), `include/uapi/linux/{bpf,perf_event}.h`, `Documentation/bpf/ringbuf.rst`.
 #![expect(

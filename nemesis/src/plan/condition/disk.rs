@@ -86,7 +86,7 @@ pub(super) fn full(asked: &Asked, place: &Place) -> Scripts {
 }
 
 /// Seconds for `sleep`.
-fn seconds(ms: i64) -> String {
+pub(super) fn seconds(ms: i64) -> String {
     format!("{}.{:03}", ms / 1000, ms % 1000)
 }
 

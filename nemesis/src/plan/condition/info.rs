@@ -128,11 +128,11 @@ impl Condition {
                 "",
             ),
             Self::Clock => (
-                "the node's wall clock jumps",
-                "how far it is off, by the clock that does not jump",
-                "it is set back by as much; seen when it is within a second of where it would be",
-                "",
-                "a clock of its own: a machine, not a container",
+                "the wall clock jumps, goes there and back again and again, or runs at a wrong rate: the node's where it owns it; in a container, and for a rate, that of the system's process alone, in C and in Go, until it is started anew",
+                "how far it is off, by the monotonic clock, which is right; for a process, what the clock functions in its memory tell when they are run",
+                "it is set back, or the process's clock functions are put back; seen when it is right, and these are byte by byte as they were or the process is gone",
+                "program",
+                "a clock of its own, or x86-64 and the right to trace processes",
             ),
         };
         Words {

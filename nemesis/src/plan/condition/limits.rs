@@ -18,7 +18,7 @@ pub(super) fn check_fds() -> String {
 }
 
 /// Sets `$pid`, and refuses if there is no such process.
-fn process(place: &Place) -> String {
+pub(super) fn process(place: &Place) -> String {
     match place.process {
         None => "fail 'no process of the system was ever started here'\n".to_owned(),
         Some(pid) => format!(

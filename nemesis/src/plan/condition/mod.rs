@@ -55,7 +55,7 @@ pub enum Condition {
     Truncate,
     /// A file of the data folder is gone.
     Remove,
-    /// The node's wall clock jumps.
+    /// The wall clock jumps, alternates or runs at a wrong rate.
     Clock,
 }
 
@@ -182,7 +182,32 @@ const TRUNCATE: [OptionInfo; 4] = [
     REJOIN,
 ];
 const REMOVE: [OptionInfo; 3] = [FILE, KILL, REJOIN];
-const CLOCK: [OptionInfo; 1] = [option("by", Shape::Shift, "+60s", "how far, and which way")];
+const CLOCK: [OptionInfo; 4] = [
+    option(
+        "how",
+        Shape::Way,
+        "jump",
+        "once, there and back again and again, or at a wrong rate",
+    ),
+    option(
+        "by",
+        Shape::Shift,
+        "+60s",
+        "how far it jumps, and which way",
+    ),
+    option(
+        "period",
+        Shape::Time,
+        "1s",
+        "of a strobe: how long it is off, and then right",
+    ),
+    option(
+        "rate",
+        Shape::Drift,
+        "+5%",
+        "of a skew: how much faster or slower it runs",
+    ),
+];
 
 impl Condition {
     /// All of them, in the order in which help lists them.
@@ -285,7 +310,18 @@ impl Condition {
     /// Whether it needs to know the system's process.
     #[must_use]
     pub const fn needs_process(self) -> bool {
-        matches!(self, Self::Fds | Self::Memory | Self::Cpu)
+        matches!(self, Self::Fds | Self::Memory | Self::Cpu | Self::Clock)
+    }
+
+    /// The values of `how` with which an option means something; none if that is always so.
+    #[must_use]
+    pub fn means_with(self, option: &str) -> Option<&'static [&'static str]> {
+        match (self, option) {
+            (Self::Clock, "by") => Some(&["jump", "strobe"]),
+            (Self::Clock, "period") => Some(&["strobe"]),
+            (Self::Clock, "rate") => Some(&["skew"]),
+            _ => None,
+        }
     }
 
     /// Whether the process may have to be killed for it.

@@ -9,6 +9,8 @@
 //! pattern   open-*              letters, digits and . _ - * ?
 //! yes or no
 //! shift     +60s  -250ms        1 ms to 366 days, either way
+//! drift     +5%  -200ppm        1 ppm to 50%, either way
+//! jump, strobe or skew
 //! ```
 
 use std::{collections::BTreeMap, fmt};
@@ -22,6 +24,8 @@ use crate::plan::suggest::nearest;
 const TIME_MAX_MS: u64 = 600_000;
 /// The furthest that a clock may be moved, in milliseconds.
 const SHIFT_MAX_MS: u64 = 366 * 24 * 3_600_000;
+/// The most that a clock may run too fast or too slow, in parts per million.
+const DRIFT_MAX_PPM: u64 = 500_000;
 /// The most bits a second.
 const BANDWIDTH_MAX_BITS: u64 = 100_000_000_000;
 /// The fewest bits a second.
@@ -52,6 +56,10 @@ pub enum Shape {
     YesNo,
     /// Milliseconds, either way.
     Shift,
+    /// Parts per million, either way.
+    Drift,
+    /// `jump`, `strobe` or `skew`.
+    Way,
 }
 
 impl Shape {
@@ -67,6 +75,8 @@ impl Shape {
             Self::Pattern => "a file's name with * and ?, such as open-*",
             Self::YesNo => "yes or no",
             Self::Shift => "a time with its sign such as +60s or -250ms",
+            Self::Drift => "a rate with its sign such as +5% or -200ppm, at most 50%",
+            Self::Way => "jump, strobe or skew",
         }
     }
 }
@@ -112,6 +122,16 @@ pub enum OptionError {
         condition: String,
         /// The option.
         name: String,
+    },
+    /// One that means nothing with the others.
+    #[error("{condition} takes {name} only with {needed}")]
+    Pointless {
+        /// The fault.
+        condition: String,
+        /// The option.
+        name: String,
+        /// What must stand there as well.
+        needed: String,
     },
     /// A value that it cannot have.
     #[error("{condition} cannot have {name}={value}; it takes {possible}")]
@@ -171,7 +191,21 @@ impl Asked {
             })?;
             values.insert(option.name, value);
         }
-        Ok(Self { condition, values })
+        let asked = Self { condition, values };
+        for name in given.keys() {
+            let Some(ways) = condition.means_with(name) else {
+                continue;
+            };
+            if !ways.contains(&asked.word("how")) {
+                let needed: Vec<String> = ways.iter().map(|way| format!("how={way}")).collect();
+                return Err(OptionError::Pointless {
+                    condition: condition.to_string(),
+                    name: name.clone(),
+                    needed: needed.join(" or "),
+                });
+            }
+        }
+        Ok(asked)
     }
 
     /// The value of an option that is a number, in the unit of its shape.
@@ -272,13 +306,19 @@ fn read(shape: Shape, text: &str) -> Option<Value> {
             .contains(&text)
             .then(|| Value::Word(text.to_owned())),
         Shape::Shift => {
-            let (sign, rest) = match text.strip_prefix('-') {
-                Some(rest) => (-1, rest),
-                None => (1, text.strip_prefix('+')?),
-            };
+            let (sign, rest) = signed(text)?;
             let far = between(milliseconds(rest)?, 1, SHIFT_MAX_MS)?;
             Some(Value::Number(sign * i64::try_from(far).ok()?))
         }
+        Shape::Drift => {
+            let (sign, rest) = signed(text)?;
+            let rate = scaled(rest, &[("ppm", 1), ("%", 10_000)])?;
+            let rate = between(rate, 1, DRIFT_MAX_PPM)?;
+            Some(Value::Number(sign * i64::try_from(rate).ok()?))
+        }
+        Shape::Way => ["jump", "strobe", "skew"]
+            .contains(&text)
+            .then(|| Value::Word(text.to_owned())),
     }
 }
 
@@ -287,6 +327,14 @@ fn read(shape: Shape, text: &str) -> Option<Value> {
 pub fn bytes(text: &str) -> Option<u64> {
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
     scaled(text, &units).or_else(|| whole(text))
+}
+
+/// What stands behind a sign, which must be there.
+fn signed(text: &str) -> Option<(i64, &str)> {
+    match text.strip_prefix('-') {
+        Some(rest) => Some((-1, rest)),
+        None => Some((1, text.strip_prefix('+')?)),
+    }
 }
 
 fn milliseconds(text: &str) -> Option<u64> {

@@ -69,7 +69,7 @@ pub fn check(condition: Condition, place: &Place) -> String {
         Condition::Fds => limits::check_fds(),
         Condition::Memory | Condition::Cpu => limits::check_group(condition),
         Condition::Bitflip | Condition::Truncate | Condition::Remove => files::check(),
-        Condition::Clock => clock::check(),
+        Condition::Clock => clock::check(place),
     };
     format!("{SETUP}{body}")
 }
@@ -89,7 +89,7 @@ pub fn scripts(asked: &Asked, fault: u32, place: &Place) -> Scripts {
         Condition::Fds => limits::fds(asked, place),
         Condition::Memory | Condition::Cpu => limits::group(asked, fault, place),
         Condition::Bitflip | Condition::Truncate | Condition::Remove => files::damage(asked, place),
-        Condition::Clock => clock::jump(asked),
+        Condition::Clock => clock::shift(asked, place),
     };
     let notes = notes(fault);
     let mut setup = SETUP.to_owned();

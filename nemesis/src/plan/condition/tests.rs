@@ -29,7 +29,15 @@ fn every_default_is_a_value_and_every_option_is_read() {
         let usual = Asked::read(condition, &BTreeMap::new()).unwrap();
         for option in condition.options() {
             let piece = format!("{}={}", option.name, option.default);
-            assert_eq!(asked(condition, &[&piece]), usual, "{condition}/{piece}");
+            let Some(ways) = condition.means_with(option.name) else {
+                assert_eq!(asked(condition, &[&piece]), usual, "{condition}/{piece}");
+                continue;
+            };
+            for way in ways {
+                let how = format!("how={way}");
+                let usual = asked(condition, &[&how]);
+                assert_eq!(asked(condition, &[&piece, &how]), usual, "{piece}/{how}");
+            }
         }
     }
 }
@@ -58,6 +66,7 @@ fn values_have_units_and_bounds() {
         (Clock, "by", "-250ms", Some(-250)),
         (Clock, "by", "+60s", Some(60_000)),
         (Clock, "by", "60s", None),
+        (Clock, "how", "back", None),
         (Bitflip, "file", "a;rm -rf", None),
         (Bitflip, "file", "$(x)", None),
         (Bitflip, "kill", "maybe", None),
@@ -68,6 +77,37 @@ fn values_have_units_and_bounds() {
         assert_eq!(read, expected, "{condition}/{piece}");
     }
     assert_eq!(asked(Bitflip, &["file=open-*"]).word("file"), "open-*");
+}
+
+/// What means nothing with the way that was asked for is refused, and not passed over.
+#[test]
+fn options_of_a_clock_go_with_its_way() {
+    let read = |given: &[&str]| {
+        let given = parse_options(Condition::Clock, given).map_err(|error| error.to_string())?;
+        Ok::<Asked, String>(Asked::read(Condition::Clock, &given).unwrap())
+    };
+    let strobe = read(&["how=strobe", "by=-2s", "period=500ms"]).unwrap();
+    assert_eq!(
+        (strobe.number("by"), strobe.number("period")),
+        (-2_000, 500)
+    );
+    for (rate, ppm) in [("+5%", 50_000), ("-200ppm", -200), ("-50%", -500_000)] {
+        let skew = read(&["how=skew", &format!("rate={rate}")]).unwrap();
+        assert_eq!(skew.number("rate"), ppm);
+    }
+    for rate in ["5%", "+0%", "+51%", "+0.5%", "+5"] {
+        let refused = read(&["how=skew", &format!("rate={rate}")]).unwrap_err();
+        assert!(refused.contains("at most 50%"), "{refused}");
+    }
+    let refused = |given: &[&str]| read(given).unwrap_err();
+    assert_eq!(
+        refused(&["period=2s"]),
+        "clock takes period only with how=strobe"
+    );
+    assert_eq!(
+        refused(&["by=+1s", "how=skew"]),
+        "clock takes by only with how=jump or how=strobe"
+    );
 }
 
 /// What a shell makes of them, without running them: quotes, loops and here-documents are closed.
@@ -85,10 +125,12 @@ fn every_script_is_one_that_a_shell_can_read() {
         );
     };
     reads("heal_leftovers", &script::heal_leftovers());
-    for condition in Condition::ALL {
+    let usual = |condition| (condition, &[][..]);
+    let ways = [&["how=strobe"][..], &["how=skew"]].map(|way| (Condition::Clock, way));
+    for (condition, options) in Condition::ALL.into_iter().map(usual).chain(ways) {
         reads("check", &script::check(condition, &place()));
         for place in [place(), Place::default()] {
-            let all = script::scripts(&asked(condition, &[]), 7, &place);
+            let all = script::scripts(&asked(condition, options), 7, &place);
             reads(condition.as_str(), &all.inject);
             reads(condition.as_str(), &all.observe);
             reads(condition.as_str(), &all.heal);
