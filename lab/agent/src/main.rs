@@ -11,13 +11,14 @@
 //! - every limit is a named constant, next to what it limits.
 //!
 //! Each request is a module. What must be undone when the controller is gone is the guard's matter ([`guard`]): a process that
-//! outlives this one.
+//! outlives this one. So is a layer over a folder ([`layer`]).
 
 mod connect;
 mod echo;
 mod exec;
 mod file;
 mod guard;
+mod layer;
 mod node;
 mod outbox;
 mod probe;
@@ -51,6 +52,9 @@ fn main() -> ExitCode {
         Some(supervise::PROGRAM) => supervise::main_program(rest),
         Some(guard::DETACH) => guard::main_detach(rest),
         Some(guard::WATCH) => guard::main_watch(rest),
+        Some(layer::MOUNT) => layer::main_mount(rest),
+        Some(layer::SERVE) => layer::main_serve(rest),
+        Some(layer::TELL) => layer::main_tell(rest),
         Some("selftest-echo") => echo::main(rest),
         Some("--version") => {
             println!("harness-agent {}", env!("CARGO_PKG_VERSION"));
