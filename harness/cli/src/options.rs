@@ -125,6 +125,10 @@ pub struct RunOptions {
     #[arg(long, env = "HARNESS_DATA_SIZE", value_name = "BYTES")]
     #[serde(deserialize_with = "text_or_number")]
     pub data_size: Option<String>,
+    /// Put a layer over each node's data folder, which can fail its reads and writes and lose what was not synced, for the
+    /// faults io-error and lose-writes; dqlite only, and not with --data-size [default: false]
+    #[arg(long, env = "HARNESS_DATA_LAYER", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub data_layer: Option<bool>,
     /// The lab: a lab.yaml; without it, the lab that is up, else the built-in lab of containers
     #[arg(long, env = "HARNESS_LAB", value_name = "FILE")]
     pub lab: Option<PathBuf>,
@@ -200,6 +204,7 @@ impl RunOptions {
             max_voters,
             max_standby,
             data_size,
+            data_layer,
             lab,
             suite,
             results,
@@ -246,6 +251,8 @@ pub struct RunConfig {
     pub lxd: lxd::Options,
     /// Bytes of each node's data folder, where it is a mount of its own.
     pub data_size_bytes: Option<u64>,
+    /// A layer over each node's data folder.
+    pub data_layer: bool,
     /// The inventory, if there is one.
     pub lab: Option<PathBuf>,
     /// Debian suite, if chosen.
@@ -373,6 +380,21 @@ fn data_size(options: &RunOptions, system: &str) -> Result<Option<u64>, Failure>
     }
 }
 
+fn data_layer(options: &RunOptions, system: &str) -> Result<bool, Failure> {
+    let wanted = options.data_layer.unwrap_or(false);
+    if wanted && system != "dqlite" {
+        return Err(Failure::usage(format!(
+            "data-layer: only dqlite's data folder can have a layer, not that of {system}; leave it out"
+        )));
+    }
+    if wanted && options.data_size.is_some() {
+        return Err(Failure::usage(
+            "data-layer: a data folder with a layer cannot have a size as well; leave out data-size, and let writes fail with io-error/errno=ENOSPC/ops=write",
+        ));
+    }
+    Ok(wanted)
+}
+
 impl RunConfig {
     /// Fills in the defaults and refuses what makes no sense.
     pub fn from_options(options: &RunOptions) -> Result<Self, Failure> {
@@ -447,6 +469,7 @@ impl RunConfig {
             sample_interval: membership::sample_interval(options)?,
             lxd: membership::lxd(options, &system)?,
             data_size_bytes: data_size(options, &system)?,
+            data_layer: data_layer(options, &system)?,
             lab: options.lab.clone(),
             suite: options.suite.clone(),
             results: options.results.clone().unwrap_or_else(|| "results".into()),

@@ -410,6 +410,11 @@ fn what_was_not_synced_is_lost_and_nothing_else() {
     fs::write(name("over.tmp"), b"new content").unwrap();
     fs::rename(name("over.tmp"), name("over")).unwrap();
 
+    let told = layer::agent(&["layer-tell", &layer.folder().display().to_string(), "lose"]);
+    let said = String::from_utf8(told.stderr).unwrap();
+    assert!(said.contains("is still open to be written"), "{said}");
+    assert_eq!(fs::read(name("new")).unwrap(), b"never synced");
+    drop((segment, plain, hole));
     let lost = layer.lose();
     let text = |file: &str| String::from_utf8(fs::read(name(file)).unwrap()).unwrap();
     assert_eq!(text("before"), "before the layer");

@@ -4,11 +4,14 @@
 //! - what is written is written to the folder beneath at once, so that a layer that dies loses nothing of it; kept are the old bytes;
 //! - durable is what was there when the layer began, what `fsync`, `fdatasync` or `msync` was asked for, and what was written or allocated
 //!   with `O_SYNC` or `O_DSYNC`. The kernel hands neither `sync` nor `syncfs` to a layer: what only they made durable is taken as lost;
-//! - a sync that fails makes nothing durable.
+//! - a sync that fails makes nothing durable;
+//! - nothing is lost while anybody has a file open to be written: a file that changes under a process is no power cut.
 
 use std::{
     io::IoSlice,
     sync::{Arc, PoisonError, atomic::Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -29,6 +32,10 @@ use super::{
 
 /// The most old bytes that are kept in memory, of all files together.
 const MEMORY_MAX_BYTES: u64 = 256 << 20;
+/// How long whoever wrote may take to be gone.
+const WRITERS_LIMIT: Duration = Duration::from_secs(5);
+/// Pause between two looks at that.
+const WRITERS_PAUSE: Duration = Duration::from_millis(10);
 /// Where `seek` is to look for data and for holes.
 const SEEK_DATA: u32 = 3;
 const SEEK_HOLE: u32 = 4;
@@ -216,7 +223,10 @@ impl Layer {
             return Err(Errno::OPNOTSUPP);
         }
         let handle = self.file(handle)?;
-        let Handle::File { inode, fd, at_once } = &*handle else {
+        let Handle::File {
+            inode, fd, at_once, ..
+        } = &*handle
+        else {
             return Err(Errno::ISDIR);
         };
         self.gate.pass(Work::Write, inode.ours)?;
@@ -307,6 +317,24 @@ impl Layer {
     pub(super) fn unsynced(&self) -> usize {
         let all = self.table().all();
         all.iter().filter(|inode| inode.undo().is_some()).count()
+    }
+
+    /// Waits until nobody can write any more; the name of a file that is open to be written after a while.
+    pub(super) fn wait_for_writers(&self) -> Result<(), String> {
+        let give_up = Instant::now() + WRITERS_LIMIT;
+        loop {
+            // A process that has ended closes its files a moment later.
+            let Some(inode) = self.handles().written() else {
+                return Ok(());
+            };
+            if Instant::now() >= give_up {
+                let name = inode.name(&self.folder);
+                return Err(format!(
+                    "{name} is still open to be written: nothing is lost while its process runs"
+                ));
+            }
+            thread::sleep(WRITERS_PAUSE);
+        }
     }
 
     /// Loses what is not durable; what that was, by name. Whoever changed it does not run any more.

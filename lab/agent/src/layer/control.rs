@@ -5,7 +5,7 @@
 //! | `look` | nothing | `rule RULE`, `refused READS WRITES SYNCS`, `unsynced FILES`, `given-up TIMES` |
 //! | `refuse ERRNO WORKS PERCENT` | from now on these fail | nothing |
 //! | `pass` | everything passes again | as `look` |
-//! | `lose` | loses what was not synced | `lost NAME PUT_BACK CUT_OFF LENGTH` for each file, in bytes, and the words of `look` |
+//! | `lose` | loses what was not synced, once nobody has a file open to be written | `lost NAME PUT_BACK CUT_OFF LENGTH` for each file, in bytes, and the words of `look` |
 
 use std::{
     fmt::Write as _,
@@ -108,6 +108,7 @@ impl Layer {
                 Ok(self.look())
             }
             ["lose"] => {
+                self.wait_for_writers()?;
                 let lost = self.lose().map_err(|error| error.to_string())?;
                 let mut said = String::new();
                 for one in lost {

@@ -220,6 +220,8 @@ pub enum Handle {
         fd: OwnedFd,
         /// Whether what is allocated by it is durable at once.
         at_once: bool,
+        /// Whether it can be written by it.
+        writes: bool,
     },
     /// A folder, with what was in it when it was read from its beginning.
     Folder {
@@ -235,7 +237,12 @@ impl Handle {
     pub fn file(inode: Arc<Inode>, fd: OwnedFd, flags: OFlags) -> Self {
         // O_SYNC holds the bit of O_DSYNC.
         let at_once = flags.contains(OFlags::DSYNC);
-        Self::File { inode, fd, at_once }
+        Self::File {
+            inode,
+            fd,
+            at_once,
+            writes: flags.intersects(OFlags::WRONLY | OFlags::RDWR),
+        }
     }
 }
 
@@ -257,6 +264,18 @@ impl Handles {
     /// The one of a number.
     pub fn get(&self, number: u64) -> Result<Arc<Handle>, Errno> {
         self.open.get(&number).cloned().ok_or(Errno::BADF)
+    }
+
+    /// A file that is open to be written.
+    pub fn written(&self) -> Option<Arc<Inode>> {
+        self.open.values().find_map(|handle| match &**handle {
+            Handle::File {
+                inode,
+                writes: true,
+                ..
+            } => Some(Arc::clone(inode)),
+            _ => None,
+        })
     }
 
     /// It was closed.

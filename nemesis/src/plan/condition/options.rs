@@ -7,6 +7,8 @@
 //! bytes     4096  64KiB  2MiB   0 to 1 TiB
 //! count     3                   0 to 1,000,000
 //! pattern   open-*              letters, digits and . _ - * ?
+//! errno     EIO                 EIO, ENOSPC, EDQUOT or EROFS
+//! works     all  read+sync      read, write and sync joined by +, or all
 //! yes or no
 //! shift     +60s  -250ms        1 ms to 366 days, either way
 //! ```
@@ -48,6 +50,10 @@ pub enum Shape {
     Count,
     /// Of a file's name.
     Pattern,
+    /// An error's name.
+    Errno,
+    /// `read`, `write`, `sync` or several of them.
+    Works,
     /// `yes` or `no`.
     YesNo,
     /// Milliseconds, either way.
@@ -65,6 +71,8 @@ impl Shape {
             Self::Bytes => "bytes such as 4096, 64KiB or 2MiB",
             Self::Count => "a number",
             Self::Pattern => "a file's name with * and ?, such as open-*",
+            Self::Errno => "EIO, ENOSPC, EDQUOT or EROFS",
+            Self::Works => "read, write and sync joined by +, or all",
             Self::YesNo => "yes or no",
             Self::Shift => "a time with its sign such as +60s or -250ms",
         }
@@ -268,9 +276,13 @@ fn read(shape: Shape, text: &str) -> Option<Value> {
                 !text.is_empty() && text.len() <= PATTERN_MAX_CHARS && text.chars().all(fits);
             good.then(|| Value::Word(text.to_owned()))
         }
-        Shape::YesNo => ["yes", "no"]
-            .contains(&text)
-            .then(|| Value::Word(text.to_owned())),
+        Shape::Errno => one_of(text, &["EIO", "ENOSPC", "EDQUOT", "EROFS"]),
+        Shape::Works => {
+            let known = |work: &str| ["read", "write", "sync"].contains(&work);
+            let good = text == "all" || text.split('+').all(known);
+            good.then(|| Value::Word(text.to_owned()))
+        }
+        Shape::YesNo => one_of(text, &["yes", "no"]),
         Shape::Shift => {
             let (sign, rest) = match text.strip_prefix('-') {
                 Some(rest) => (-1, rest),
@@ -280,6 +292,10 @@ fn read(shape: Shape, text: &str) -> Option<Value> {
             Some(Value::Number(sign * i64::try_from(far).ok()?))
         }
     }
+}
+
+fn one_of(text: &str, words: &[&str]) -> Option<Value> {
+    words.contains(&text).then(|| Value::Word(text.to_owned()))
 }
 
 /// Bytes, as in `4096`, `64KiB` or `2MiB`.
