@@ -16,7 +16,7 @@ use std::{
     process::Command,
 };
 
-use layer::{AGENT, Layer, open, put, put_with, sync};
+use layer::{AGENT, DSYNC, Layer, open, put, put_with, sync};
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
@@ -156,7 +156,7 @@ fn conform(folder: &Path) -> Vec<String> {
         format!("{:?}", seek(&holed, SeekFrom::Hole(0))),
     );
 
-    let direct = open(&at("direct"), OFlags::DIRECT | OFlags::DSYNC).unwrap();
+    let direct = open(&at("direct"), OFlags::DIRECT | DSYNC).unwrap();
     let (block, from) = aligned(9, 8192);
     direct
         .write_all_at(&block[from..from + 8192], 4096)
@@ -305,7 +305,7 @@ fn what_is_to_fail_fails_and_nothing_else() {
     let layer = Layer::new();
     fs::write(layer.file("f"), vec![1; 8192]).unwrap();
     let file = open(&layer.file("f"), OFlags::empty()).unwrap();
-    let dsync = open(&layer.file("f"), OFlags::DSYNC).unwrap();
+    let dsync = open(&layer.file("f"), DSYNC).unwrap();
     let tries = || {
         let (mut block, from) = aligned(0, 4096);
         let direct = open(&layer.file("f"), OFlags::DIRECT).unwrap();
@@ -390,9 +390,20 @@ fn what_was_not_synced_is_lost_and_nothing_else() {
     put(&name("again"), 0, b"two");
     sync(&name("again"));
     put_with(&name("o_sync"), 0, b"at once", OFlags::SYNC);
-    put_with(&name("o_dsync"), 4, b"at once", OFlags::DSYNC);
-    let segment = open(&name("segment"), OFlags::DSYNC).unwrap();
+    put_with(&name("o_dsync"), 4, b"at once", DSYNC);
+    let segment = open(&name("segment"), DSYNC).unwrap();
     fallocate(&segment, FallocateFlags::empty(), 0, 65_536).unwrap();
+    let (block, from) = aligned(7, 4096);
+    let direct = open(&name("direct"), OFlags::DIRECT | DSYNC).unwrap();
+    fallocate(&direct, FallocateFlags::empty(), 0, 8192).unwrap();
+    direct.write_all_at(&block[from..from + 4096], 0).unwrap();
+    drop(direct);
+    // Direct, and yet not synced.
+    let direct = open(&name("direct"), OFlags::DIRECT).unwrap();
+    direct
+        .write_all_at(&block[from..from + 4096], 4096)
+        .unwrap();
+    drop(direct);
     let plain = open(&name("plain"), OFlags::empty()).unwrap();
     fallocate(&plain, FallocateFlags::empty(), 0, 65_536).unwrap();
     put(&name("unlinked"), 0, b"x");
@@ -426,6 +437,8 @@ fn what_was_not_synced_is_lost_and_nothing_else() {
     assert_eq!(text("o_sync"), "at once");
     assert_eq!(text("o_dsync"), "\0\0\0\0at once");
     assert_eq!(fs::read(name("segment")).unwrap(), vec![0; 65_536]);
+    let direct = fs::read(name("direct")).unwrap();
+    assert_eq!((direct.len(), direct[4095], direct[4096]), (8192, 7, 0));
     assert_eq!(text("plain"), "");
     assert_eq!(fs::read(name("hole")).unwrap(), vec![5; 16_384]);
     assert_eq!(text("over"), "", "its name was durable, its bytes were not");
@@ -434,6 +447,7 @@ fn what_was_not_synced_is_lost_and_nothing_else() {
         lost,
         [
             named("before", 3, 0, 16),
+            named("direct", 4096, 0, 8192),
             named("hole", 4096, 0, 16_384),
             named("new", 0, 12, 0),
             named("over", 0, 11, 0),
@@ -503,7 +517,7 @@ fn losing_gives_what_a_model_says() {
     let layer = Layer::new();
     // A write that is durable at once makes the whole file durable, where the kernel follows it by a sync: seen, not assumed.
     put(&layer.file("whole"), 0, b"plain");
-    put_with(&layer.file("whole"), 100, b"x", OFlags::DSYNC);
+    put_with(&layer.file("whole"), 100, b"x", DSYNC);
     layer.lose();
     let whole = fs::read(layer.file("whole")).unwrap()[0] != 0;
     eprintln!("O_DSYNC makes the whole file durable: {whole}");
@@ -524,11 +538,7 @@ fn losing_gives_what_a_model_says() {
             for step in steps.iter().chain([&Step::Lose]) {
                 match *step {
                     Step::Write(file, at, length, byte, at_once) => {
-                        let flags = if at_once {
-                            OFlags::DSYNC
-                        } else {
-                            OFlags::empty()
-                        };
+                        let flags = if at_once { DSYNC } else { OFlags::empty() };
                         put_with(&name(file), at as u64, &vec![byte; length], flags);
                         let model = &mut models[file];
                         let end = at + length;

@@ -27,7 +27,10 @@ use super::{
     gate::Work,
     table::{Handle, Inode},
     undo::{Old, Undo},
-    wire::{Answer, FSYNC_DATA_ONLY, Request, WRITE_KILL_SUIDGID, WRITE_MAX_BYTES, forget_content},
+    wire::{
+        Answer, FSYNC_DATA_ONLY, OPEN_DSYNC, Request, WRITE_KILL_SUIDGID, WRITE_MAX_BYTES,
+        forget_content,
+    },
 };
 
 /// The most old bytes that are kept in memory, of all files together.
@@ -134,14 +137,13 @@ impl Layer {
     pub(super) fn write(&self, request: &mut Request<'_>) -> Result<Answer, Errno> {
         let (handle, offset, size) = (request.u64()?, request.u64()?, request.u32()?);
         let (how, _lock_owner) = (request.u32()?, request.u64()?);
-        let (flags, _padding) = (OFlags::from_bits_retain(request.u32()?), request.u32()?);
+        let (flags, _padding) = (request.u32()?, request.u32()?);
         let data = request.bytes(size as usize)?;
         let handle = self.file(handle)?;
         let Handle::File { inode, fd, .. } = &*handle else {
             return Err(Errno::ISDIR);
         };
-        // O_SYNC holds the bit of O_DSYNC.
-        let at_once = flags.contains(OFlags::DSYNC);
+        let at_once = flags & OPEN_DSYNC != 0;
         self.gate.pass(Work::Write, inode.ours)?;
         if how & WRITE_KILL_SUIDGID != 0 {
             self.take_rights_away(request.node)?;

@@ -19,7 +19,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::{undo::Undo, wire::ROOT};
+use super::{
+    undo::Undo,
+    wire::{OPEN_DSYNC, ROOT},
+};
 
 /// Names of the harness's own files begin so.
 const OURS: &[u8] = b".harness-";
@@ -235,8 +238,7 @@ pub enum Handle {
 impl Handle {
     /// A file that was opened so.
     pub fn file(inode: Arc<Inode>, fd: OwnedFd, flags: OFlags) -> Self {
-        // O_SYNC holds the bit of O_DSYNC.
-        let at_once = flags.contains(OFlags::DSYNC);
+        let at_once = flags.bits() & OPEN_DSYNC != 0;
         Self::File {
             inode,
             fd,

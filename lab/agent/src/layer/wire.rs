@@ -38,6 +38,9 @@ const BACKGROUND_MAX: u16 = 64;
 
 /// Of a write: it takes the file's rights to become another user away.
 pub const WRITE_KILL_SUIDGID: u32 = 1 << 2;
+/// Of a file that is open, or of one write: it is durable at once. What was opened with `O_SYNC` has this bit too; rustix calls by
+/// this name what has both.
+pub const OPEN_DSYNC: u32 = libc::O_DSYNC.cast_unsigned();
 /// Of a sync: data only.
 pub const FSYNC_DATA_ONLY: u32 = 1;
 

@@ -12,6 +12,8 @@ use std::{
 use rustix::fs::OFlags;
 
 pub const AGENT: &str = env!("CARGO_BIN_EXE_harness-agent");
+/// `O_DSYNC`; what rustix calls so has the bit of `O_SYNC` as well.
+pub const DSYNC: OFlags = OFlags::from_bits_retain(libc::O_DSYNC.cast_unsigned());
 /// Time in which something shows that is to happen soon.
 const SOON: Duration = Duration::from_secs(10);
 
