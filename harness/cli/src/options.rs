@@ -9,13 +9,14 @@ use clap::Args;
 use harness_core::seed::Seed;
 use harness_nemesis::exec::MIN_LEASE;
 use harness_workloads::{
-    systems::{data_mount, lxd},
+    systems::lxd,
     workload::{Kind, NAMES, Reads},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
+mod data;
 mod membership;
 
 /// The longest load that is accepted.
@@ -359,42 +360,6 @@ fn lease(text: &str) -> Result<Duration, Failure> {
     Ok(lease)
 }
 
-fn data_size(options: &RunOptions, system: &str) -> Result<Option<u64>, Failure> {
-    let Some(text) = &options.data_size else {
-        return Ok(None);
-    };
-    if system != "dqlite" {
-        return Err(Failure::usage(format!(
-            "data-size: only dqlite's data folder can be made a mount, not that of {system}; leave it out"
-        )));
-    }
-    let range = data_mount::SIZE_MIN_BYTES..=data_mount::SIZE_MAX_BYTES;
-    let bytes = harness_nemesis::plan::condition::options::bytes(text);
-    match bytes.filter(|bytes| range.contains(bytes)) {
-        Some(bytes) => Ok(Some(bytes)),
-        None => Err(Failure::usage(format!(
-            "data-size: {text:?} is no size between {} MiB and {} GiB; write it as in 64MiB",
-            range.start() >> 20,
-            range.end() >> 30
-        ))),
-    }
-}
-
-fn data_layer(options: &RunOptions, system: &str) -> Result<bool, Failure> {
-    let wanted = options.data_layer.unwrap_or(false);
-    if wanted && system != "dqlite" {
-        return Err(Failure::usage(format!(
-            "data-layer: only dqlite's data folder can have a layer, not that of {system}; leave it out"
-        )));
-    }
-    if wanted && options.data_size.is_some() {
-        return Err(Failure::usage(
-            "data-layer: a data folder with a layer cannot have a size as well; leave out data-size, and let writes fail with io-error/errno=ENOSPC/ops=write",
-        ));
-    }
-    Ok(wanted)
-}
-
 impl RunConfig {
     /// Fills in the defaults and refuses what makes no sense.
     pub fn from_options(options: &RunOptions) -> Result<Self, Failure> {
@@ -468,8 +433,8 @@ impl RunConfig {
             agent_heals_after: lease(&text(&options.agent_heals_after, DEFAULT_LEASE_TEXT))?,
             sample_interval: membership::sample_interval(options)?,
             lxd: membership::lxd(options, &system)?,
-            data_size_bytes: data_size(options, &system)?,
-            data_layer: data_layer(options, &system)?,
+            data_size_bytes: data::size(options, &system)?,
+            data_layer: data::layer(options, &system)?,
             lab: options.lab.clone(),
             suite: options.suite.clone(),
             results: options.results.clone().unwrap_or_else(|| "results".into()),

@@ -1,5 +1,7 @@
 //! A layer of a test: over a folder of its own, gone with it.
 
+pub mod conform;
+
 use std::{
     fs, io,
     os::unix::fs::{FileExt, OpenOptionsExt},
@@ -14,12 +16,15 @@ use rustix::fs::OFlags;
 pub const AGENT: &str = env!("CARGO_BIN_EXE_harness-agent");
 /// `O_DSYNC`; what rustix calls so has the bit of `O_SYNC` as well.
 pub const DSYNC: OFlags = OFlags::from_bits_retain(libc::O_DSYNC.cast_unsigned());
+/// A user without rights.
+pub const NOBODY: u32 = 65_534;
 /// Time in which something shows that is to happen soon.
 const SOON: Duration = Duration::from_secs(10);
 
 /// A folder with a layer over it.
 pub struct Layer {
     whole: tempfile::TempDir,
+    text: String,
 }
 
 impl Layer {
@@ -32,8 +37,10 @@ impl Layer {
     /// Without a layer as yet.
     pub fn bare() -> Self {
         let whole = tempfile::tempdir().unwrap();
-        fs::create_dir(whole.path().join("data")).unwrap();
-        Self { whole }
+        let folder = whole.path().join("data");
+        fs::create_dir(&folder).unwrap();
+        let text = folder.display().to_string();
+        Self { whole, text }
     }
 
     pub fn folder(&self) -> PathBuf {
@@ -45,7 +52,7 @@ impl Layer {
     }
 
     pub fn mount(&self) {
-        let output = agent(&["layer-mount", self.text()]);
+        let output = agent(&["layer-mount", &self.text]);
         assert!(output.status.success(), "{output:?}");
     }
 
@@ -54,14 +61,9 @@ impl Layer {
         assert!(output.status.success(), "{output:?}");
     }
 
-    fn text(&self) -> &str {
-        self.whole.path().to_str().unwrap();
-        Box::leak(self.folder().display().to_string().into_boxed_str())
-    }
-
     /// What the layer answers.
     pub fn tell(&self, words: &str) -> String {
-        let mut arguments = vec!["layer-tell", self.text()];
+        let mut arguments = vec!["layer-tell", &self.text];
         arguments.extend(words.split(' '));
         let output = agent(&arguments);
         assert!(output.status.success(), "{words}: {output:?}");
@@ -91,7 +93,7 @@ impl Layer {
             let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
             words.get(1) == Some(&&b"layer-serve"[..])
-                && words.get(2) == Some(&self.text().as_bytes())
+                && words.get(2) == Some(&self.text.as_bytes())
         };
         let all = fs::read_dir("/proc").unwrap();
         let all = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
