@@ -172,6 +172,29 @@ async fn another_fault_that_holds_the_process_down_keeps_it() {
     assert!(sim.when("n1 started") > sim.when("ledger 1 heal-asked"));
 }
 
+/// A power cut: all are killed before anything is lost on any, and stay down until the heal.
+#[tokio::test(start_paused = true)]
+async fn what_loses_writes_kills_all_first_and_keeps_them_down() {
+    let sim = Sim::new(5);
+    let faults = vec![
+        planned(1, 0, "lose-writes:n1+n2", 1, 10),
+        planned(2, 1, "io-error:n2", 3, 5),
+    ];
+    let outcome = run(&sim, faults).await;
+    assert!(outcome.done[0].observed && outcome.done[0].healed);
+    for node in ["n1", "n2"] {
+        for killed in ["n1", "n2"] {
+            let struck = format!("{node} condition 1 injected");
+            assert!(sim.when(&format!("{killed} killed")) < sim.when(&struck));
+        }
+        assert!(sim.when("ledger 1 heal-asked") < sim.when(&format!("{node} started")));
+    }
+    assert!(sim.reason(2).contains("fault 1 has it already"));
+    let record = fold(&sim.world().lines).remove(0);
+    // What is kept on each node, and a start there.
+    assert_eq!(record.heals.len(), 4);
+}
+
 /// A run that was killed in the middle is healed from its ledger, or from what it left on the nodes.
 #[tokio::test(start_paused = true)]
 async fn a_killed_run_is_healed_from_its_ledger_or_from_the_nodes() {

@@ -9,13 +9,14 @@ use clap::Args;
 use harness_core::seed::Seed;
 use harness_nemesis::exec::MIN_LEASE;
 use harness_workloads::{
-    systems::{data_mount, lxd},
+    systems::lxd,
     workload::{Kind, NAMES, Reads},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
+mod data;
 mod membership;
 
 /// The longest load that is accepted.
@@ -125,6 +126,10 @@ pub struct RunOptions {
     #[arg(long, env = "HARNESS_DATA_SIZE", value_name = "BYTES")]
     #[serde(deserialize_with = "text_or_number")]
     pub data_size: Option<String>,
+    /// Put a layer over each node's data folder, which can fail its reads and writes and lose what was not synced, for the
+    /// faults io-error and lose-writes; dqlite only, and not with --data-size [default: false]
+    #[arg(long, env = "HARNESS_DATA_LAYER", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub data_layer: Option<bool>,
     /// The lab: a lab.yaml; without it, the lab that is up, else the built-in lab of containers
     #[arg(long, env = "HARNESS_LAB", value_name = "FILE")]
     pub lab: Option<PathBuf>,
@@ -200,6 +205,7 @@ impl RunOptions {
             max_voters,
             max_standby,
             data_size,
+            data_layer,
             lab,
             suite,
             results,
@@ -246,6 +252,8 @@ pub struct RunConfig {
     pub lxd: lxd::Options,
     /// Bytes of each node's data folder, where it is a mount of its own.
     pub data_size_bytes: Option<u64>,
+    /// A layer over each node's data folder.
+    pub data_layer: bool,
     /// The inventory, if there is one.
     pub lab: Option<PathBuf>,
     /// Debian suite, if chosen.
@@ -352,27 +360,6 @@ fn lease(text: &str) -> Result<Duration, Failure> {
     Ok(lease)
 }
 
-fn data_size(options: &RunOptions, system: &str) -> Result<Option<u64>, Failure> {
-    let Some(text) = &options.data_size else {
-        return Ok(None);
-    };
-    if system != "dqlite" {
-        return Err(Failure::usage(format!(
-            "data-size: only dqlite's data folder can be made a mount, not that of {system}; leave it out"
-        )));
-    }
-    let range = data_mount::SIZE_MIN_BYTES..=data_mount::SIZE_MAX_BYTES;
-    let bytes = harness_nemesis::plan::condition::options::bytes(text);
-    match bytes.filter(|bytes| range.contains(bytes)) {
-        Some(bytes) => Ok(Some(bytes)),
-        None => Err(Failure::usage(format!(
-            "data-size: {text:?} is no size between {} MiB and {} GiB; write it as in 64MiB",
-            range.start() >> 20,
-            range.end() >> 30
-        ))),
-    }
-}
-
 impl RunConfig {
     /// Fills in the defaults and refuses what makes no sense.
     pub fn from_options(options: &RunOptions) -> Result<Self, Failure> {
@@ -446,7 +433,8 @@ impl RunConfig {
             agent_heals_after: lease(&text(&options.agent_heals_after, DEFAULT_LEASE_TEXT))?,
             sample_interval: membership::sample_interval(options)?,
             lxd: membership::lxd(options, &system)?,
-            data_size_bytes: data_size(options, &system)?,
+            data_size_bytes: data::size(options, &system)?,
+            data_layer: data::layer(options, &system)?,
             lab: options.lab.clone(),
             suite: options.suite.clone(),
             results: options.results.clone().unwrap_or_else(|| "results".into()),

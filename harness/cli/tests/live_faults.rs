@@ -29,6 +29,18 @@ const RUN: [&str; 6] = [
 /// A data folder that can be full.
 const SMALL: [&str; 2] = ["--data-size", "64MiB"];
 
+/// A data folder that can fail.
+const LAYERED: [&str; 1] = ["--data-layer"];
+
+/// What only the run makes, and what a fault needs of it.
+fn needs(fault: &str) -> &'static [&'static str] {
+    match fault {
+        "disk-full" | "slow-io" => &SMALL,
+        "io-error" | "lose-writes" => &LAYERED,
+        _ => &[],
+    }
+}
+
 /// Faults that `live` and `live_nodes` look at.
 const ELSEWHERE: [&str; 8] = [
     "partition",
@@ -53,6 +65,12 @@ fn effect(fault: &str) -> &'static str {
         }
         "slow-io" => {
             "f=/srv/harness/dqlite/data/trial; slow=1; for n in 1 2 3 4 5 6 7 8; do a=$(date +%s%N); dd if=/dev/zero of=$f bs=4k count=1 conv=fsync 2>/dev/null; b=$(date +%s%N); [ $((b - a)) -lt 150000000 ] || slow=0; sleep 0.15; done; rm -f $f; exit $slow"
+        }
+        "io-error" => {
+            "f=/srv/harness/dqlite/data/trial; : >$f; dd if=/dev/zero of=$f bs=4k count=1 conv=notrunc 2>&1 | grep -q 'Input/output error'; failed=$?; rm -f $f; exit $failed"
+        }
+        "lose-writes" => {
+            "read -r pid start </srv/harness/dqlite/pid; [ ! -e /proc/$pid ] && [ -s /var/lib/harness/faults/1/done ]"
         }
         "fds" => {
             "read -r pid start </srv/harness/dqlite/pid; [ \"$(awk '/^Max open files/ { print $4 }' /proc/$pid/limits)\" -lt 1000 ]"
@@ -102,8 +120,7 @@ fn catalog() -> Vec<(String, bool)> {
             fault["lacking"] == Value::Array(Vec::new()),
             "{fault}"
         );
-        // Those need a mount that only the run makes.
-        let by_run = ["disk-full", "slow-io"].contains(&name(fault).as_str());
+        let by_run = !needs(&name(fault)).is_empty();
         (name(fault), offered || by_run)
     })
     .collect()
@@ -116,9 +133,7 @@ fn name(fault: &Value) -> String {
 fn arguments(fault: &str) -> Vec<String> {
     let mut all: Vec<String> = RUN.map(str::to_owned).to_vec();
     all.extend(["--nemesis".to_owned(), format!("{fault}:leader")]);
-    if ["disk-full", "slow-io"].contains(&fault) {
-        all.extend(SMALL.map(str::to_owned));
-    }
+    all.extend(needs(fault).iter().map(|word| (*word).to_owned()));
     all
 }
 
@@ -184,6 +199,8 @@ fn every_fault_that_is_offered_is_seen_from_outside_and_healed() {
         "loss",
         "rate",
         "disk-full",
+        "io-error",
+        "lose-writes",
         "fds",
         "bitflip",
         "truncate",
@@ -265,7 +282,7 @@ fn what_is_not_offered_is_refused_with_the_mend() {
     assert!([0, netem.len()].contains(&lacking), "{refused:?}");
     // A process's clock can be shifted wherever the lab's containers run.
     assert!(!refused.contains(&"clock".to_owned()), "{refused:?}");
-    let nowhere = ["disk-full", "slow-io"].map(str::to_owned);
+    let nowhere = ["disk-full", "slow-io", "io-error", "lose-writes"].map(str::to_owned);
     for fault in refused.iter().chain(&nowhere) {
         let folder = Folder::new();
         let mut arguments = RUN.to_vec();
@@ -278,7 +295,7 @@ fn what_is_not_offered_is_refused_with_the_mend() {
             said.contains(&format!("{fault} cannot be had on n")),
             "{said}"
         );
-        let mends = ["take ", "give the run --data-size"];
+        let mends = ["take ", "give the run --data-"];
         assert!(mends.iter().any(|mend| said.contains(mend)), "{said}");
         let history = std::fs::read_to_string(folder.latest().join("history.jsonl"));
         assert_eq!(history.expect("a history").lines().count(), 1, "no load");

@@ -11,7 +11,7 @@
 //! - every limit is a named constant, next to what it limits.
 //!
 //! Each request is a module. What must be undone when the controller is gone is the guard's matter ([`guard`]): a process that
-//! outlives this one.
+//! outlives this one. So is a layer over a folder ([`layer`]).
 
 mod clock;
 mod connect;
@@ -19,6 +19,7 @@ mod echo;
 mod exec;
 mod file;
 mod guard;
+mod layer;
 mod node;
 mod outbox;
 mod probe;
@@ -55,6 +56,9 @@ fn main() -> ExitCode {
         Some(
             command @ (clock::SHIFT | clock::LOOK | clock::RESTORE | clock::CHECK | clock::TRIAL),
         ) => clock::main(command, rest),
+        Some(layer::MOUNT) => layer::main_mount(rest),
+        Some(layer::SERVE) => layer::main_serve(rest),
+        Some(layer::TELL) => layer::main_tell(rest),
         Some("selftest-echo") => echo::main(rest),
         Some("--version") => {
             println!("harness-agent {}", env!("CARGO_PKG_VERSION"));

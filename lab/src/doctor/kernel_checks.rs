@@ -67,6 +67,7 @@ pub(super) fn all(subject: &Subject<'_>) -> Vec<Check> {
             mend: "the fault loss is not offered; take a kernel with nft_numgen",
         }),
         loop_devices(),
+        fuse(),
         cgroup(),
         process_clock(),
         uprobe(),
@@ -93,6 +94,26 @@ fn loop_devices() -> Check {
         NAME,
         "this kernel has none",
         "run --data-size does not work, and the faults disk-full and slow-io are offered only where a small file system is mounted on the data folder; take a kernel with loop devices",
+    )
+}
+
+/// A layer over a data folder is a file system of ours.
+fn fuse() -> Check {
+    const NAME: &str = "FUSE";
+    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let there = known
+        .lines()
+        .any(|line| line.split_whitespace().last() == Some("fuse"));
+    if there || is_loadable("fuse") {
+        return Check::pass(
+            NAME,
+            "run --data-layer, and with it the faults io-error and lose-writes",
+        );
+    }
+    Check::warn(
+        NAME,
+        "this kernel has none",
+        "run --data-layer does not work, and the faults io-error and lose-writes are not offered; take a kernel with FUSE",
     )
 }
 

@@ -82,7 +82,8 @@ pub const NEEDS: [Need; 7] = [
 ];
 
 /// Removes the folders that the transport puts the agent into, with what its guard keeps there; idempotent. An agent that runs
-/// goes on until its channel is closed, a guard ends by itself.
+/// goes on until its channel is closed, a guard ends by itself. A layer over a data folder ends with its mount, and its system goes on with
+/// the folder beneath, which has all that was written.
 pub const AGENT_FOLDERS: &str = r#"
 set -e
 u=${SUDO_UID:-$(id -u)}
@@ -91,6 +92,9 @@ for d in /run/harness-agent /var/lib/harness-agent /var/tmp/harness-0 /tmp/harne
   "/var/tmp/harness-$u" "/tmp/harness-$u" "/dev/shm/harness-$u" "${h:-/nonexistent}/.cache/harness-agent"; do
   if [ -d "$d" ] && [ ! -L "$d" ]; then rm -rf "$d"; fi
 done
+while read -r what at kind rest; do
+  if [ "$kind" = fuse.harness-layer ]; then umount -l "$at"; fi
+done </proc/mounts
 "#;
 
 /// Removes what is ours from a machine, but for those folders; idempotent. The marker goes last.

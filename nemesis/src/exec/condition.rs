@@ -4,6 +4,7 @@
 //! 2. It holds once the node's own look says so. Where nodes say little to each other, we make them talk.
 //! 3. Whoever kills a process for a fault does it by way of [`super::process`], so that other faults on it compose.
 //! 4. What was not struck is not healed: a heal finds no notes, and says so.
+//! 5. A power cut kills on all its nodes at one instant, then strikes each; the processes stay down until it is healed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -127,6 +128,10 @@ impl Conditions {
         asked: &Asked,
         nodes: &[usize],
     ) -> Result<Vec<Evidence>, String> {
+        let mut evidence = Vec::new();
+        if asked.condition.is_power_cut() {
+            evidence = self.cut_power(fault, asked, nodes).await?;
+        }
         let jobs = nodes.iter().map(|at| {
             let (conditions, asked, at) = (Arc::clone(self), asked.clone(), *at);
             (
@@ -134,7 +139,7 @@ impl Conditions {
                 async move { conditions.strike(at, &asked, fault).await },
             )
         });
-        let (mut evidence, mut failures) = (Vec::new(), Vec::new());
+        let mut failures = Vec::new();
         for (at, answer) in each(jobs, Instant::now() + STRIKE_LIMIT).await {
             let node = self.nodes[at].name.to_string();
             match answer {
@@ -155,18 +160,51 @@ impl Conditions {
         Err(failures.join("; "))
     }
 
-    async fn strike(&self, at: usize, asked: &Asked, fault: u32) -> Result<Vec<String>, String> {
-        let mut held = self.held[at].lock().await;
+    /// Law 5: the first half.
+    async fn cut_power(
+        &self,
+        fault: u32,
+        asked: &Asked,
+        nodes: &[usize],
+    ) -> Result<Vec<Evidence>, String> {
+        for at in nodes {
+            let mut held = self.held[*at].lock().await;
+            self.take(*at, &mut held, asked, fault)?;
+            held.down.insert(fault);
+        }
+        match self.processes.inject(fault, Kind::Kill, nodes).await {
+            Ok(seen) => Ok(seen),
+            // Where nothing ran there may still be writes to lose. Who runs on has files open, and then nothing is lost.
+            Err(why) => Ok(nodes
+                .first()
+                .map(|at| Evidence {
+                    node: self.nodes[*at].name.to_string(),
+                    text: why,
+                })
+                .into_iter()
+                .collect()),
+        }
+    }
+
+    /// Notes that a fault strikes a node, unless it may not.
+    fn take(&self, at: usize, held: &mut Held, asked: &Asked, fault: u32) -> Result<(), String> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(CLOSED.to_owned());
         }
         if let Some(resource) = asked.condition.resource() {
-            if let Some(other) = held.resources.get(&resource) {
-                return Err(format!("fault {other} has it already, and only one can"));
+            let holder = *held.resources.entry(resource).or_insert(fault);
+            if holder != fault {
+                return Err(format!("fault {holder} has it already, and only one can"));
             }
-            held.resources.insert(resource, fault);
         }
-        held.struck.insert(fault, self.processes.wipings(at));
+        let wipings = self.processes.wipings(at);
+        held.struck.entry(fault).or_insert(wipings);
+        Ok(())
+    }
+
+    async fn strike(&self, at: usize, asked: &Asked, fault: u32) -> Result<Vec<String>, String> {
+        let mut held = self.held[at].lock().await;
+        self.take(at, &mut held, asked, fault)?;
         let node = &self.nodes[at];
         let mut texts = Vec::new();
         let place = place(&self.can, &self.nodes, at, asked.condition)
@@ -183,7 +221,7 @@ impl Conditions {
         }
         let said = tell(node, &scripts.inject).await?;
         texts.extend(said.lines().map(str::to_owned));
-        if held.down.remove(&fault) {
+        if !asked.condition.is_power_cut() && held.down.remove(&fault) {
             let back = self
                 .processes
                 .heal(fault, Kind::Kill, &[at], Instant::now() + START_LIMIT)

@@ -21,6 +21,7 @@ use thiserror::Error;
 use crate::{client::Clients, workload::Kind};
 
 mod asking;
+pub(crate) mod data_layer;
 pub mod data_mount;
 pub mod dqlite;
 pub mod fresh;

@@ -8,7 +8,7 @@
 //! What the scripts print, a word first, is read by [`super::supervised`]:
 //! `running PID`, `absent`, `gone PID`, `alive PID`, `state PID S`.
 
-use super::data_mount as mount;
+use super::{data_layer as layer, data_mount as mount};
 
 /// How long a killed process may take to vanish.
 pub const KILL_WAIT_S: u32 = 10;
@@ -127,11 +127,13 @@ if [ -e "$base/stopping" ]; then
 fi
 if alive; then echo "running $pid $state"; exit 0; fi
 {mount}mount_data || {{ echo "the file system of $base/data cannot be mounted" >&2; exit 1; }}
+{layer}mount_layer || {{ echo "there is no layer over $base/data" >&2; exit 1; }}
 if [ -s "$base/exit.json" ]; then cat "$base/exit.json" >>"$base/exits.jsonl"; echo >>"$base/exits.jsonl"; rm -f "$base/exit.json"; fi
 echo absent
 "#,
         find = find(base),
         mount = mount::MOUNT,
+        layer = layer::MOUNT,
         turns = stop_wait_s * 50
     )
 }

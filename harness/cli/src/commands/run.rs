@@ -218,6 +218,7 @@ impl Session {
             "sample_interval_ms": config.sample_interval(self.node_names().len()).as_millis(),
             "lxd": (config.system == "lxd").then_some(&config.lxd),
             "data_size_bytes": config.data_size_bytes,
+            "data_layer": config.data_layer,
             "trace": config.trace,
             "plant": config.plant,
             "check_timeout_ms": config.check_timeout.as_millis(),
@@ -407,6 +408,7 @@ impl Session {
                 let options = dqlite::Options {
                     trace: self.config.trace,
                     data_size_bytes: self.config.data_size_bytes,
+                    data_layer: self.config.data_layer,
                 };
                 Ok(Arc::new(dqlite::Dqlite::new(nodes, options)))
             }

@@ -79,6 +79,20 @@ fn what_makes_no_sense_is_refused_with_its_field() {
         ),
         (
             with(|o| {
+                o.system = Some("lxd".into());
+                o.data_layer = Some(true);
+            }),
+            "data-layer",
+        ),
+        (
+            with(|o| {
+                o.data_layer = Some(true);
+                o.data_size = Some("64MiB".into());
+            }),
+            "data-layer",
+        ),
+        (
+            with(|o| {
                 o.workload = Some("set".into());
                 o.initial = Some(3);
             }),

@@ -21,6 +21,7 @@ const QUEUE_HEAL: &str =
     "the queue discipline and the rules are removed; seen when neither is there";
 const QUEUE_SEEN: &str = "packets to other nodes went by way of it";
 const NETEM: &str = "tc, nftables, a kernel with sch_htb and sch_netem";
+const LAYER: &str = "a layer over the data folder (--data-layer), a kernel with FUSE";
 const FILE_HEAL: &str = "the node is wiped and joins anew, as after wipe. Where that cannot be (rejoin=no, a workload that changes the membership itself, too many voters at once) the process is killed, the file is put back from the copy that the node kept, unless the system has changed it since, and the process is started; seen when it has joined, or when the file is as it was";
 const FILE_NEEDS: &str = "data folder, kill, start";
 
@@ -84,6 +85,20 @@ impl Condition {
                 "nobody freezes it any more and it is thawed; seen when a write succeeds",
                 "data folder",
                 "a mount of at most 4 GiB on just the data folder (--data-size), fsfreeze",
+            ),
+            Self::IoError => (
+                "reads, writes and syncs of the data folder fail, by a layer over it; making, renaming and removing files do not",
+                "a read, a write or a sync of ours failed with that error; and how many of the system's did",
+                "everything passes again, a process that ended is started; seen when a write, a sync and a read succeed",
+                "data folder, start",
+                LAYER,
+            ),
+            Self::LoseWrites => (
+                "a power cut: the process is killed, on several nodes at one instant, and what it wrote to its data folder and did not sync is lost; that files were made, renamed and removed is not",
+                "the process is gone, and how many bytes of which files were lost, or that nothing was un-synced",
+                "the process is started on what is left; what was lost stays lost",
+                "data folder, kill, start",
+                LAYER,
             ),
             Self::Fds => (
                 "the process may open no more files: its limit is lowered to the lowest number that is not in use",

@@ -16,6 +16,7 @@ mod clock;
 mod disk;
 mod files;
 mod info;
+mod layer;
 mod limits;
 mod network;
 pub mod options;
@@ -43,6 +44,10 @@ pub enum Condition {
     DiskFull,
     /// The data folder's mount stands still again and again.
     SlowIo,
+    /// Reads, writes and syncs of the data folder fail.
+    IoError,
+    /// What was written to the data folder and not synced is lost.
+    LoseWrites,
     /// The process may open no more files.
     Fds,
     /// The process may take no more memory.
@@ -66,6 +71,8 @@ pub enum Resource {
     Queue,
     /// The data folder's mount.
     Mount,
+    /// The layer over the data folder.
+    Layer,
     /// The process's limit of open files.
     Descriptors,
     /// The process's group of memory.
@@ -156,6 +163,11 @@ const SLOW_IO: [OptionInfo; 2] = [
     ),
     option("every", Shape::Time, "1s", "how often, at least"),
 ];
+const IO_ERROR: [OptionInfo; 3] = [
+    option("errno", Shape::Errno, "EIO", "what they fail with"),
+    option("ops", Shape::Works, "all", "what fails"),
+    option("share", Shape::Share, "100%", "how many of them"),
+];
 const FDS: [OptionInfo; 1] = [option(
     "spare",
     Shape::Count,
@@ -211,7 +223,7 @@ const CLOCK: [OptionInfo; 4] = [
 
 impl Condition {
     /// All of them, in the order in which help lists them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Loss,
         Self::Rate,
         Self::Slow,
@@ -220,6 +232,8 @@ impl Condition {
         Self::Corrupt,
         Self::DiskFull,
         Self::SlowIo,
+        Self::IoError,
+        Self::LoseWrites,
         Self::Fds,
         Self::Memory,
         Self::Cpu,
@@ -241,6 +255,8 @@ impl Condition {
             Self::Corrupt => "corrupt",
             Self::DiskFull => "disk-full",
             Self::SlowIo => "slow-io",
+            Self::IoError => "io-error",
+            Self::LoseWrites => "lose-writes",
             Self::Fds => "fds",
             Self::Memory => "memory",
             Self::Cpu => "cpu",
@@ -262,6 +278,8 @@ impl Condition {
             Self::Reorder => &REORDER,
             Self::DiskFull => &DISK_FULL,
             Self::SlowIo => &SLOW_IO,
+            Self::IoError => &IO_ERROR,
+            Self::LoseWrites => &[],
             Self::Fds => &FDS,
             Self::Memory => &MEMORY,
             Self::Cpu => &CPU,
@@ -281,6 +299,7 @@ impl Condition {
                 Some(Resource::Queue)
             }
             Self::DiskFull | Self::SlowIo => Some(Resource::Mount),
+            Self::IoError | Self::LoseWrites => Some(Resource::Layer),
             Self::Fds => Some(Resource::Descriptors),
             Self::Memory => Some(Resource::Memory),
             Self::Cpu => Some(Resource::Cpu),
@@ -303,7 +322,13 @@ impl Condition {
     pub const fn needs_data_folder(self) -> bool {
         matches!(
             self,
-            Self::DiskFull | Self::SlowIo | Self::Bitflip | Self::Truncate | Self::Remove
+            Self::DiskFull
+                | Self::SlowIo
+                | Self::IoError
+                | Self::LoseWrites
+                | Self::Bitflip
+                | Self::Truncate
+                | Self::Remove
         )
     }
 
@@ -327,7 +352,7 @@ impl Condition {
     /// Whether the process may have to be killed for it.
     #[must_use]
     pub const fn needs_kill(self) -> bool {
-        self.is_damage()
+        self.is_damage() || self.is_power_cut()
     }
 
     /// Whether it damages files.
@@ -336,12 +361,24 @@ impl Condition {
         matches!(self, Self::Bitflip | Self::Truncate | Self::Remove)
     }
 
+    /// Whether it is a power cut: the processes of all nodes that it strikes are killed at one instant, and stay down until the heal.
+    #[must_use]
+    pub const fn is_power_cut(self) -> bool {
+        matches!(self, Self::LoseWrites)
+    }
+
     /// Whether the process may be killed by it or for it, so that it must be possible to start it again.
     #[must_use]
     pub const fn needs_start(self) -> bool {
         matches!(
             self,
-            Self::Memory | Self::DiskFull | Self::Bitflip | Self::Truncate | Self::Remove
+            Self::Memory
+                | Self::DiskFull
+                | Self::IoError
+                | Self::LoseWrites
+                | Self::Bitflip
+                | Self::Truncate
+                | Self::Remove
         )
     }
 }

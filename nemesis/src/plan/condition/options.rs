@@ -7,6 +7,8 @@
 //! bytes     4096  64KiB  2MiB   0 to 1 TiB
 //! count     3                   0 to 1,000,000
 //! pattern   open-*              letters, digits and . _ - * ?
+//! errno     EIO                 EIO, ENOSPC, EDQUOT or EROFS
+//! works     all  read+sync      read, write and sync joined by +, or all
 //! yes or no
 //! shift     +60s  -250ms        1 ms to 366 days, either way
 //! drift     +5%  -200ppm        1 ppm to 50%, either way
@@ -52,6 +54,10 @@ pub enum Shape {
     Count,
     /// Of a file's name.
     Pattern,
+    /// An error's name.
+    Errno,
+    /// `read`, `write`, `sync` or several of them.
+    Works,
     /// `yes` or `no`.
     YesNo,
     /// Milliseconds, either way.
@@ -73,6 +79,8 @@ impl Shape {
             Self::Bytes => "bytes such as 4096, 64KiB or 2MiB",
             Self::Count => "a number",
             Self::Pattern => "a file's name with * and ?, such as open-*",
+            Self::Errno => "EIO, ENOSPC, EDQUOT or EROFS",
+            Self::Works => "read, write and sync joined by +, or all",
             Self::YesNo => "yes or no",
             Self::Shift => "a time with its sign such as +60s or -250ms",
             Self::Drift => "a rate with its sign such as +5% or -200ppm, at most 50%",
@@ -302,9 +310,13 @@ fn read(shape: Shape, text: &str) -> Option<Value> {
                 !text.is_empty() && text.len() <= PATTERN_MAX_CHARS && text.chars().all(fits);
             good.then(|| Value::Word(text.to_owned()))
         }
-        Shape::YesNo => ["yes", "no"]
-            .contains(&text)
-            .then(|| Value::Word(text.to_owned())),
+        Shape::Errno => one_of(text, &["EIO", "ENOSPC", "EDQUOT", "EROFS"]),
+        Shape::Works => {
+            let known = |work: &str| ["read", "write", "sync"].contains(&work);
+            let good = text == "all" || text.split('+').all(known);
+            good.then(|| Value::Word(text.to_owned()))
+        }
+        Shape::YesNo => one_of(text, &["yes", "no"]),
         Shape::Shift => {
             let (sign, rest) = signed(text)?;
             let far = between(milliseconds(rest)?, 1, SHIFT_MAX_MS)?;
@@ -320,6 +332,10 @@ fn read(shape: Shape, text: &str) -> Option<Value> {
             .contains(&text)
             .then(|| Value::Word(text.to_owned())),
     }
+}
+
+fn one_of(text: &str, words: &[&str]) -> Option<Value> {
+    words.contains(&text).then(|| Value::Word(text.to_owned()))
 }
 
 /// Bytes, as in `4096`, `64KiB` or `2MiB`.

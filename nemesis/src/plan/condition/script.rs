@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Asked, Condition, clock, disk, files, limits, network};
+use super::{Asked, Condition, clock, disk, files, layer, limits, network};
 
 /// Where faults keep their notes on a node, one folder each.
 pub const NOTES: &str = "/var/lib/harness/faults";
@@ -66,6 +66,7 @@ pub fn check(condition: Condition, place: &Place) -> String {
         }
         Condition::DiskFull => disk::check_mount(place),
         Condition::SlowIo => disk::check_freeze(place),
+        Condition::IoError | Condition::LoseWrites => layer::check(place),
         Condition::Fds => limits::check_fds(),
         Condition::Memory | Condition::Cpu => limits::check_group(condition),
         Condition::Bitflip | Condition::Truncate | Condition::Remove => files::check(),
@@ -86,6 +87,8 @@ pub fn scripts(asked: &Asked, fault: u32, place: &Place) -> Scripts {
         | Condition::Corrupt => network::queue(asked, fault, place),
         Condition::DiskFull => disk::full(asked, place),
         Condition::SlowIo => disk::slow(asked, place),
+        Condition::IoError => layer::fail(asked, place),
+        Condition::LoseWrites => layer::lose(place),
         Condition::Fds => limits::fds(asked, place),
         Condition::Memory | Condition::Cpu => limits::group(asked, fault, place),
         Condition::Bitflip | Condition::Truncate | Condition::Remove => files::damage(asked, place),

@@ -44,7 +44,7 @@ fn every_default_is_a_value_and_every_option_is_read() {
 
 #[test]
 fn values_have_units_and_bounds() {
-    use Condition::{Bitflip, Clock, DiskFull, Fds, Loss, Rate, Slow};
+    use Condition::{Bitflip, Clock, DiskFull, Fds, IoError, Loss, Rate, Slow};
     for (condition, name, value, expected) in [
         (Loss, "share", "7%", Some(7)),
         (Loss, "share", "7", Some(7)),
@@ -70,6 +70,13 @@ fn values_have_units_and_bounds() {
         (Bitflip, "file", "a;rm -rf", None),
         (Bitflip, "file", "$(x)", None),
         (Bitflip, "kill", "maybe", None),
+        (IoError, "errno", "ENOSPC", Some(0)),
+        (IoError, "errno", "EPERM", None),
+        (IoError, "errno", "", None),
+        (IoError, "ops", "read+sync", Some(0)),
+        (IoError, "ops", "open", None),
+        (IoError, "ops", "read+", None),
+        (IoError, "ops", "read+all", None),
     ] {
         let piece = format!("{name}={value}");
         let read = parse_options(condition, &[&piece]).ok();

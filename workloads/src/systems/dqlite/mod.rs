@@ -21,7 +21,9 @@ use harness_lab::{
 };
 
 use self::origin::Origin;
-use super::{CoreDump, Handles, System, SystemError, Timing, data_mount, packages, raft_disk};
+use super::{
+    CoreDump, Handles, System, SystemError, Timing, data_layer, data_mount, packages, raft_disk,
+};
 use crate::{client::Clients, workload::Kind};
 
 pub mod http;
@@ -58,6 +60,8 @@ pub struct Options {
     pub trace: bool,
     /// A data folder of that many bytes on each node, a file system of its own; none: a folder like any other.
     pub data_size_bytes: Option<u64>,
+    /// A layer over each node's data folder, which can fail its reads and writes and lose what was not synced.
+    pub data_layer: bool,
 }
 
 /// dqlite on the nodes of a lab. Cheap to clone.
@@ -185,10 +189,16 @@ impl System for Dqlite {
     }
 
     async fn wipe(&self, node: &Node) -> Result<(), SystemError> {
-        let unmount = data_mount::unmount(paths::BASE);
-        paths::PROCESS.wipe(node, &unmount).await?;
+        let unmount = [
+            data_layer::unmount(paths::BASE),
+            data_mount::unmount(paths::BASE),
+        ];
+        paths::PROCESS.wipe(node, &unmount.join("\n")).await?;
         if let Some(size_bytes) = self.options.data_size_bytes {
             data_mount::limit(node, paths::BASE, size_bytes).await?;
+        }
+        if self.options.data_layer {
+            data_layer::put(node, paths::BASE).await?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use harness_lab::Node;
 
 use super::origin::Origin;
-use crate::systems::{scripts, supervised::Supervised};
+use crate::systems::{data_layer, scripts, supervised::Supervised};
 
 /// The folder of everything that we put on a node for this system.
 pub const BASE: &str = "/srv/harness/dqlite";
@@ -86,8 +86,10 @@ esac"#,
 pub fn clear_script() -> String {
     format!(
         "said=$({kill})\necho \"$said\"\ncase \"$said\" in alive*) exit 0 ;; esac\n\
+         base={BASE}\n{layer}mount_layer || exit 1\n\
          rm -rf {BASE}/data/* {BASE}/data/.[!.]* {BASE}/origin {BASE}/stopping\nrmdir {BASE}/data 2>/dev/null || true\n",
-        kill = scripts::kill(BASE)
+        kill = scripts::kill(BASE),
+        layer = data_layer::MOUNT,
     )
 }
 
