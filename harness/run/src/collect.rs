@@ -240,9 +240,14 @@ fn explained(exit: &ProcessExit, wall_ns: u64, node: &str, causes: &Causes<'_>) 
                                 .saturating_add(EXPLAIN_SLACK_NS),
                         )
                 }
-                // The heal of a stop that does not end kills the process.
+                // The heal of a stop that does not end kills the process. What the heal has started and gives up by itself is no
+                // part of it.
                 "stop" | "restart" => {
-                    (exit.code.is_some() || exit.signal == Some(SIGKILL)) && after(STOP_SLACK_NS)
+                    let by_itself = exit.code.is_some_and(|code| code != 0)
+                        && wall_ns > healed.saturating_add(EXPLAIN_SLACK_NS);
+                    (exit.code.is_some() || exit.signal == Some(SIGKILL))
+                        && !by_itself
+                        && after(STOP_SLACK_NS)
                 }
                 // Its limit may end the process at the kernel's hand.
                 "memory" => {
@@ -390,12 +395,11 @@ mod tests {
             "n1",
             &by(&stops, &[])
         ));
-        assert!(!explained(
-            &exit(None, Some(6)),
-            started + 11 * SECOND,
-            "n1",
-            &by(&stops, &[])
-        ));
+        for (exit, at_s) in [(exit(None, Some(6)), 11), (exit(Some(1), None), 26)] {
+            let wall_ns = started + at_s * SECOND;
+            let is_explained = explained(&exit, wall_ns, "n1", &by(&stops, &[]));
+            assert!(!is_explained, "{exit:?} at {at_s} s");
+        }
         for (kind, exit, expected) in [
             ("restart", exit(Some(0), None), true),
             ("restart", exit(None, Some(11)), false),
