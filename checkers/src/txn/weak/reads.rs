@@ -60,6 +60,15 @@ struct Part {
     faulty: bool,
 }
 
+/// Appends; the first part is taken as it is.
+fn join<T>(all: &mut Vec<T>, part: Vec<T>) {
+    if all.is_empty() {
+        *all = part;
+    } else {
+        all.extend(part);
+    }
+}
+
 impl Sessions {
     /// Finds out who took effect and who read from whom. Writes are unique.
     pub fn new(txns: Transactions, threads: usize) -> Self {
@@ -91,10 +100,10 @@ impl Sessions {
             };
             let ends = shift(&part.written_end, sessions.written.len());
             sessions.written_start.extend(ends);
-            sessions.written.extend(part.written);
+            join(&mut sessions.written, part.written);
             let ends = shift(&part.external_end, sessions.external.len());
             sessions.external_start.extend(ends);
-            sessions.external.extend(part.external);
+            join(&mut sessions.external, part.external);
             sessions.faulty |= part.faulty;
         }
         sessions

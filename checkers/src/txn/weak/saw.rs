@@ -38,7 +38,7 @@ impl Saw {
                 *slot += 1;
             }
         }
-        let found: Vec<Vec<u32>> = parallel::pieces(threads, 0..node(shown.len()), |range| {
+        let mut found: Vec<Vec<u32>> = parallel::pieces(threads, 0..node(shown.len()), |range| {
             let mut key = node(start.partition_point(|first| *first <= range.start)).max(1) - 1;
             let mut found = Vec::with_capacity(range.len());
             for at in range {
@@ -50,7 +50,10 @@ impl Saw {
             found
         });
         drop(shown);
-        let found = found.concat();
+        let found = match found.len() {
+            1 => found.swap_remove(0),
+            _ => found.concat(),
+        };
         let mut next = start;
         let answers = txns.step_key.iter().map(|key| {
             if key & WRITE_BIT != 0 {

@@ -16,7 +16,8 @@ use harness_core::{
     verdict::{CheckInput, VerdictFile},
 };
 use harness_report::{
-    Model, ReportInput, RunFile, html, json::RunSummary, junit, summary, terminal as lines,
+    HISTORY_FILE, Model, ReportInput, RunFile, html, json::RunSummary, junit, summary,
+    terminal as lines,
 };
 use harness_run::{
     check::{Limits, judge, judge_by, merge},
@@ -194,7 +195,7 @@ pub fn judge_file(path: &Path, how: &How<'_>) -> Result<(VerdictFile, Vec<Findin
     }
     let meta = Meta {
         id: name.to_string(),
-        system: "history file".to_owned(),
+        system: HISTORY_FILE.to_owned(),
         workload: checker.to_owned(),
         ..Meta::default()
     };
@@ -207,7 +208,7 @@ pub fn judge_file(path: &Path, how: &How<'_>) -> Result<(VerdictFile, Vec<Findin
     };
     let verdict = judge(&[whole], &input, limits);
     if let Some(page) = page {
-        write_page(page, &input, &verdict)?;
+        write_page(page, &input, &verdict, options)?;
     }
     let mut found = Vec::new();
     for result in verdict.results.iter().filter(|_| again) {
@@ -217,9 +218,18 @@ pub fn judge_file(path: &Path, how: &How<'_>) -> Result<(VerdictFile, Vec<Findin
 }
 
 /// Writes the page of a loose history file.
-fn write_page(page: &Path, input: &CheckInput<'_>, verdict: &VerdictFile) -> Result<(), Failure> {
+fn write_page(
+    page: &Path,
+    input: &CheckInput<'_>,
+    verdict: &VerdictFile,
+    options: &Value,
+) -> Result<(), Failure> {
+    let meta = Meta {
+        workload_options: options.clone(),
+        ..input.meta.clone()
+    };
     let model = Model::new(&ReportInput {
-        meta: input.meta,
+        meta: &meta,
         plan: &Plan::default(),
         faults: &[],
         history: input.history,

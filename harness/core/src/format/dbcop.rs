@@ -63,7 +63,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Vec<Event>, Vec<String>), FormatErro
                 fresh = true;
             }
             b' ' | b'\t' | b'\r' => text.at += 1,
-            b'/' if fresh && bytes[text.at..].starts_with(b"//") => text.to_line_end(),
+            b'/' if fresh && bytes[text.at..].starts_with(b"//") => text.skip_line(),
             b'-' if fresh => {
                 while text.peek() == Some(b'-') {
                     text.at += 1;
@@ -118,7 +118,7 @@ impl Text<'_> {
         FormatError::at(self.bytes, self.at, detail)
     }
 
-    fn to_line_end(&mut self) {
+    fn skip_line(&mut self) {
         while self.peek().is_some_and(|byte| byte != b'\n') {
             self.at += 1;
         }

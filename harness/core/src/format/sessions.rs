@@ -282,7 +282,10 @@ impl Lines<'_> {
 mod tests {
     use super::*;
 
-    fn told(text: &str, plume: bool) -> Result<Vec<(u64, bool, Vec<Access>)>, String> {
+    /// Session, whether it took effect, and what it did.
+    type Told = Vec<(u64, bool, Vec<Access>)>;
+
+    fn told(text: &str, plume: bool) -> Result<Told, String> {
         let mut all = Vec::new();
         each_transaction(
             text.as_bytes(),
@@ -327,7 +330,7 @@ mod tests {
     }
 
     /// What is told, and the error, by so many threads.
-    fn by_threads(text: &str, threads: usize) -> (Vec<(u64, bool, Vec<Access>)>, Option<String>) {
+    fn by_threads(text: &str, threads: usize) -> (Told, Option<String>) {
         let mut all = Vec::new();
         let error = each_transaction(
             text.as_bytes(),

@@ -20,13 +20,18 @@ use std::{
 use super::{Access, FormatError, Lines, Transaction};
 use crate::{fast::FastHasher, format::raw::CONSUMED_EVERY_BYTES};
 
-/// Bytes that are taken apart at once.
-const PIECE_BYTES: usize = 1024 * 1024;
+/// Bytes that are taken apart at once: what they hold stays in the processor's cache, and is given back without asking the kernel.
+const PIECE_BYTES: usize = 64 * 1024;
 /// Files shorter than this are read by one thread.
-const PARALLEL_FROM_BYTES: usize = 4 * PIECE_BYTES;
+const PARALLEL_FROM_BYTES: usize = 4 * 1024 * 1024;
 /// Pieces that a thread may be ahead.
-const PIECES_AHEAD: usize = 2;
-const FIRST_LINE_BYTES: usize = 24;
+const PIECES_AHEAD: usize = 8;
+/// Bytes of a line, about.
+const LINE_BYTES: usize = 24;
+/// Numbers of transactions below this are known by a bit each.
+const LISTED_NUMBERS: u64 = 1 << 28;
+/// Digits of a number that surely fits.
+const DIGITS_SURE: usize = 18;
 
 /// Lines that follow one another and are of one transaction.
 struct Run {
@@ -58,7 +63,7 @@ pub(super) fn each_transaction(
         each,
         current: None,
         accesses: Vec::new(),
-        known: HashSet::default(),
+        known: Numbers::default(),
     };
     let mut next = CONSUMED_EVERY_BYTES;
     let mut take = |piece: Piece, until: usize| {
@@ -132,19 +137,26 @@ fn pieces(bytes: &[u8]) -> Vec<Range<usize>> {
 }
 
 fn piece(bytes: &[u8], range: Range<usize>) -> Piece {
-    let lines = range.len() / FIRST_LINE_BYTES;
+    let lines = range.len() / LINE_BYTES;
     let mut piece = Piece {
         runs: Vec::with_capacity(lines / 4),
         accesses: Vec::with_capacity(lines),
         error: None,
     };
     let mut lines = Lines {
-        // What is wrong is located in the whole file.
         bytes: &bytes[..range.end],
         at: range.start,
         start: range.start,
     };
-    while let Some(first) = lines.next_line() {
+    loop {
+        // Most lines are of the usual shape; any other is read with more care, which also says what is wrong.
+        while let Some((session, number, access, end)) = usual(lines.bytes, lines.at) {
+            piece.push(session, Some(number), access, end);
+            lines.at = end + 1;
+        }
+        let Some(first) = lines.next_line() else {
+            break;
+        };
         match line(&mut lines, first) {
             Ok((session, number, access)) => piece.push(session, number, access, lines.at),
             Err(error) => {
@@ -154,6 +166,43 @@ fn piece(bytes: &[u8], range: Range<usize>) -> Piece {
         }
     }
     piece
+}
+
+/// A line of a transaction that committed, without spaces and with its end: session, transaction, what it did, and where it ends.
+#[inline]
+fn usual(bytes: &[u8], start: usize) -> Option<(u64, u64, Access, usize)> {
+    let mut rest = bytes.get(start..)?.iter();
+    let write = match rest.next()? {
+        b'w' => true,
+        b'r' => false,
+        _ => return None,
+    };
+    (*rest.next()? == b'(').then_some(())?;
+    let mut numbers = [0_u64; 4];
+    for (number, close) in numbers.iter_mut().zip([b',', b',', b',', b')']) {
+        let before = rest.len();
+        loop {
+            let byte = *rest.next()?;
+            let digit = byte.wrapping_sub(b'0');
+            if digit <= 9 {
+                *number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+                continue;
+            }
+            let digits = before - rest.len() - 1;
+            let fits = byte == close && digits > 0 && digits <= DIGITS_SURE;
+            fits.then_some(())?;
+            break;
+        }
+    }
+    (*rest.next()? == b'\n').then_some(())?;
+    let [key, value, session, number] = numbers;
+    (!write || value != 0).then_some(())?;
+    let access = Access {
+        write,
+        key,
+        value: (value != 0).then_some(value),
+    };
+    Some((session, number, access, bytes.len() - rest.len() - 1))
 }
 
 /// Session, transaction and what it did.
@@ -214,13 +263,37 @@ struct Joined<'a, 'e> {
     /// Session and number of the transaction that the last line was of, and what it did so far.
     current: Option<(u64, u64)>,
     accesses: Vec<Access>,
-    known: HashSet<u64, BuildHasherDefault<FastHasher>>,
+    known: Numbers,
+}
+
+/// A set of numbers, most of them small.
+#[derive(Default)]
+struct Numbers {
+    listed: Vec<u64>,
+    others: HashSet<u64, BuildHasherDefault<FastHasher>>,
+}
+
+impl Numbers {
+    /// Whether it was not there before.
+    fn insert(&mut self, number: u64) -> bool {
+        if number >= LISTED_NUMBERS {
+            return self.others.insert(number);
+        }
+        let (word, bit) = ((number / 64) as usize, 1 << (number % 64));
+        if word >= self.listed.len() {
+            self.listed.resize(word + 1, 0);
+        }
+        let fresh = self.listed[word] & bit == 0;
+        self.listed[word] |= bit;
+        fresh
+    }
 }
 
 impl Joined<'_, '_> {
     fn take(&mut self, piece: Piece) -> Result<(), FormatError> {
         let mut rest = &piece.accesses[..];
-        for run in &piece.runs {
+        let last = piece.runs.len().saturating_sub(1);
+        for (place, run) in piece.runs.iter().enumerate() {
             let (own, behind) = rest.split_at(run.accesses);
             rest = behind;
             let this = run.number.map(|number| (run.session, number));
@@ -235,14 +308,15 @@ impl Joined<'_, '_> {
                         "the lines of this transaction do not stand together, or are of two sessions",
                     ));
                 }
-                self.current = this;
+                // It goes on behind the end of the piece, if at all.
+                self.current = this.filter(|_| place == last);
             }
-            if this.is_some() {
+            if self.current.is_some() {
                 self.accesses.extend_from_slice(own);
             } else {
                 (self.each)(Transaction {
                     session: run.session,
-                    committed: false,
+                    committed: this.is_some(),
                     accesses: own,
                 });
             }
