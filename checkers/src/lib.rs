@@ -41,6 +41,7 @@ pub mod lock;
 pub mod logs;
 pub mod long_fork;
 pub mod membership;
+mod parallel;
 pub mod registry;
 pub mod selftest;
 pub mod set_full;

@@ -1,4 +1,4 @@
-//! Queues and sets decided without a search, against the search, on random small histories.
+//! Queues, stacks and sets decided without a search, against the search, on random small histories.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -20,7 +20,13 @@ use rand::Rng;
 use serde_json::{Value, json};
 
 /// An object that works, used by four processes; answers are changed now and then.
-fn history(seed: u64, queue: bool) -> History {
+fn history(seed: u64, model: &str) -> History {
+    let (put, take) = match model {
+        "queue" => ("enqueue", "dequeue"),
+        "stack" => ("push", "pop"),
+        _ => ("add", "read"),
+    };
+    let takes = model != "set";
     let mut rng = Seed(seed).stream("objects").draw(0);
     let mut events: Vec<Event> = Vec::new();
     let mut open: Vec<Option<(&str, Value, Option<Value>)>> = vec![None; 4];
@@ -28,24 +34,24 @@ fn history(seed: u64, queue: bool) -> History {
     let mut held: Vec<u64> = Vec::new();
     let mut next = 0_u64;
     let effect = |f: &str, input: &Value, held: &mut Vec<u64>| match f {
-        "enqueue" | "add" => {
+        "enqueue" | "push" | "add" => {
             held.push(input.as_u64().unwrap());
             input.clone()
         }
-        "dequeue" if held.is_empty() => Value::Null,
+        "dequeue" | "pop" if held.is_empty() => Value::Null,
         "dequeue" => json!(held.remove(0)),
+        "pop" => json!(held.pop()),
         _ => json!(held),
     };
     for _ in 0..rng.random_range(6..30) {
         let at = rng.random_range(0..4_usize);
         let (event_type, f, value) = match open[at].take() {
             None => {
-                let (f, input) = match (queue, rng.random()) {
-                    (true, true) => ("dequeue", Value::Null),
-                    (false, true) => ("read", Value::Null),
-                    (queue, _) => {
+                let (f, input) = match rng.random() {
+                    true => (take, Value::Null),
+                    false => {
                         next += 1;
-                        (if queue { "enqueue" } else { "add" }, json!(next))
+                        (put, json!(next))
                     }
                 };
                 let early = rng.random::<f64>() < 0.3;
@@ -60,9 +66,9 @@ fn history(seed: u64, queue: bool) -> History {
                 continue;
             }
             Some((f, input, output)) => {
-                let reads = matches!(f, "dequeue" | "read");
+                let reads = f == take;
                 // Pending takes are the search's, so a take always ends.
-                let lost = !(queue && reads) && rng.random::<f64>() < 0.1;
+                let lost = !(takes && reads) && rng.random::<f64>() < 0.1;
                 let (event_type, mut value) = match output {
                     None if !reads => (EventType::Fail, input),
                     None => (EventType::Ok, effect(f, &input, &mut held)),
@@ -99,7 +105,7 @@ fn history(seed: u64, queue: bool) -> History {
     }
     // Takes that are still open are closed with what they would have got.
     for (at, open) in open.into_iter().enumerate() {
-        let Some((f @ "dequeue", input, output)) = open else {
+        let Some((f, input, output)) = open.filter(|(f, ..)| takes && *f == take) else {
             continue;
         };
         let value = output.unwrap_or_else(|| effect(f, &input, &mut held));
@@ -118,11 +124,11 @@ fn history(seed: u64, queue: bool) -> History {
 }
 
 #[test]
-fn queues_and_sets_are_judged_as_by_the_search() {
-    for (model, queue) in [("queue", true), ("set", false)] {
+fn queues_stacks_and_sets_are_judged_as_by_the_search() {
+    for model in ["queue", "stack", "set"] {
         let (mut valid, mut invalid) = (0, 0);
         for seed in 0..1_500 {
-            let history = history(seed, queue);
+            let history = history(seed, model);
             let result = |zones: bool| {
                 let options = json!({"model": model, "zones": zones});
                 let checker = registry::checker("linearizable", &options).unwrap();

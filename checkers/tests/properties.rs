@@ -17,7 +17,7 @@ use harness_core::{
     seed::Seed,
     verdict::Verdict,
 };
-use proptest::prelude::*;
+use proptest::{prelude::*, strategy::ValueTree};
 use serde_json::{Value, json};
 
 /// Tries every order. Shares no code with the search: it works on the operations' JSON.
@@ -209,6 +209,76 @@ proptest! {
             by_search.witnesses.first().map(|witness| witness.culprits.clone())
         );
     }
+}
+
+/// Small histories in which every value is set once, some by a compare-and-set from a value close by.
+fn unique_cas_history() -> impl Strategy<Value = History> {
+    (small_history(false), prop::collection::vec(0_u64..5, 20)).prop_map(|(mut history, draws)| {
+        for (number, operation) in history.operations.iter_mut().enumerate() {
+            let back = draws[number % draws.len()];
+            let near = match (number as u64).checked_sub(back) {
+                Some(number) if back > 0 => json!(number),
+                _ => Value::Null,
+            };
+            match &*operation.f {
+                "write" => operation.input = json!(number),
+                "cas" => operation.input = json!([near, number]),
+                _ if operation.outcome == Outcome::Ok => operation.output = near,
+                _ => {}
+            }
+        }
+        history
+    })
+}
+
+#[test]
+fn blocks_agree_with_brute_force_and_with_the_search() {
+    let (mut valid, mut invalid, mut chained) = (0, 0, 0);
+    let run = |history: &History, zones: bool| {
+        let options = Options {
+            keyed: Keyed::No,
+            zones,
+            ..Options::default()
+        };
+        judge(&Linearizable::new(options), history, &Meta::default())
+    };
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let strategy = unique_cas_history();
+    for _ in 0..20_000 {
+        let history = strategy.new_tree(&mut runner).unwrap().current();
+        if history.operations.is_empty() {
+            continue;
+        }
+        let (by_blocks, by_search) = (run(&history, true), run(&history, false));
+        let expected = if brute_force(&history) {
+            Verdict::Valid
+        } else {
+            Verdict::Invalid
+        };
+        assert_eq!(by_blocks.verdict, expected, "{history:?}");
+        assert_eq!(by_search.verdict, expected, "{history:?}");
+        assert_eq!(by_blocks.figures["keys_by_zones"], json!(1));
+        // Both find the shortest failing prefix.
+        let culprits = |result: &harness_core::verdict::CheckResult| {
+            let first = result.witnesses.first();
+            first.map(|witness| witness.culprits.clone())
+        };
+        assert_eq!(culprits(&by_blocks), culprits(&by_search), "{history:?}");
+        match expected {
+            Verdict::Valid => valid += 1,
+            _ => invalid += 1,
+        }
+        let swapped = history
+            .operations
+            .iter()
+            .filter(|operation| &*operation.f == "cas" && operation.outcome == Outcome::Ok);
+        chained += usize::from(expected == Verdict::Valid && swapped.count() > 1);
+    }
+    println!("{valid} valid, {invalid} invalid, {chained} valid with several compare-and-sets");
+    assert!(
+        valid > 1_000 && invalid > 1_000 && chained > 50,
+        "{valid} valid, {invalid} invalid, {chained} valid with several compare-and-sets"
+    );
 }
 
 /// The history as it was before the event of that index.

@@ -398,6 +398,37 @@ fn a_planted_lost_append_is_found_and_clean_histories_raise_no_alarm() {
     }
 }
 
+/// One circle of real time through nearly all, and it is told by the few transactions that suffice.
+#[test]
+fn an_old_snapshot_is_serializable_and_nothing_stronger() {
+    for seed in 0..20 {
+        let history = generated(seed, 1_000, Some(Plant::OldSnapshot));
+        let serializable = check("append", "serializable", &history);
+        assert_eq!(
+            serializable.verdict,
+            Verdict::Valid,
+            "{seed}: {}",
+            serializable.summary
+        );
+        let strong = check("append", "strong-snapshot-isolation", &history);
+        assert_eq!(
+            strong.verdict,
+            Verdict::Invalid,
+            "{seed}: {}",
+            strong.summary
+        );
+        let largest = strong.figures["largest_component"].as_u64().unwrap();
+        assert!(largest > 700, "{seed}: {largest}");
+        let shortest = strong
+            .witnesses
+            .iter()
+            .map(|witness| witness.operations.len())
+            .min();
+        // Three where a process itself did more before the write that it missed: that is worse than real time alone.
+        assert!(matches!(shortest, Some(2 | 3)), "{seed}: {shortest:?}");
+    }
+}
+
 /// What is changed in a legal history, and what that must be called at least.
 #[test]
 fn mutations_of_legal_histories_are_found() {

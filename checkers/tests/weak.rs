@@ -10,6 +10,7 @@ use std::{collections::HashSet, fs, path::PathBuf};
 
 use common::judge;
 use harness_checkers::{
+    generate::{self, Parameters, Workload},
     registry::{self, Source},
     txn::weak::{Options, WeakIsolation, models},
 };
@@ -336,4 +337,64 @@ fn witnesses_tell_the_story() {
     let result = check(text.as_bytes(), Format::Plume, "read-atomic");
     assert_eq!(result.witnesses[0].kind, "initial-value-too-late");
     assert!(check(text.as_bytes(), Format::Plume, "read-committed").verdict == Verdict::Valid);
+}
+
+#[test]
+fn threads_come_to_the_same() {
+    let parameters = Parameters {
+        processes: 7,
+        keys: 50,
+        info: 0.0,
+        ..Parameters::new(Workload::RwRegister, 100_000)
+    };
+    let mut text = Vec::new();
+    generate::generate(&parameters, |event| {
+        format::sessions::encode_plume(&event, event.index, &mut text);
+    })
+    .unwrap();
+    assert!(text.len() > 4 * 1024 * 1024, "{}", text.len());
+    // A read of what came much later: a circle.
+    let lines: Vec<&str> = std::str::from_utf8(&text).unwrap().lines().collect();
+    let wrote = |line: &&str| line.starts_with("w(") && !line.ends_with(",-1)");
+    let number = |line: &str, at: usize| {
+        let inner = line.trim_end_matches(')').split_once('(').unwrap().1;
+        inner.split(',').nth(at).unwrap().to_owned()
+    };
+    let late = lines.iter().rev().copied().find(wrote).unwrap();
+    let early = lines.iter().copied().find(wrote).unwrap();
+    let read = format!(
+        "r({},{},{},{})",
+        number(late, 0),
+        number(late, 1),
+        number(early, 2),
+        number(early, 3)
+    );
+    let at = lines.iter().position(|line| *line == early).unwrap();
+    let circle = [&lines[..at], &[read.as_str()], &lines[at..]]
+        .concat()
+        .join("\n");
+    for (text, verdict) in [
+        (text.as_slice(), Verdict::Valid),
+        (circle.as_bytes(), Verdict::Invalid),
+    ] {
+        for model in models() {
+            let by = |threads| {
+                let source = Source {
+                    bytes: text,
+                    format: Format::Plume,
+                    threads,
+                    release: &|_| {},
+                };
+                let options = json!({"model": model});
+                registry::check_bytes("weak-isolation", &options, &source, &Unlimited)
+                    .unwrap()
+                    .0
+            };
+            let alone = by(0);
+            assert_eq!(alone.verdict, verdict, "{model}: {}", alone.summary);
+            for threads in [2, 3] {
+                assert_eq!(json!(by(threads)), json!(alone), "{model}");
+            }
+        }
+    }
 }

@@ -68,7 +68,7 @@ impl Workload {
     }
 }
 
-/// An anomaly to plant, once, near the middle (sets: visible in the last reads).
+/// An anomaly to plant: once, near the middle (sets: visible in the last reads), if nothing else is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plant {
     /// A read returns a value that had been overwritten before it began. Registers, key-value.
@@ -83,17 +83,21 @@ pub enum Plant {
     BrokenTotal,
     /// An acknowledged append is never seen by later transactions. List-append.
     LostAppend,
+    /// From the first hundredth on, transactions that only read are answered as of then, again and again. Serializable,
+    /// and nearly all transactions lie on one circle of real time. List-append.
+    OldSnapshot,
 }
 
 impl Plant {
     /// Names for the command line.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str); 7] = [
         (Self::StaleRead, "stale-read"),
         (Self::LostWrite, "lost-write"),
         (Self::LostElement, "lost-element"),
         (Self::DuplicateElement, "duplicate-element"),
         (Self::BrokenTotal, "broken-total"),
         (Self::LostAppend, "lost-append"),
+        (Self::OldSnapshot, "old-snapshot"),
     ];
 
     /// The anomaly of that name.
@@ -115,7 +119,7 @@ impl Plant {
             }
             Self::LostElement | Self::DuplicateElement => workload == Workload::Set,
             Self::BrokenTotal => workload == Workload::Bank,
-            Self::LostAppend => workload == Workload::ListAppend,
+            Self::LostAppend | Self::OldSnapshot => workload == Workload::ListAppend,
         }
     }
 }

@@ -65,8 +65,11 @@ pub(super) struct Store {
     /// Keys of lists in use, with the number of appends begun.
     active: Vec<(u64, u64)>,
     next_list: u64,
+    /// The lists as they were when a part of the operations had begun; see [`Plant::OldSnapshot`].
+    snapshot: Option<BTreeMap<u64, Vec<u64>>>,
     planted: bool,
     half_way: bool,
+    a_hundredth: bool,
     lost: Lost,
 }
 
@@ -86,8 +89,10 @@ impl Store {
             lists: BTreeMap::new(),
             active: (0..keys).map(|key| (key, 0)).collect(),
             next_list: keys,
+            snapshot: None,
             planted: false,
             half_way: false,
+            a_hundredth: false,
             lost: Lost::NotYet,
         }
     }
@@ -104,6 +109,7 @@ impl Store {
         number: u64,
     ) -> Option<(&'static str, Value)> {
         self.half_way = number >= parameters.operations / 2;
+        self.a_hundredth = number >= parameters.operations / 100;
         match parameters.workload {
             Workload::Register | Workload::CasRegister | Workload::KeyValue => {
                 self.invoke_cell(parameters, rng)
@@ -405,6 +411,17 @@ impl Store {
     ) -> Value {
         let lie = plant == Some(Plant::LostAppend) && self.half_way;
         let micro = input.as_array().map(Vec::as_slice).unwrap_or_default();
+        if parameters.plant == Some(Plant::OldSnapshot) && self.a_hundredth {
+            let snapshot = self.snapshot.get_or_insert_with(|| self.lists.clone());
+            if micro.iter().all(|step| step[0] == "r") {
+                self.planted = true;
+                let seen = |step: &Value| {
+                    let list = step[1].as_u64().and_then(|key| snapshot.get(&key));
+                    json!(["r", step[1], list.filter(|list| !list.is_empty())])
+                };
+                return micro.iter().map(seen).collect();
+            }
+        }
         let answer: Vec<Value> = micro
             .iter()
             .map(|step| {

@@ -1,4 +1,4 @@
-//! Queues and sets whose values are unambiguous: decided by what may not happen, in O(n log n), without a search.
+//! Queues, stacks and sets whose values are unambiguous: decided by what may not happen, in O(n log n), without a search.
 //!
 //! A queue into which no value is put twice is linearizable exactly if none of these holds (Henzinger, Sezgin and
 //! Vafeiadis, Aspect-Oriented Linearizability Proofs, CONCUR 2013; for histories as here: Bouajjani, Emmi, Enea and
@@ -11,6 +11,8 @@
 //!         take 2 ├──┤  ├──┤ take 1 (or never)  and surely taken before it
 //! empty   put 1 ├──┤ ├─ take: empty ─┤ ├──┤ take 1   at each moment of an empty take something was surely there
 //! ```
+//!
+//! For a stack the second and the last hold as well, and what stands for the order is [`super::stacks`]' question.
 //!
 //! A set to which no element is added twice, and from which nothing is removed, is linearizable exactly if its reads are
 //! subsets of one another, and the order that this gives (the elements of the smallest read, that read, the elements that
@@ -26,22 +28,24 @@ use serde_json::Value;
 use super::{
     objects::{Kind, Object, ObjectOp},
     search::{Entry, Problem, Step, Stuck},
+    stacks, zones,
 };
 use crate::words;
 
-const NEVER: u32 = u32::MAX;
+pub(super) const NEVER: u32 = u32::MAX;
 const NOBODY: u32 = u32::MAX;
 
 /// What may not happen, and did: the operations, and why they cannot be.
-struct Fault {
-    entries: Vec<u32>,
-    because: String,
+pub(super) struct Fault {
+    pub entries: Vec<u32>,
+    pub because: String,
 }
 
 /// Whether the problem is of this kind.
 pub(super) fn applies(problem: &Problem<Object>) -> bool {
     let kind = problem.spec.kind();
-    if !matches!(kind, Kind::Queue | Kind::Set) || problem.spec.starts_with_elements() {
+    if !matches!(kind, Kind::Queue | Kind::Stack | Kind::Set) || problem.spec.starts_with_elements()
+    {
         return false;
     }
     let mut pending = vec![false; problem.entries.len()];
@@ -57,7 +61,7 @@ pub(super) fn applies(problem: &Problem<Object>) -> bool {
             puts[entry.class as usize] += 1;
             puts[entry.class as usize] == 1 && !value.is_null()
         }
-        ObjectOp::Take(Some(_)) => kind == Kind::Queue && !pending,
+        ObjectOp::Take(Some(_)) => kind != Kind::Set && !pending,
         ObjectOp::Read(_) => kind == Kind::Set,
         _ => false,
     };
@@ -66,21 +70,12 @@ pub(super) fn applies(problem: &Problem<Object>) -> bool {
 
 /// The shortest prefix without a legal order.
 pub(super) fn shortest(problem: &Problem<Object>) -> Option<Stuck> {
-    let fault = |until: usize| match problem.spec.kind() {
-        Kind::Queue => queue(problem, until),
-        _ => set(problem, until),
+    let fault = |until: usize, tell: bool| match problem.spec.kind() {
+        Kind::Set => set(problem, until),
+        kind => ends(problem, until, kind, tell),
     };
-    fault(problem.steps.len())?;
-    // Longer prefixes of a prefix without an order have none either.
-    let (mut good, mut bad) = (0, problem.steps.len());
-    while bad - good > 1 {
-        let middle = usize::midpoint(good, bad);
-        match fault(middle) {
-            Some(_) => bad = middle,
-            None => good = middle,
-        }
-    }
-    let Fault { entries, because } = fault(bad)?;
+    let (bad, _) = zones::shortest_by(problem.steps.len(), |until| fault(until, false))?;
+    let Fault { entries, because } = fault(bad, true)?;
     Some(Stuck {
         step: bad - 1,
         states: Vec::new(),
@@ -93,15 +88,15 @@ fn op(problem: &Problem<Object>, entry: u32) -> &ObjectOp {
     &problem.classes[problem.entries[entry as usize].class as usize]
 }
 
-/// An element of a queue: when it was put in and taken. Positions count from 1.
+/// An element of a queue or a stack: when it was put in and taken. Positions count from 1.
 #[derive(Clone, Copy)]
-struct Element {
-    put: u32,
-    put_call: u32,
-    put_return: u32,
-    take: u32,
-    take_call: u32,
-    take_return: u32,
+pub(super) struct Element {
+    pub put: u32,
+    pub put_call: u32,
+    pub put_return: u32,
+    pub take: u32,
+    pub take_call: u32,
+    pub take_return: u32,
 }
 
 const ELEMENT: Element = Element {
@@ -113,7 +108,8 @@ const ELEMENT: Element = Element {
     take_return: NEVER,
 };
 
-fn queue(problem: &Problem<Object>, until: usize) -> Option<Fault> {
+/// Queues and stacks. With `tell` what is at fault is made small, for people.
+fn ends(problem: &Problem<Object>, until: usize, kind: Kind, tell: bool) -> Option<Fault> {
     let mut ids: HashMap<&Value, usize> = HashMap::new();
     let mut elements: Vec<Element> = Vec::new();
     let mut calls = vec![0_u32; problem.entries.len()];
@@ -169,7 +165,11 @@ fn queue(problem: &Problem<Object>, until: usize) -> Option<Fault> {
             }
         }
     }
-    overtaken(problem, &elements).or_else(|| never_empty(&elements, &empties))
+    let order = match kind {
+        Kind::Stack => stacks::buried(&elements, tell),
+        _ => overtaken(problem, &elements),
+    };
+    order.or_else(|| never_empty(&elements, &empties))
 }
 
 /// Two elements in the wrong order.

@@ -2,12 +2,14 @@
 //!
 //! Histories are split by key first: linearizability is local (Herlihy and Wing 1990), a history is linearizable exactly
 //! if what happened to each object is. Registers whose
-//! writes all differ are decided by zones, everything else by just-in-time linearization; a dead end is turned into words.
+//! values are all set once are decided by zones and, with compare-and-sets among them, by blocks; queues, stacks and sets whose values
+//! are unambiguous by what may not happen; everything else by just-in-time linearization. A dead end is turned into words.
 //!
 //! Values are `[key, value]`, or bare if there is one object ([`Keyed`]). Operations end by index, not by time: a
 //! completion that stands before an invocation in the history happened before it.
 
 mod aspects;
+mod blocks;
 mod configs;
 mod explain;
 mod objects;
@@ -17,6 +19,7 @@ mod rows;
 mod run;
 mod search;
 mod spec;
+mod stacks;
 mod store;
 mod tally;
 mod text;
@@ -82,7 +85,7 @@ pub struct Options {
     pub keyed: Keyed,
     /// A read of null says nothing (Knossos' convention), instead of: the value was null.
     pub null_matches_any: bool,
-    /// Decide registers, queues and sets whose values are unambiguous without a search. Off only to compare the two.
+    /// Decide registers, queues, stacks and sets whose values are unambiguous without a search. Off only to compare the two.
     pub zones: bool,
     /// Judge keys one by one, which linearizability allows. Off only to compare, and only for `key-value`.
     pub partition: bool,
@@ -288,7 +291,7 @@ impl Linearizable {
         Ok(self.key_result(&problem, (ending, figures), (key, views, initial), input))
     }
 
-    /// Objects: queues and sets by what may not happen where that decides it, else by search.
+    /// Objects: queues, stacks and sets by what may not happen where that decides it, else by search.
     fn object_key(
         &self,
         object: Object,
@@ -316,7 +319,7 @@ impl Linearizable {
         Ok(self.key_result(&problem, (ending, figures), (key, views, initial), input))
     }
 
-    /// Registers: by zones where all writes differ, else by search.
+    /// Registers: by zones or blocks where each value is set once, else by search.
     fn register_key(
         &self,
         register: Register,
@@ -341,6 +344,20 @@ impl Linearizable {
                 Some((until, conflict)) => {
                     let part = zones::only(&problem, until, conflict);
                     search::search_part(&mut problem, part, budget, &mut figures)
+                }
+            }
+        } else if self.options.zones && blocks::applies(&problem) {
+            figures.by_zones = 1;
+            figures.steps = problem.steps.len() as u64;
+            match blocks::shortest(&problem) {
+                None => Ending::Linearizable,
+                Some((until, conflict)) => {
+                    let part = blocks::only(&problem, until, conflict);
+                    match search::search_part(&mut problem, part, budget, &mut figures) {
+                        // That there is no order is known; only the longest one before was not found.
+                        Ending::Exhausted { .. } => Ending::Stuck(blocks::stuck(until)),
+                        found => found,
+                    }
                 }
             }
         } else if problem.width > search::WIDTH_LIMIT {

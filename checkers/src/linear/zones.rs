@@ -23,9 +23,9 @@ use super::{
     search::{Problem, Step},
 };
 
-const NEVER: u32 = u32::MAX;
+pub(super) const NEVER: u32 = u32::MAX;
 /// The register's initial value is interned first.
-const INITIAL: u32 = 0;
+pub(super) const INITIAL: u32 = 0;
 
 /// Two values whose clusters cannot both be placed; the same twice if one is broken in itself.
 pub(super) type Conflict = (u32, u32);
@@ -91,47 +91,55 @@ pub(super) fn conflict(problem: &Problem<Register>, until: usize) -> Option<Conf
             },
         }
     }
-    overlap(&clusters)
-}
-
-fn overlap(clusters: &[Cluster]) -> Option<Conflict> {
-    let is_forward = |cluster: &Cluster| cluster.first_return < cluster.last_call;
-    let mut forward: Vec<(u32, u32, u32)> = (0_u32..)
-        .zip(clusters)
-        .filter(|(_, cluster)| is_forward(cluster))
+    let zones: Vec<(u32, u32, u32)> = (0_u32..)
+        .zip(&clusters)
+        .filter(|(_, cluster)| cluster.written)
         .map(|(value, cluster)| (cluster.first_return, cluster.last_call, value))
         .collect();
+    overlap(&zones)
+}
+
+/// Two zones, of earliest return, latest call and value, that cannot stand one behind the other.
+pub(super) fn overlap(zones: &[(u32, u32, u32)]) -> Option<Conflict> {
+    let is_forward = |(first_return, last_call, _): &(u32, u32, u32)| first_return < last_call;
+    let mut forward: Vec<(u32, u32, u32)> = zones.iter().copied().filter(is_forward).collect();
     forward.sort_unstable();
     for two in forward.windows(2) {
         if two[1].0 < two[0].1 {
             return Some((two[0].2, two[1].2));
         }
     }
-    (0_u32..)
-        .zip(clusters)
-        .filter(|(_, cluster)| {
-            cluster.written && !is_forward(cluster) && cluster.first_return != NEVER
-        })
-        .find_map(|(value, cluster)| {
-            let behind = forward.partition_point(|zone| zone.0 < cluster.last_call);
+    zones
+        .iter()
+        .filter(|zone| !is_forward(zone) && zone.0 != NEVER)
+        .find_map(|(first_return, last_call, value)| {
+            let behind = forward.partition_point(|zone| zone.0 < *last_call);
             let around = forward.get(behind.checked_sub(1)?)?;
-            (cluster.first_return < around.1).then_some((around.2, value))
+            (*first_return < around.1).then_some((around.2, *value))
         })
 }
 
 /// The shortest prefix without a legal order, in steps, and the values at fault in it.
 pub(super) fn shortest(problem: &Problem<Register>) -> Option<(usize, Conflict)> {
-    conflict(problem, problem.steps.len())?;
+    shortest_by(problem.steps.len(), |until| conflict(problem, until))
+}
+
+/// The shortest prefix of so many steps at most in which `fault` finds something, and what.
+pub(super) fn shortest_by<T>(
+    steps: usize,
+    fault: impl Fn(usize) -> Option<T>,
+) -> Option<(usize, T)> {
+    let mut found = fault(steps)?;
     // Longer prefixes of a prefix without an order have none either.
-    let (mut good, mut bad) = (0, problem.steps.len());
+    let (mut good, mut bad) = (0, steps);
     while bad - good > 1 {
         let middle = usize::midpoint(good, bad);
-        match conflict(problem, middle) {
-            Some(_) => bad = middle,
+        match fault(middle) {
+            Some(earlier) => (bad, found) = (middle, earlier),
             None => good = middle,
         }
     }
-    conflict(problem, bad).map(|found| (bad, found))
+    Some((bad, found))
 }
 
 /// The steps of the first `until` that belong to these values: already they have no legal order, because taking away

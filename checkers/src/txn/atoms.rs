@@ -28,6 +28,14 @@ impl Atom {
         fits.then(|| Self(number.wrapping_add(NUMBER_LIMIT) as u64))
     }
 
+    /// The number, if it is a whole one that is not negative and below the limit.
+    pub fn small(self, limit: usize) -> Option<usize> {
+        let number = self.0.wrapping_sub(NUMBER_LIMIT as u64);
+        usize::try_from(number)
+            .ok()
+            .filter(|number| *number < limit)
+    }
+
     /// As it was made.
     pub fn word(self) -> u64 {
         self.0

@@ -24,6 +24,9 @@ use super::{
 /// Chains of a key that a read is compared with.
 const CHAINS_TRIED_LIMIT: usize = 4;
 
+/// Keys that are whole numbers below this are found by their place in a list.
+const SMALL_KEYS: usize = 1 << 16;
+
 /// When and by whom a transaction was invoked.
 pub(super) struct Begun<'a> {
     pub index: u64,
@@ -48,6 +51,8 @@ pub(super) struct Builder {
     count: Vec<u32>,
     processes: QuickMap<u64, u32>,
     keys: QuickMap<u64, u32>,
+    /// Keys that are small numbers: their places, or [`NONE`].
+    small_keys: Vec<u32>,
     chains: Vec<Chain>,
     /// By key: its first chain.
     first_chain: Vec<u32>,
@@ -62,6 +67,7 @@ impl Builder {
             count: Vec::new(),
             processes: QuickMap::default(),
             keys: QuickMap::default(),
+            small_keys: Vec::new(),
             chains: Vec::new(),
             first_chain: Vec::new(),
         }
@@ -132,7 +138,19 @@ impl Builder {
 
     fn key(&mut self, key: Atom) -> u32 {
         let next = node(self.txns.keys.len());
-        let place = *self.keys.entry(key.word()).or_insert(next);
+        let place = match key.small(SMALL_KEYS) {
+            None => *self.keys.entry(key.word()).or_insert(next),
+            Some(small) => {
+                if small >= self.small_keys.len() {
+                    self.small_keys.resize(small + 1, NONE);
+                }
+                let place = &mut self.small_keys[small];
+                if *place == NONE {
+                    *place = next;
+                }
+                *place
+            }
+        };
         if place == next {
             self.txns.keys.push(key);
             self.first_chain.push(NONE);

@@ -215,7 +215,7 @@ impl Part {
         if anti.is_empty() {
             return None;
         }
-        let inside = |from, to| parts.together(from, to);
+        let inside = |_: &Step, from, to| parts.together(from, to);
         Some(paths::shortest_closing(&self.graph, kinds, &anti, &inside).unwrap_or_default())
     }
 }

@@ -99,7 +99,9 @@ pub(super) fn search(
         let width = order.place_of(step.from) - order.place_of(step.to);
         (width, step.from, step.to)
     });
-    let steps = paths::shortest_closing(graph, base, &closed, &|_, _| true);
+    // A way back never leaves the window of its question.
+    let inside = |edge: &Step, _, to| order.place_of(to) <= order.place_of(edge.from);
+    let steps = paths::shortest_closing(graph, base, &closed, &inside);
     Ok(Single::Found(steps.unwrap_or_default()))
 }
 

@@ -53,17 +53,17 @@ pub(super) fn history(history: &History, shape: Shape) -> Transactions {
 pub(super) fn source(source: &Source<'_>, shape: Shape) -> Option<(Transactions, Vec<String>)> {
     // Also of what was given back before: remarks and odd lines are looked at again.
     let mut consumed = |until| (source.release)(0..until);
-    bytes(source.bytes, source.format, shape, &mut consumed).ok()
+    bytes(source, shape, &mut consumed).ok()
 }
 
 fn bytes(
-    bytes: &[u8],
-    format: Format,
+    source: &Source<'_>,
     shape: Shape,
     consumed: &mut dyn FnMut(usize),
 ) -> Result<(Transactions, Vec<String>), FormatError> {
+    let Source { bytes, format, .. } = *source;
     if let Format::Awdit | Format::Plume = format {
-        return by_sessions(bytes, format, shape, consumed);
+        return by_sessions(source, shape, consumed);
     }
     let mut stream = Stream {
         builder: Builder::new(shape),
@@ -82,11 +82,11 @@ fn bytes(
 
 /// Takes transactions on registers that stand by sessions. For lists there are none in it.
 fn by_sessions(
-    bytes: &[u8],
-    format: Format,
+    source: &Source<'_>,
     shape: Shape,
     consumed: &mut dyn FnMut(usize),
 ) -> Result<(Transactions, Vec<String>), FormatError> {
+    let Source { bytes, format, .. } = *source;
     if shape == Shape::Lists {
         let read = harness_core::format::read(bytes, format)?;
         return Ok((history(&read, shape), read.remarks));
@@ -127,7 +127,8 @@ fn by_sessions(
         }
         builder.close_steps(txn);
     };
-    sessions::each_transaction(bytes, format == Format::Plume, &mut each, consumed)?;
+    let plume = format == Format::Plume;
+    sessions::each_transaction(bytes, plume, source.threads, &mut each, consumed)?;
     if place == 0 {
         return Err(FormatError::Empty {
             format: format.name(),

@@ -71,7 +71,12 @@ pub(super) fn witness(options: &Value, input: &CheckInput<'_>, witness: &Witness
         .filter(|act| act.operation.index < until)
         .collect();
     if let Some(some) = about(model, &prefix, witness) {
-        prefix = some;
+        // Of a stack a witness does not always name all that it takes.
+        let whole = std::mem::replace(&mut prefix, some);
+        let exists = || order::exists(model, &initial, &cut(prefix.clone(), until));
+        if model == "stack" && exists() != Some(false) {
+            prefix = whole;
+        }
     }
     match order::exists(model, &initial, &cut(prefix, until)) {
         Some(exists) => Finding::of(!exists, "there is a legal order"),
@@ -94,13 +99,13 @@ fn cut(acts: Vec<Act<'_>>, until: u64) -> Vec<Act<'_>> {
         .collect()
 }
 
-/// Of a queue, only the values that the witness names: taking a value away altogether keeps an order legal.
+/// Of a queue or a stack, only the values that the witness names: taking a value away altogether keeps an order legal.
 fn about<'a>(model: &str, acts: &[Act<'a>], witness: &Witness) -> Option<Vec<Act<'a>>> {
-    if model != "queue" {
+    if !matches!(model, "queue" | "stack") {
         return None;
     }
     let value = |act: &Act<'_>| match &*act.operation.f {
-        "enqueue" => act.argument.clone(),
+        "enqueue" | "push" => act.argument.clone(),
         _ => act.result.clone(),
     };
     let named: Vec<Value> = acts

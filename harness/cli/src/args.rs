@@ -134,6 +134,9 @@ pub struct CheckArgs {
     /// Look at each witness again, slowly and from the history alone; one that proves nothing is a failure of the harness
     #[arg(long)]
     pub verify: bool,
+    /// Write a page on one history file, with its witnesses as pictures
+    #[arg(long, value_name = "PAGE")]
+    pub report: Option<PathBuf>,
     /// Do not write verdict.json and the report anew
     #[arg(long)]
     pub dry_run: bool,
@@ -528,7 +531,7 @@ pub struct GenerateArgs {
     /// Nodes that processes are bound to in turn; 0 names none
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub nodes: u64,
-    /// An anomaly to plant, once: stale-read, lost-write, lost-element, duplicate-element, broken-total, lost-append
+    /// An anomaly to plant, once: stale-read, lost-write, lost-element, duplicate-element, broken-total, lost-append, old-snapshot
     #[arg(long, value_name = "NAME")]
     pub plant: Option<String>,
     /// The format to write: jsonl, edn or json; for rw-register also plume

@@ -86,6 +86,26 @@ pub const TERMS: &[Term] = &[
         "A read that shows a value which had already been overwritten before the read began.",
     ),
     term(
+        "G0",
+        "term-g0",
+        "Transactions wrote over each other's work in a circle, so that each seems to come before the other.",
+    ),
+    term(
+        "G1c",
+        "term-g1c",
+        "Transactions saw each other's work in a circle, so that each seems to come before the other.",
+    ),
+    term(
+        "G-single",
+        "term-g-single",
+        "A transaction saw a part of another's work and missed the rest, so that it can stand neither before it nor behind it.",
+    ),
+    term(
+        "G2-item",
+        "term-g2-item",
+        "Transactions each missed what another one wrote, so that no order of them, one after the other, explains what they saw.",
+    ),
+    term(
         "lost",
         "term-lost",
         "An element whose addition was acknowledged, and that a later final read does not show.",

@@ -28,7 +28,7 @@ pub mod terminal;
 pub mod text;
 pub mod wall;
 
-pub use model::{Model, ReportInput, RunFile};
+pub use model::{Model, ReportInput, RunFile, headline::HISTORY_FILE};
 
 use thiserror::Error;
 

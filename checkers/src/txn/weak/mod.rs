@@ -26,6 +26,7 @@
 mod causal;
 mod order;
 mod reads;
+mod saw;
 mod tell;
 
 use harness_core::{
@@ -129,7 +130,7 @@ impl WeakIsolation {
         Some(Self { level: *level })
     }
 
-    fn judge(&self, txns: Transactions, budget: &dyn Budget) -> CheckResult {
+    fn judge(&self, txns: Transactions, threads: usize, budget: &dyn Budget) -> CheckResult {
         let looked_at = txns.len() as u64;
         let mut figures = super::counts(&txns);
         figures.insert("model".to_owned(), self.level.name().into());
@@ -142,7 +143,7 @@ impl WeakIsolation {
                     .collect();
                 result
             }
-            None => match self.look(Sessions::new(txns), &mut figures, budget) {
+            None => match self.look(Sessions::new(txns, threads), &mut figures, budget) {
                 Ok(result) => result,
                 Err(exhausted) => CheckResult::new(
                     self.name(),
@@ -213,7 +214,7 @@ impl Checker for WeakIsolation {
     }
 
     fn check(&self, input: &CheckInput<'_>, budget: &dyn Budget) -> CheckResult {
-        self.judge(take::history(input.history, Shape::Registers), budget)
+        self.judge(take::history(input.history, Shape::Registers), 0, budget)
     }
 }
 
@@ -224,7 +225,7 @@ impl Straight for WeakIsolation {
         budget: &dyn Budget,
     ) -> Option<(CheckResult, Vec<String>)> {
         let (txns, remarks) = take::source(source, Shape::Registers)?;
-        Some((self.judge(txns, budget), remarks))
+        Some((self.judge(txns, source.threads, budget), remarks))
     }
 }
 

@@ -12,9 +12,10 @@ use super::{
     Broken, Edge, Level, Reason,
     reads::{External, INITIAL, Sessions},
 };
+use crate::parallel;
 
 /// Transactions between two looks at the budget.
-const BUDGET_EVERY: u32 = 65_536;
+const BUDGET_EVERY: u32 = 262_144;
 
 /// What makes the order impossible; None if it is not.
 pub(super) fn search(
@@ -23,13 +24,23 @@ pub(super) fn search(
     budget: &dyn Budget,
 ) -> Result<Option<Broken>, Exhausted> {
     let mut commit = Commit::default();
-    for txn in (0..node(sessions.txns.len())).filter(|txn| sessions.counts(*txn)) {
-        if txn.is_multiple_of(BUDGET_EVERY) {
-            budget.spend(commit.memory_bytes())?;
-        }
-        match level {
-            Level::ReadCommitted => commit.read_committed(sessions, txn),
-            Level::ReadAtomic | Level::Causal => commit.read_atomic(sessions, txn),
+    let size = node(sessions.txns.len());
+    for from in (0..size).step_by(BUDGET_EVERY as usize) {
+        budget.spend(commit.memory_bytes())?;
+        let range = from..size.min(from.saturating_add(BUDGET_EVERY));
+        let parts = parallel::pieces(sessions.threads, range, |range| {
+            let mut part = Commit::default();
+            for txn in range.filter(|txn| sessions.counts(*txn)) {
+                match level {
+                    Level::ReadCommitted => part.read_committed(sessions, txn),
+                    Level::ReadAtomic | Level::Causal => part.read_atomic(sessions, txn),
+                }
+            }
+            part
+        });
+        for part in parts {
+            commit.edges.extend(part.edges);
+            commit.initial = commit.initial.or(part.initial);
         }
     }
     if level != Level::ReadCommitted {

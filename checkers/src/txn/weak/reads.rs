@@ -1,19 +1,21 @@
 //! Sessions, who read from whom, and reads that are wrong by themselves.
 
+use std::ops::Range;
+
 use harness_core::{history::Outcome, verdict::Witness};
 
 use super::{
     super::{
-        atoms::Atom,
         findings::{equals, key, name, shown, who, witness_of},
         graph::node,
         input::{NONE, Transactions},
     },
+    saw::Saw,
     took_effect_unseen,
 };
+use crate::parallel;
 
-/// What a read shows that was there at first.
-pub(super) const INITIAL: u32 = NONE - 1;
+pub(super) use super::saw::INITIAL;
 
 /// A read of another transaction's write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,8 +36,7 @@ pub(super) struct Sessions {
     pub position: Vec<u32>,
     /// By session: its transactions.
     pub members: Vec<Vec<u32>>,
-    /// By step that reads: the write that it saw, [`INITIAL`], or [`NONE`] if nobody wrote that.
-    saw: Vec<u32>,
+    saw: Saw,
     /// By transaction: where its keys begin.
     written_start: Vec<u32>,
     /// Keys that transactions wrote, sorted, each once.
@@ -43,21 +44,39 @@ pub(super) struct Sessions {
     /// By transaction: where its reads of others begin.
     external_start: Vec<u32>,
     external: Vec<External>,
+    /// Whether some read is wrong whatever the order.
+    faulty: bool,
+    pub threads: usize,
+}
+
+/// What is found out about some transactions that follow one another.
+#[derive(Default)]
+struct Part {
+    written: Vec<u32>,
+    /// By transaction: where its keys end.
+    written_end: Vec<u32>,
+    external: Vec<External>,
+    external_end: Vec<u32>,
+    faulty: bool,
+}
+
+/// Appends; the first part is taken as it is.
+fn join<T>(all: &mut Vec<T>, part: Vec<T>) {
+    if all.is_empty() {
+        *all = part;
+    } else {
+        all.extend(part);
+    }
 }
 
 impl Sessions {
     /// Finds out who took effect and who read from whom. Writes are unique.
-    pub fn new(txns: Transactions) -> Self {
-        let mut saw = vec![NONE; txns.step_count()];
+    pub fn new(txns: Transactions, threads: usize) -> Self {
+        let saw = Saw::new(&txns, threads);
         let mut seen = vec![false; txns.len()];
-        for (place, step) in txns.steps().filter(|(_, step)| !step.write) {
-            saw[place] = match step.atom() {
-                Atom::NULL => INITIAL,
-                atom => txns.writer(step.key, atom).unwrap_or(NONE),
-            };
-            if let Some(write) = txns.writes.get(saw[place] as usize) {
-                seen[write.txn as usize] = true;
-            }
+        // Of the others it does not matter.
+        if txns.outcome.contains(&Outcome::Info) {
+            saw.seen().for_each(|txn| seen[txn as usize] = true);
         }
         let mut sessions = Self {
             session: vec![NONE; txns.len()],
@@ -68,11 +87,25 @@ impl Sessions {
             written: Vec::new(),
             external_start: vec![0],
             external: Vec::new(),
+            faulty: false,
+            threads,
             txns,
         };
         sessions.find_members(&seen);
-        sessions.find_written();
-        sessions.find_external();
+        let all = 0..node(sessions.txns.len());
+        let parts = parallel::pieces(threads, all, |range| sessions.part(range));
+        for part in parts {
+            let shift = |ends: &[u32], by: usize| -> Vec<u32> {
+                ends.iter().map(|end| end + node(by)).collect()
+            };
+            let ends = shift(&part.written_end, sessions.written.len());
+            sessions.written_start.extend(ends);
+            join(&mut sessions.written, part.written);
+            let ends = shift(&part.external_end, sessions.external.len());
+            sessions.external_start.extend(ends);
+            join(&mut sessions.external, part.external);
+            sessions.faulty |= part.faulty;
+        }
         sessions
     }
 
@@ -111,23 +144,6 @@ impl Sessions {
         }
     }
 
-    fn find_written(&mut self) {
-        let mut keys = Vec::new();
-        for (_, places) in self.txns.each() {
-            keys.clear();
-            keys.extend(
-                places
-                    .map(|place| self.txns.step(place))
-                    .filter(|step| step.write)
-                    .map(|step| step.key),
-            );
-            keys.sort_unstable();
-            keys.dedup();
-            self.written.extend_from_slice(&keys);
-            self.written_start.push(node(self.written.len()));
-        }
-    }
-
     /// Number of sessions.
     pub fn count(&self) -> usize {
         self.members.len()
@@ -149,33 +165,46 @@ impl Sessions {
         self.written(txn).binary_search(&key).is_ok()
     }
 
-    fn find_external(&mut self) {
-        for (txn, places) in self.txns.each() {
-            for place in places.clone() {
+    fn part(&self, txns: Range<u32>) -> Part {
+        let mut part = Part::default();
+        let mut keys = Vec::new();
+        for txn in txns {
+            keys.clear();
+            for place in self.txns.places(txn) {
                 let step = self.txns.step(place);
-                if step.write || !self.counts(txn) {
+                if step.write {
+                    keys.push(step.key);
                     continue;
                 }
-                let from = match self.saw[place] {
-                    INITIAL => INITIAL,
-                    NONE => continue,
-                    write => self.txns.writes[write as usize].txn,
-                };
-                let own = |earlier: usize| {
-                    let earlier = self.txns.step(earlier);
-                    earlier.write && earlier.key == step.key
-                };
-                let taken = from == INITIAL || from != txn && self.counts(from);
-                if taken && !(places.start..place).any(own) {
-                    self.external.push(External {
+                let own = self.own_write(txn, place);
+                let from = self.saw.from(place);
+                part.faulty |=
+                    self.txns.outcome(txn) == Outcome::Ok && self.fault(txn, place, own).is_some();
+                let other = from == INITIAL || from != NONE && from != txn && self.counts(from);
+                if other && own.is_none() && self.counts(txn) {
+                    part.external.push(External {
                         key: step.key,
                         step: node(place),
                         from,
                     });
                 }
             }
-            self.external_start.push(node(self.external.len()));
+            keys.sort_unstable();
+            keys.dedup();
+            part.written.extend_from_slice(&keys);
+            part.written_end.push(node(part.written.len()));
+            part.external_end.push(node(part.external.len()));
         }
+        part
+    }
+
+    /// The place of the last write of the key that is read, in the same transaction before it.
+    fn own_write(&self, txn: u32, place: usize) -> Option<usize> {
+        let key = self.txns.step(place).key;
+        (self.txns.places(txn).start..place).rev().find(|earlier| {
+            let earlier = self.txns.step(*earlier);
+            earlier.write && earlier.key == key
+        })
     }
 
     /// Reads of other transactions that took effect, in the order of the steps. Reads after an own write of the key are none.
@@ -188,6 +217,9 @@ impl Sessions {
     pub fn faults(&self, per_kind: usize) -> (Vec<(&'static str, u64)>, Vec<Witness>) {
         let mut counts: Vec<(&'static str, u64)> = Vec::new();
         let mut witnesses = Vec::new();
+        if !self.faulty {
+            return (counts, witnesses);
+        }
         for (txn, places) in self.txns.each() {
             if self.txns.outcome(txn) != Outcome::Ok {
                 continue;
@@ -197,10 +229,7 @@ impl Sessions {
                 if step.write {
                     continue;
                 }
-                let own = (places.start..place).rev().find(|earlier| {
-                    let earlier = self.txns.step(*earlier);
-                    earlier.write && earlier.key == step.key
-                });
+                let own = self.own_write(txn, place);
                 let Some((kind, other)) = self.fault(txn, place, own) else {
                     continue;
                 };
@@ -220,24 +249,24 @@ impl Sessions {
 
     /// What is wrong with a read, and whose write it was.
     fn fault(&self, txn: u32, place: usize, own: Option<usize>) -> Option<(&'static str, u32)> {
-        let write = self.txns.writes.get(self.saw[place] as usize);
         if let Some(own) = own {
             let same = self.txns.step(own).atom() == self.txns.step(place).atom();
             return (!same).then_some(("internal", txn));
         }
-        if self.saw[place] == NONE {
-            return Some(("unwritten-read", txn));
-        }
-        let write = write?;
-        if write.txn == txn {
+        let from = match self.saw.from(place) {
+            NONE => return Some(("unwritten-read", txn)),
+            INITIAL => return None,
+            from => from,
+        };
+        if from == txn {
             return Some(("future-read", txn));
         }
-        if self.txns.outcome(write.txn) == Outcome::Fail {
-            return Some(("aborted-read", write.txn));
+        if self.txns.outcome(from) == Outcome::Fail {
+            return Some(("aborted-read", from));
         }
-        write
-            .overwritten
-            .then_some(("intermediate-read", write.txn))
+        self.saw
+            .was_overwritten(place)
+            .then_some(("intermediate-read", from))
     }
 
     fn tell(&self, kind: &str, txn: u32, place: usize, other: u32) -> Witness {

@@ -27,6 +27,11 @@ pub fn check(args: CheckArgs) -> Result<Exit, Failure> {
     let options = options(&args)?;
     let store = sources::store(&args.results);
     let many = args.targets.len() > 1;
+    if args.report.is_some() && (many || !Path::new(&args.targets[0]).is_file()) {
+        return Err(Failure::usage(
+            "report: give one history file; harness report makes the page of a run",
+        ));
+    }
     let mut worst = Exit::Valid;
     let mut told = Vec::new();
     let mut refuted = None;
@@ -42,8 +47,15 @@ pub fn check(args: CheckArgs) -> Result<Exit, Failure> {
                     harness_checkers::registry::names().join(", ")
                 ))
             })?;
-            let (verdict, found) =
-                sources::judge_file(path, args.format, checker, &options, limits, args.verify)?;
+            let how = sources::How {
+                format: args.format,
+                checker,
+                options: &options,
+                limits,
+                again: args.verify,
+                page: args.report.as_deref(),
+            };
+            let (verdict, found) = sources::judge_file(path, &how)?;
             again.extend(found);
             let exit = Exit::from(verdict.verdict);
             if !args.json {

@@ -73,9 +73,9 @@ fn encode(event: &Event, format: Format, into: &mut Vec<u8>) {
 
 fn writable(format: Format) -> Result<(), Failure> {
     match format {
-        Format::Ours | Format::Edn | Format::JepsenJson => Ok(()),
+        Format::Ours | Format::Edn | Format::JepsenJson | Format::Dbcop => Ok(()),
         other => Err(Failure::usage(format!(
-            "{} is only read; write jsonl, edn or json",
+            "{} is only read; write jsonl, edn, json or, of transactions on registers, dbcop",
             other.name()
         ))),
     }
@@ -126,6 +126,11 @@ pub fn parameters(args: &GenerateArgs) -> Result<Parameters, Failure> {
 /// Writes a synthetic history, in pieces: its length costs no memory.
 pub fn generate(args: GenerateArgs) -> Result<Exit, Failure> {
     let parameters = parameters(&args)?;
+    if args.format == Format::Dbcop {
+        return Err(Failure::usage(
+            "dbcop: its sessions stand one after the other; generate jsonl, then harness convert --to dbcop",
+        ));
+    }
     if !(args.format == Format::Plume && parameters.workload == Workload::RwRegister) {
         writable(args.format)?;
     }
@@ -206,6 +211,11 @@ pub fn convert(args: ConvertArgs) -> Result<Exit, Failure> {
     }
     let mut sink = Sink::open(args.output.as_deref())?;
     let mut buffer = Vec::new();
-    format::write_events(&events, to, &mut buffer);
+    if to == Format::Dbcop {
+        format::dbcop::write(&events, &mut buffer)
+            .map_err(|error| Failure::usage(format!("{name}: dbcop cannot say it: {error}")))?;
+    } else {
+        format::write_events(&events, to, &mut buffer);
+    }
     written(sink.write(&buffer).and_then(|()| sink.finish()))
 }

@@ -12,11 +12,12 @@ use harness_checkers::{
 use harness_core::{
     exit::Exit,
     format::{self, Format},
-    meta::Meta,
+    meta::{Meta, Plan},
     verdict::{CheckInput, VerdictFile},
 };
 use harness_report::{
-    Model, ReportInput, RunFile, html, json::RunSummary, junit, summary, terminal as lines,
+    HISTORY_FILE, Model, ReportInput, RunFile, html, json::RunSummary, junit, summary,
+    terminal as lines,
 };
 use harness_run::{
     check::{Limits, judge, judge_by, merge},
@@ -133,15 +134,32 @@ pub fn judge_run(
     Ok((verdict, found))
 }
 
-/// Judges a loose history file; with `again` its witnesses are looked at again, by [`verify`].
-pub fn judge_file(
-    path: &Path,
-    format: Option<Format>,
-    checker: &str,
-    options: &Value,
-    limits: Limits,
-    again: bool,
-) -> Result<(VerdictFile, Vec<Finding>), Failure> {
+/// How a loose history file is judged.
+pub struct How<'a> {
+    /// Its format; guessed if not given.
+    pub format: Option<Format>,
+    /// The checker.
+    pub checker: &'a str,
+    /// Its options.
+    pub options: &'a Value,
+    /// What it may take.
+    pub limits: Limits,
+    /// Whether witnesses are looked at again, by [`verify`].
+    pub again: bool,
+    /// Where a page is written.
+    pub page: Option<&'a Path>,
+}
+
+/// Judges a loose history file.
+pub fn judge_file(path: &Path, how: &How<'_>) -> Result<(VerdictFile, Vec<Finding>), Failure> {
+    let How {
+        format,
+        checker,
+        options,
+        limits,
+        again,
+        page,
+    } = *how;
     let name = path.display();
     let bytes = Mapped::open(path).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
     let format = format.unwrap_or_else(|| Format::detect(&bytes));
@@ -156,8 +174,8 @@ pub fn judge_file(
             .min(READERS),
         release: &release,
     };
-    // The verifier needs the history whole.
-    let straight = (!again)
+    // The verifier and the page need the history whole.
+    let straight = (!again && page.is_none())
         .then(|| {
             judge_by(checker, limits, |budget| {
                 registry::check_bytes(checker, options, &source, budget)
@@ -175,19 +193,55 @@ pub fn judge_file(
     for remark in &history.remarks {
         terminal::say(&format!("{name}: {remark}"));
     }
+    let meta = Meta {
+        id: name.to_string(),
+        system: HISTORY_FILE.to_owned(),
+        workload: checker.to_owned(),
+        ..Meta::default()
+    };
     let input = CheckInput {
         history: &history,
         faults: &[],
         logs: &[],
         views: &[],
-        meta: &Meta::default(),
+        meta: &meta,
     };
     let verdict = judge(&[whole], &input, limits);
+    if let Some(page) = page {
+        write_page(page, &input, &verdict, options)?;
+    }
     let mut found = Vec::new();
     for result in verdict.results.iter().filter(|_| again) {
         found.extend(verify(options, &input, result));
     }
     Ok((verdict, found))
+}
+
+/// Writes the page of a loose history file.
+fn write_page(
+    page: &Path,
+    input: &CheckInput<'_>,
+    verdict: &VerdictFile,
+    options: &Value,
+) -> Result<(), Failure> {
+    let meta = Meta {
+        workload_options: options.clone(),
+        ..input.meta.clone()
+    };
+    let model = Model::new(&ReportInput {
+        meta: &meta,
+        plan: &Plan::default(),
+        faults: &[],
+        history: input.history,
+        views: &[],
+        verdict,
+        logs: &[],
+        folder: &input.meta.id,
+        files: &[],
+    });
+    let text = html::render(&model).map_err(|error| Failure::harness(chain(&error)))?;
+    std::fs::write(page, text)
+        .map_err(|error| Failure::usage(format!("{}: {error}", page.display())))
 }
 
 /// A run's folder as people type it: relative if it lies below the current folder.

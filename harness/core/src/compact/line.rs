@@ -152,7 +152,7 @@ impl<'a> Lines<'a> {
                 Format::Edn | Format::PorcupineKv => self.edn(&mut cursor, &mut raw)?,
                 Format::PorcupineEtcd => self.log(&mut cursor, &mut raw)?,
                 // Transactions are no simple values.
-                Format::Awdit | Format::Plume => return None,
+                Format::Awdit | Format::Plume | Format::Dbcop => return None,
             }
             raw.end = cursor.at;
             take(raw)?;

@@ -15,6 +15,7 @@
 //! | [`Format::PorcupineEtcd`] | `INFO  jepsen.util - 4⇥:invoke⇥:read⇥nil` |
 //! | [`Format::PorcupineKv`] | `{:process 9, :type :invoke, :f :append, :key "0", :value "x 9 0 y"}` |
 //! | [`Format::Awdit`], [`Format::Plume`] | `w 0 1`; `w(0,1,0,7)` ([`sessions`]) |
+//! | [`Format::Dbcop`] | `[x:=1 y==2]` ([`dbcop`]) |
 //!
 //! EDN has more types than JSON. Reading: keywords and symbols become their names, integer keys of maps their decimal
 //! digits, sets and lists arrays. Writing undoes that where the place tells what Jepsen expects: `:type`, `:f` and the
@@ -22,6 +23,7 @@
 
 pub(crate) mod assemble;
 mod cursor;
+pub mod dbcop;
 pub mod edn;
 mod jepsen;
 mod porcupine;
@@ -59,11 +61,13 @@ pub enum Format {
     Awdit,
     /// The same as Plume writes them.
     Plume,
+    /// The same as dbcop's text.
+    Dbcop,
 }
 
 impl Format {
     /// Names for `--format`.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 8] = [
         (Self::Ours, "jsonl"),
         (Self::Edn, "edn"),
         (Self::JepsenJson, "json"),
@@ -71,6 +75,7 @@ impl Format {
         (Self::PorcupineKv, "porcupine-kv"),
         (Self::Awdit, "awdit"),
         (Self::Plume, "plume"),
+        (Self::Dbcop, "dbcop"),
     ];
 
     /// The format of that name.
@@ -103,6 +108,8 @@ impl Format {
         };
         if let Some(plume) = sessions::detect(start) {
             if plume { Self::Plume } else { Self::Awdit }
+        } else if dbcop::detect(start) {
+            Self::Dbcop
         } else if line.starts_with(b"{\"format_version\"") {
             Self::Ours
         } else if contains("jepsen.util - ") {
@@ -172,6 +179,7 @@ pub fn read_events(bytes: &[u8], format: Format) -> Result<(Vec<Event>, Vec<Stri
         Format::PorcupineEtcd => porcupine::read_etcd(bytes)?,
         Format::Awdit => sessions::read(bytes, false)?,
         Format::Plume => sessions::read(bytes, true)?,
+        Format::Dbcop => dbcop::read(bytes)?,
     };
     if events.is_empty() && format != Format::Ours {
         return Err(FormatError::Empty {
@@ -189,7 +197,7 @@ pub fn read(bytes: &[u8], format: Format) -> Result<History, FormatError> {
     Ok(history)
 }
 
-/// Writes events; porcupine's formats and those by sessions are only read, and come out as EDN.
+/// Writes events; porcupine's formats and those by sessions come out as EDN. [`dbcop::write`] writes dbcop's.
 pub fn write_events<'a>(
     events: impl IntoIterator<Item = &'a Event>,
     format: Format,
@@ -206,7 +214,8 @@ pub fn write_events<'a>(
             | Format::PorcupineEtcd
             | Format::PorcupineKv
             | Format::Awdit
-            | Format::Plume => encode_edn_event(event, into),
+            | Format::Plume
+            | Format::Dbcop => encode_edn_event(event, into),
         }
     }
 }

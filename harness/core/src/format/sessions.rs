@@ -9,7 +9,9 @@
 //! Only the order within a session means anything. A value is a whole number that is not negative; in Plume's format nobody writes 0.
 //! Source: the README and the test histories of github.com/lassemoldrup/AWDIT, which reads both.
 
-use std::{collections::HashSet, sync::Arc};
+mod plume;
+
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -50,16 +52,21 @@ pub(super) fn detect(start: &[u8]) -> Option<bool> {
     }
 }
 
-/// Reads transactions in the order in which they stand; `consumed` is told how far reading came.
+/// Reads transactions in the order in which they stand; `consumed` is told how far reading came. So many threads may help to take lines
+/// of Plume's format apart.
 ///
 /// # Errors
 /// With line and column, if a line is not of the format.
 pub fn each_transaction(
     bytes: &[u8],
     plume: bool,
+    threads: usize,
     each: &mut dyn FnMut(Transaction<'_>),
     consumed: &mut dyn FnMut(usize),
 ) -> Result<(), FormatError> {
+    if plume {
+        return plume::each_transaction(bytes, threads, each, consumed);
+    }
     let mut lines = Lines {
         bytes,
         at: 0,
@@ -67,75 +74,31 @@ pub fn each_transaction(
     };
     let mut next = super::raw::CONSUMED_EVERY_BYTES;
     let mut accesses = Vec::new();
-    let mut tell = |session, committed, accesses: &mut Vec<Access>| {
+    let mut tell = |session, accesses: &mut Vec<Access>| {
         if !accesses.is_empty() {
             each(Transaction {
                 session,
-                committed,
+                committed: true,
                 accesses,
             });
             accesses.clear();
         }
     };
     let mut session = 0;
-    // Plume: the transaction that the last line was of, and all so far.
-    let mut current = None;
-    let mut known: HashSet<u64> = HashSet::new();
     while let Some(first) = lines.next_line() {
         if lines.at >= next {
             consumed(lines.start);
             next = lines.at + super::raw::CONSUMED_EVERY_BYTES;
         }
         match first {
-            b'-' if !plume => {
+            b'-' => {
                 lines.rule(b'-')?;
-                tell(session, true, &mut accesses);
+                tell(session, &mut accesses);
             }
-            b'=' if !plume => {
+            b'=' => {
                 lines.rule(b'=')?;
-                tell(session, true, &mut accesses);
+                tell(session, &mut accesses);
                 session += 1;
-            }
-            b'w' | b'r' if plume => {
-                lines.at += 1;
-                lines.expect(b'(')?;
-                let key = lines.number()?;
-                lines.expect(b',')?;
-                let value = lines.number()?;
-                lines.expect(b',')?;
-                let of = lines.number()?;
-                lines.expect(b',')?;
-                let failed = lines.bytes.get(lines.at) == Some(&b'-');
-                lines.at += usize::from(failed);
-                let number = lines.number()?;
-                lines.expect(b')')?;
-                lines.end()?;
-                if failed && number != 1 {
-                    return Err(lines.wrong("expected a transaction's number, or -1"));
-                }
-                let this = (!failed).then_some((of, number));
-                if failed || current != this {
-                    if let Some((session, _)) = current {
-                        tell(session, true, &mut accesses);
-                    }
-                    if !failed && !known.insert(number) {
-                        return Err(lines.wrong(
-                            "the lines of this transaction do not stand together, or are of two sessions",
-                        ));
-                    }
-                    current = this;
-                }
-                if first == b'w' && value == 0 {
-                    return Err(lines.wrong("0 is what was there at first; nobody writes it"));
-                }
-                accesses.push(Access {
-                    write: first == b'w',
-                    key,
-                    value: (value != 0).then_some(value),
-                });
-                if failed {
-                    tell(of, false, &mut accesses);
-                }
             }
             b'w' | b'r' => {
                 lines.at += 1;
@@ -153,10 +116,7 @@ pub fn each_transaction(
             _ => return Err(lines.wrong("expected an operation that reads or writes")),
         }
     }
-    if let Some((of, _)) = current {
-        session = of;
-    }
-    tell(session, true, &mut accesses);
+    tell(session, &mut accesses);
     Ok(())
 }
 
@@ -198,7 +158,7 @@ pub(super) fn read(bytes: &[u8], plume: bool) -> Result<(Vec<Event>, Vec<String>
             });
         }
     };
-    each_transaction(bytes, plume, &mut each, &mut |_| {})?;
+    each_transaction(bytes, plume, 0, &mut each, &mut |_| {})?;
     Ok((events, vec![WITHOUT_TIMES.to_owned()]))
 }
 
@@ -231,6 +191,9 @@ pub fn encode_plume(event: &Event, number: u64, into: &mut Vec<u8>) {
     }
 }
 
+/// Digits of a number that surely fits.
+const DIGITS_SURE: usize = 18;
+
 struct Lines<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -256,6 +219,7 @@ impl Lines<'_> {
         FormatError::at(self.bytes, self.at, detail)
     }
 
+    #[inline]
     fn expect(&mut self, byte: u8) -> Result<(), FormatError> {
         if self.bytes.get(self.at) != Some(&byte) {
             return Err(self.wrong(&format!("expected {:?}", char::from(byte))));
@@ -264,9 +228,18 @@ impl Lines<'_> {
         Ok(())
     }
 
+    #[inline]
     fn number(&mut self) -> Result<u64, FormatError> {
         let start = self.at;
         let mut number = 0_u64;
+        for byte in self.bytes[start..].iter().take(DIGITS_SURE) {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                break;
+            }
+            number = number * 10 + u64::from(digit);
+            self.at += 1;
+        }
         while let Some(digit) = self
             .bytes
             .get(self.at)
@@ -309,11 +282,15 @@ impl Lines<'_> {
 mod tests {
     use super::*;
 
-    fn told(text: &str, plume: bool) -> Result<Vec<(u64, bool, Vec<Access>)>, String> {
+    /// Session, whether it took effect, and what it did.
+    type Told = Vec<(u64, bool, Vec<Access>)>;
+
+    fn told(text: &str, plume: bool) -> Result<Told, String> {
         let mut all = Vec::new();
         each_transaction(
             text.as_bytes(),
             plume,
+            0,
             &mut |txn| all.push((txn.session, txn.committed, txn.accesses.to_vec())),
             &mut |_| {},
         )
@@ -350,6 +327,53 @@ mod tests {
                 (4, true, nothing),
             ])
         );
+    }
+
+    /// What is told, and the error, by so many threads.
+    fn by_threads(text: &str, threads: usize) -> (Told, Option<String>) {
+        let mut all = Vec::new();
+        let error = each_transaction(
+            text.as_bytes(),
+            true,
+            threads,
+            &mut |txn| all.push((txn.session, txn.committed, txn.accesses.to_vec())),
+            &mut |_| {},
+        );
+        (all, error.err().map(|error| error.to_string()))
+    }
+
+    #[test]
+    fn threads_tell_the_same() {
+        use std::fmt::Write;
+        let mut text = String::new();
+        for number in 0..60_000_u64 {
+            for step in 0..1 + number % 7 {
+                let (key, value) = (number % 97 + step, number * 8 + step + 1);
+                let txn = if number % 11 == 3 { -1 } else { number as i64 };
+                assert_eq!(
+                    writeln!(text, "w({key},{value},{},{txn})", number % 5),
+                    Ok(())
+                );
+            }
+        }
+        assert!(text.len() > 4 * 1024 * 1024, "{}", text.len());
+        let last = format!("{text}w(1,2,0,5)\n");
+        let damaged = format!("{text}w(1,2,x,5)\n{text}");
+        for text in [&text, &last, &damaged] {
+            let alone = by_threads(text, 0);
+            assert!(alone.0.len() > 60_000);
+            for threads in [2, 3, 5] {
+                assert!(by_threads(text, threads) == alone, "{threads} threads");
+            }
+        }
+        let together = by_threads(&last, 2).1.unwrap_or_default();
+        assert!(together.contains("do not stand together"), "{together}");
+        let wrong = by_threads(&damaged, 2).1.unwrap_or_default();
+        let line = format!(
+            "line {}, column 7: expected a number",
+            text.lines().count() + 1
+        );
+        assert_eq!(wrong, line);
     }
 
     #[test]

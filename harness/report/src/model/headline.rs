@@ -1,12 +1,16 @@
 //! What was run, what must be said first, and how to repeat it.
 
 use harness_core::meta::Meta;
+use serde_json::Value;
 
 use super::{ReportInput, fault::Faults};
 use crate::{number, text, wall};
 
 /// What every simulated run says, everywhere.
 pub const SIMULATION: &str = "SIMULATION: no real node ran. This says something about the harness, and nothing about a real system.";
+
+/// The `system` of what is no run but a history that somebody gave; its `workload` is the checker, its options are those of the checker.
+pub const HISTORY_FILE: &str = "history file";
 
 /// Something that is said before anything else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub struct Headline {
     pub seed: String,
     /// The run's identity.
     pub id: String,
+    /// Whether a run was recorded; otherwise this is a history that somebody gave, of which no more is known.
+    pub of_a_run: bool,
     /// Wall clock at which it began.
     pub started: String,
     /// The folder, as people type it.
@@ -68,6 +74,7 @@ impl Headline {
             duration: number::asked_seconds(meta.time_limit_s),
             seed: number::seed(meta.seed),
             id: text::clip(&meta.id, 80),
+            of_a_run: is_run(meta),
             started: wall::utc(meta.started_wall_ns),
             folder: text::one_line(input.folder),
         }
@@ -76,6 +83,9 @@ impl Headline {
     /// `dqlite 1.16.0 · bank · partition · 5 nodes · 60 s · seed 0x5eed42`.
     #[must_use]
     pub fn line(&self) -> String {
+        if !self.of_a_run {
+            return format!("{} · {}", self.system, self.workload);
+        }
         [
             self.system.as_str(),
             &self.workload,
@@ -87,6 +97,10 @@ impl Headline {
             + " · seed "
             + &self.seed
     }
+}
+
+fn is_run(meta: &Meta) -> bool {
+    meta.system != HISTORY_FILE
 }
 
 /// The system's own version behind its name if it is known, else the first that is.
@@ -187,10 +201,21 @@ pub(super) fn commands(input: &ReportInput<'_>) -> Vec<Command> {
             line: format!("harness {}", shell(&input.meta.repeat)),
         });
     }
+    let folder = text::shell_word(input.folder);
+    let line = if is_run(input.meta) {
+        format!("harness check {folder}")
+    } else {
+        let options = match &input.meta.workload_options {
+            Value::Null => String::new(),
+            options => format!(" --options {}", text::shell_word(&options.to_string())),
+        };
+        let checker = text::shell_word(&input.meta.workload);
+        format!("harness check --checker {checker}{options} {folder}")
+    };
     commands.push(Command {
         purpose: "Judge what was recorded once more, without running anything",
         verb: "check",
-        line: format!("harness check {}", text::shell_word(input.folder)),
+        line,
     });
     if input.meta.lab_dirty {
         commands.insert(

@@ -2,7 +2,7 @@
 //!
 //! Each row's histories are generated into a folder; a process of its own then reads and judges them, so that the largest
 //! memory it ever had (`VmHWM`) is that of this row alone. Time is that of reading and judging, without the start of the
-//! process. A verdict other than the one that holds by construction is a failure of the harness.
+//! process, on the clock and of all its threads on processors. A verdict other than the one that holds by construction is a failure of the harness.
 
 mod linear;
 mod txn;
@@ -13,8 +13,12 @@ use std::{
     time::Instant,
 };
 
-use harness_core::{exit::Exit, verdict::Verdict};
+use harness_core::{
+    exit::Exit,
+    verdict::{Verdict, VerdictFile},
+};
 use harness_run::bench::vm_hwm_bytes;
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -47,6 +51,8 @@ pub struct Row {
     pub checker: &'static str,
     /// Its options.
     pub options: fn() -> Value,
+    /// Operations of the shortest witness, where that is known by construction.
+    pub witness: Option<usize>,
     /// What must come out; None where histories with both verdicts are judged.
     pub verdict: Option<Verdict>,
     /// Writes the histories into a folder that is empty.
@@ -66,8 +72,15 @@ struct Figures {
     files: usize,
     bytes: u64,
     time_ms: f64,
+    processor_ms: f64,
     memory_mb: f64,
     verdict: Verdict,
+}
+
+/// What all threads of this process have taken of processors so far, in milliseconds.
+fn processor_ms() -> f64 {
+    let taken = clock_gettime(ClockId::ProcessCPUTime);
+    taken.tv_sec as f64 * 1e3 + taken.tv_nsec as f64 / 1e6
 }
 
 /// Measures the rows of these names, or all that are not large.
@@ -101,7 +114,7 @@ pub fn checkers(
     let mut told = Vec::new();
     if !as_json {
         terminal::print(
-            "| work | baseline | ours, at most | ours | files |\n| --- | --- | --- | --- | --- |",
+            "| work | baseline | ours, at most | ours | processor | files |\n| --- | --- | --- | --- | --- | --- |",
         );
     }
     for row in chosen {
@@ -145,13 +158,14 @@ fn line(row: &Row, figures: &Figures) -> String {
     let over = figures.time_ms > row.time_ms
         || row.memory_mb.is_some_and(|limit| figures.memory_mb > limit);
     format!(
-        "| {} | {} | {:.0} ms{limit} | {:.1} ms, {:.0} MB{} | {} of {:.1} MB |",
+        "| {} | {} | {:.0} ms{limit} | {:.1} ms, {:.0} MB{} | {:.0} ms | {} of {:.1} MB |",
         row.work,
         row.baseline,
         row.time_ms,
         figures.time_ms,
         figures.memory_mb,
         if over { " (over)" } else { "" },
+        figures.processor_ms,
         figures.files,
         figures.bytes as f64 / 1e6
     )
@@ -194,20 +208,39 @@ pub fn measure(names: &[String], place: &Path) -> Result<Exit, Failure> {
     let limits = sources::limits(ROW_TIMEOUT, ROW_MEMORY_MIB)?;
     let options = (row.options)();
     let began = Instant::now();
-    let verdicts = files
+    let processor_before_ms = processor_ms();
+    let how = sources::How {
+        format: None,
+        checker: row.checker,
+        options: &options,
+        limits,
+        again: false,
+        page: None,
+    };
+    let judged = files
         .iter()
-        .map(|(path, _)| {
-            sources::judge_file(path, None, row.checker, &options, limits, false)
-                .map(|(verdict, _)| verdict.verdict)
-        })
-        .collect::<Result<Vec<Verdict>, Failure>>()?;
+        .map(|(path, _)| sources::judge_file(path, &how).map(|(verdict, _)| verdict))
+        .collect::<Result<Vec<VerdictFile>, Failure>>()?;
     let time_ms = began.elapsed().as_secs_f64() * 1e3;
+    let processor_ms = processor_ms() - processor_before_ms;
+    let witnesses = judged.iter().flat_map(|file| &file.results);
+    let shortest = witnesses
+        .flat_map(|result| &result.witnesses)
+        .map(|witness| witness.operations.len())
+        .min();
+    if row.witness.is_some() && shortest != row.witness {
+        return Err(Failure::harness(format!(
+            "{}: the shortest witness has {:?} operations by construction, found {shortest:?}",
+            row.name, row.witness
+        )));
+    }
     let figures = Figures {
         files: files.len(),
         bytes: files.iter().map(|(_, bytes)| bytes).sum(),
         time_ms,
+        processor_ms,
         memory_mb: vm_hwm_bytes() as f64 / 1e6,
-        verdict: Verdict::merge(verdicts),
+        verdict: Verdict::merge(judged.iter().map(|file| file.verdict)),
     };
     terminal::print(&json!(figures).to_string());
     Ok(Exit::Valid)

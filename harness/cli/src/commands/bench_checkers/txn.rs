@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use harness_checkers::generate::{Parameters, Workload};
+use harness_checkers::generate::{Parameters, Plant, Workload};
 use harness_core::{format::Format, verdict::Verdict};
 use serde_json::json;
 
@@ -11,6 +11,9 @@ use crate::{commands::convert, failure::Failure};
 
 /// Transactions of a row that is not large.
 const TRANSACTIONS: u64 = 1_000_000;
+
+/// Transactions that lie on one circle.
+const ONE_CIRCLE: u64 = 10_000;
 
 /// Lists: 1 to 4 micro-operations, half of them reads, 10 keys in use at once, 32 appends a key. Nothing fails, nothing is lost.
 fn lists(folder: &Path, transactions: u64, format: Format) -> Result<(), Failure> {
@@ -21,6 +24,18 @@ fn lists(folder: &Path, transactions: u64, format: Format) -> Result<(), Failure
         ..Parameters::new(Workload::ListAppend, transactions)
     };
     convert::write_generated(&parameters, format, &folder.join("history"))
+}
+
+/// Lists of which those who only read see an old state, nearly from the beginning on: one circle of real time through nearly all.
+fn old_snapshots(folder: &Path) -> Result<(), Failure> {
+    let parameters = Parameters {
+        processes: 20,
+        info: 0.0,
+        fail: 0.0,
+        plant: Some(Plant::OldSnapshot),
+        ..Parameters::new(Workload::ListAppend, ONE_CIRCLE)
+    };
+    convert::write_generated(&parameters, Format::Edn, &folder.join("history"))
 }
 
 /// Registers: 50 sessions, 8 micro-operations, half of them reads, 1,000 keys, values of their own.
@@ -48,6 +63,7 @@ pub fn rows() -> Vec<Row> {
         large: false,
         checker: "list-append",
         options: || json!({"model": "strict-serializable"}),
+        witness: None,
         verdict: Some(Verdict::Valid),
         make: |folder| lists(folder, TRANSACTIONS, Format::Edn),
     };
@@ -60,6 +76,7 @@ pub fn rows() -> Vec<Row> {
         large: false,
         checker: "weak-isolation",
         options: || json!({"model": "read-committed"}),
+        witness: None,
         verdict: Some(Verdict::Valid),
         make: registers,
     };
@@ -87,6 +104,29 @@ pub fn rows() -> Vec<Row> {
             memory_mb: Some(6_000.0),
             large: true,
             make: |folder| lists(folder, 10 * TRANSACTIONS, Format::Edn),
+            ..lists_row
+        },
+        Row {
+            name: "giant-circle",
+            work: "10,000 transactions, nearly all on one circle of real time, strong snapshot isolation, EDN",
+            baseline: "Elle times out and says only that there is a cycle",
+            time_ms: 1_000.0,
+            memory_mb: None,
+            options: || json!({"model": "strong-snapshot-isolation"}),
+            // Who missed a write that had ended before, and who wrote it.
+            witness: Some(2),
+            verdict: Some(Verdict::Invalid),
+            make: old_snapshots,
+            ..lists_row
+        },
+        Row {
+            name: "giant-circle-serializable",
+            work: "the same, serializable",
+            baseline: "",
+            time_ms: 1_000.0,
+            memory_mb: None,
+            options: || json!({"model": "serializable"}),
+            make: old_snapshots,
             ..lists_row
         },
         registers_row,

@@ -1,0 +1,338 @@
+//! Plume's lines, by several threads: each takes pieces of the file apart, and one puts what they found together in the order of the file.
+//!
+//! ```text
+//! w(0,1,0,7)     key, value, session, transaction
+//! ```
+//!
+//! A line says by itself what it is of, so that a piece may begin and end within a transaction. Where a line is wrong, what stood
+//! before it is told first, as if one had read them all.
+
+use std::{
+    collections::HashSet,
+    hash::BuildHasherDefault,
+    ops::Range,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::sync_channel,
+    },
+};
+
+use super::{Access, FormatError, Lines, Transaction};
+use crate::{fast::FastHasher, format::raw::CONSUMED_EVERY_BYTES};
+
+/// Bytes that are taken apart at once: what they hold stays in the processor's cache, and is given back without asking the kernel.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Files shorter than this are read by one thread.
+const PARALLEL_FROM_BYTES: usize = 4 * 1024 * 1024;
+/// Pieces that a thread may be ahead.
+const PIECES_AHEAD: usize = 8;
+/// Bytes of a line, about.
+const LINE_BYTES: usize = 24;
+/// Numbers of transactions below this are known by a bit each.
+const LISTED_NUMBERS: u64 = 1 << 28;
+/// Digits of a number that surely fits.
+const DIGITS_SURE: usize = 18;
+
+/// Lines that follow one another and are of one transaction.
+struct Run {
+    session: u64,
+    /// The transaction; None: one that failed, whose lines are a transaction each.
+    number: Option<u64>,
+    accesses: usize,
+    /// Where its first line ends.
+    end: usize,
+}
+
+/// What a piece holds.
+struct Piece {
+    runs: Vec<Run>,
+    accesses: Vec<Access>,
+    /// What is wrong with the line behind.
+    error: Option<FormatError>,
+}
+
+pub(super) fn each_transaction(
+    bytes: &[u8],
+    threads: usize,
+    each: &mut dyn FnMut(Transaction<'_>),
+    consumed: &mut dyn FnMut(usize),
+) -> Result<(), FormatError> {
+    let pieces = pieces(bytes);
+    let mut joined = Joined {
+        bytes,
+        each,
+        current: None,
+        accesses: Vec::new(),
+        known: Numbers::default(),
+    };
+    let mut next = CONSUMED_EVERY_BYTES;
+    let mut take = |piece: Piece, until: usize| {
+        joined.take(piece)?;
+        if until >= next {
+            consumed(until);
+            next = until + CONSUMED_EVERY_BYTES;
+        }
+        Ok(())
+    };
+    if threads < 2 || bytes.len() < PARALLEL_FROM_BYTES {
+        for range in pieces {
+            take(piece(bytes, range.clone()), range.end)?;
+        }
+    } else {
+        parallel(bytes, &pieces, threads - 1, &mut take)?;
+    }
+    joined.finish();
+    Ok(())
+}
+
+/// Threads take pieces apart in turn; `take` gets them in the order of the file.
+fn parallel(
+    bytes: &[u8],
+    pieces: &[Range<usize>],
+    threads: usize,
+    take: &mut dyn FnMut(Piece, usize) -> Result<(), FormatError>,
+) -> Result<(), FormatError> {
+    let stop = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let receivers: Vec<_> = (0..threads)
+            .map(|thread| {
+                let (sender, receiver) = sync_channel(PIECES_AHEAD);
+                scope.spawn(move || {
+                    for range in pieces.iter().skip(thread).step_by(threads) {
+                        let gone = stop.load(Ordering::Relaxed)
+                            || sender.send(piece(bytes, range.clone())).is_err();
+                        if gone {
+                            return;
+                        }
+                    }
+                });
+                receiver
+            })
+            .collect();
+        let taken = pieces.iter().enumerate().try_for_each(|(number, range)| {
+            let found = receivers[number % threads].recv();
+            // A thread that ended early panicked, which the scope passes on.
+            found.map_or(Ok(()), |found| take(found, range.end))
+        });
+        stop.store(true, Ordering::Relaxed);
+        drop(receivers);
+        taken
+    })
+}
+
+/// Ranges of about a megabyte that end with a line.
+fn pieces(bytes: &[u8]) -> Vec<Range<usize>> {
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    while start < bytes.len() {
+        let near = (start + PIECE_BYTES).min(bytes.len());
+        let end = bytes[near..]
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map_or(bytes.len(), |more| near + more + 1);
+        pieces.push(start..end);
+        start = end;
+    }
+    pieces
+}
+
+fn piece(bytes: &[u8], range: Range<usize>) -> Piece {
+    let lines = range.len() / LINE_BYTES;
+    let mut piece = Piece {
+        runs: Vec::with_capacity(lines / 4),
+        accesses: Vec::with_capacity(lines),
+        error: None,
+    };
+    let mut lines = Lines {
+        bytes: &bytes[..range.end],
+        at: range.start,
+        start: range.start,
+    };
+    loop {
+        // Most lines are of the usual shape; any other is read with more care, which also says what is wrong.
+        while let Some((session, number, access, end)) = usual(lines.bytes, lines.at) {
+            piece.push(session, Some(number), access, end);
+            lines.at = end + 1;
+        }
+        let Some(first) = lines.next_line() else {
+            break;
+        };
+        match line(&mut lines, first) {
+            Ok((session, number, access)) => piece.push(session, number, access, lines.at),
+            Err(error) => {
+                piece.error = Some(error);
+                break;
+            }
+        }
+    }
+    piece
+}
+
+/// A line of a transaction that committed, without spaces and with its end: session, transaction, what it did, and where it ends.
+#[inline]
+fn usual(bytes: &[u8], start: usize) -> Option<(u64, u64, Access, usize)> {
+    let mut rest = bytes.get(start..)?.iter();
+    let write = match rest.next()? {
+        b'w' => true,
+        b'r' => false,
+        _ => return None,
+    };
+    (*rest.next()? == b'(').then_some(())?;
+    let mut numbers = [0_u64; 4];
+    for (number, close) in numbers.iter_mut().zip([b',', b',', b',', b')']) {
+        let before = rest.len();
+        loop {
+            let byte = *rest.next()?;
+            let digit = byte.wrapping_sub(b'0');
+            if digit <= 9 {
+                *number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+                continue;
+            }
+            let digits = before - rest.len() - 1;
+            let fits = byte == close && digits > 0 && digits <= DIGITS_SURE;
+            fits.then_some(())?;
+            break;
+        }
+    }
+    (*rest.next()? == b'\n').then_some(())?;
+    let [key, value, session, number] = numbers;
+    (!write || value != 0).then_some(())?;
+    let access = Access {
+        write,
+        key,
+        value: (value != 0).then_some(value),
+    };
+    Some((session, number, access, bytes.len() - rest.len() - 1))
+}
+
+/// Session, transaction and what it did.
+fn line(lines: &mut Lines<'_>, first: u8) -> Result<(u64, Option<u64>, Access), FormatError> {
+    let write = match first {
+        b'w' => true,
+        b'r' => false,
+        _ => return Err(lines.wrong("expected an operation that reads or writes")),
+    };
+    lines.at += 1;
+    lines.expect(b'(')?;
+    let key = lines.number()?;
+    lines.expect(b',')?;
+    let value = lines.number()?;
+    lines.expect(b',')?;
+    let session = lines.number()?;
+    lines.expect(b',')?;
+    let failed = lines.bytes.get(lines.at) == Some(&b'-');
+    lines.at += usize::from(failed);
+    let number = lines.number()?;
+    lines.expect(b')')?;
+    lines.end()?;
+    if failed && number != 1 {
+        return Err(lines.wrong("expected a transaction's number, or -1"));
+    }
+    if write && value == 0 {
+        return Err(lines.wrong("0 is what was there at first; nobody writes it"));
+    }
+    let access = Access {
+        write,
+        key,
+        value: (value != 0).then_some(value),
+    };
+    Ok((session, (!failed).then_some(number), access))
+}
+
+impl Piece {
+    fn push(&mut self, session: u64, number: Option<u64>, access: Access, end: usize) {
+        self.accesses.push(access);
+        match self.runs.last_mut() {
+            Some(last) if number.is_some() && (last.session, last.number) == (session, number) => {
+                last.accesses += 1;
+            }
+            _ => self.runs.push(Run {
+                session,
+                number,
+                accesses: 1,
+                end,
+            }),
+        }
+    }
+}
+
+/// Pieces on their way to transactions.
+struct Joined<'a, 'e> {
+    bytes: &'a [u8],
+    each: &'e mut dyn FnMut(Transaction<'_>),
+    /// Session and number of the transaction that the last line was of, and what it did so far.
+    current: Option<(u64, u64)>,
+    accesses: Vec<Access>,
+    known: Numbers,
+}
+
+/// A set of numbers, most of them small.
+#[derive(Default)]
+struct Numbers {
+    listed: Vec<u64>,
+    others: HashSet<u64, BuildHasherDefault<FastHasher>>,
+}
+
+impl Numbers {
+    /// Whether it was not there before.
+    fn insert(&mut self, number: u64) -> bool {
+        if number >= LISTED_NUMBERS {
+            return self.others.insert(number);
+        }
+        let (word, bit) = ((number / 64) as usize, 1 << (number % 64));
+        if word >= self.listed.len() {
+            self.listed.resize(word + 1, 0);
+        }
+        let fresh = self.listed[word] & bit == 0;
+        self.listed[word] |= bit;
+        fresh
+    }
+}
+
+impl Joined<'_, '_> {
+    fn take(&mut self, piece: Piece) -> Result<(), FormatError> {
+        let mut rest = &piece.accesses[..];
+        let last = piece.runs.len().saturating_sub(1);
+        for (place, run) in piece.runs.iter().enumerate() {
+            let (own, behind) = rest.split_at(run.accesses);
+            rest = behind;
+            let this = run.number.map(|number| (run.session, number));
+            if this.is_none() || self.current != this {
+                self.finish();
+                if let Some((_, number)) = this
+                    && !self.known.insert(number)
+                {
+                    return Err(FormatError::at(
+                        self.bytes,
+                        run.end,
+                        "the lines of this transaction do not stand together, or are of two sessions",
+                    ));
+                }
+                // It goes on behind the end of the piece, if at all.
+                self.current = this.filter(|_| place == last);
+            }
+            if self.current.is_some() {
+                self.accesses.extend_from_slice(own);
+            } else {
+                (self.each)(Transaction {
+                    session: run.session,
+                    committed: this.is_some(),
+                    accesses: own,
+                });
+            }
+        }
+        piece.error.map_or(Ok(()), Err)
+    }
+
+    /// There is no more of the transaction.
+    fn finish(&mut self) {
+        if let Some((session, _)) = self.current.take() {
+            (self.each)(Transaction {
+                session,
+                committed: true,
+                accesses: &self.accesses,
+            });
+        }
+        self.accesses.clear();
+    }
+}
