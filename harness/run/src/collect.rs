@@ -232,7 +232,7 @@ fn explained(exit: &ProcessExit, wall_ns: u64, node: &str, causes: &Causes<'_>) 
         fault.nodes.iter().any(|name| name == node)
             && match fault.kind.as_str() {
                 // What was wiped is ended once more before it joins.
-                "kill" | "wipe" => {
+                "kill" | "wipe" | "lose-writes" => {
                     exit.signal == Some(SIGKILL)
                         && after(
                             healed
@@ -404,6 +404,8 @@ mod tests {
             ("restart", exit(Some(0), None), true),
             ("restart", exit(None, Some(11)), false),
             ("wipe", exit(None, Some(9)), true),
+            ("lose-writes", exit(None, Some(9)), true),
+            ("lose-writes", exit(None, Some(11)), false),
             ("wipe", exit(Some(2), None), false),
             ("reboot", exit(None, Some(15)), true),
             ("reboot", exit(None, Some(6)), false),
