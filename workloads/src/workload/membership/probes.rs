@@ -28,6 +28,9 @@ pub const TRIES: u32 = 2;
 /// How long to wait before it is tried again.
 pub const PAUSE: Duration = Duration::from_secs(2);
 
+/// The kind of error of a removal by force of the node that leads.
+const LEADS: &str = "leads";
+
 /// What is done with a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -35,13 +38,17 @@ enum Step {
     CanaryRemove {
         force: bool,
     },
-    RetryRemove,
+    RetryRemove {
+        force: bool,
+    },
     AskWhetherIn,
     /// `last`: a remove succeeded already.
     RetryJoin {
         last: bool,
     },
-    RetryRemoveLast,
+    RetryRemoveLast {
+        force: bool,
+    },
     RemovedProbe,
 }
 
@@ -64,7 +71,11 @@ impl Probes {
         let with = |step| move |name: &'a str| (step, name.to_owned());
         // Who was removed is asked first: trying members in doubt takes time, and joins may follow.
         steps.extend(removed.into_iter().map(with(Step::RemovedProbe)));
-        steps.extend(in_doubt.into_iter().map(with(Step::RetryRemove)));
+        steps.extend(
+            in_doubt
+                .into_iter()
+                .map(with(Step::RetryRemove { force: true })),
+        );
         Self {
             steps,
             tried: 0,
@@ -87,15 +98,25 @@ impl Probes {
         let again = match step {
             Step::CanaryJoin | Step::RetryJoin { .. } => event.event_type == EventType::Fail,
             Step::CanaryRemove { .. }
-            | Step::RetryRemove
-            | Step::RetryRemoveLast
+            | Step::RetryRemove { .. }
+            | Step::RetryRemoveLast { .. }
             | Step::AskWhetherIn
             | Step::RemovedProbe => !ok,
         };
         if again && self.tried < TRIES {
             let pause_ns = u64::try_from(PAUSE.as_nanos()).unwrap_or(u64::MAX);
             self.not_before_ns = event.time_ns.saturating_add(pause_ns);
-            self.then(step, &member);
+            // Whoever leads is asked to go: by force it is not even contacted.
+            let leads = event
+                .error
+                .as_ref()
+                .is_some_and(|error| error.kind == LEADS);
+            let next = match step {
+                Step::RetryRemove { .. } => Step::RetryRemove { force: !leads },
+                Step::RetryRemoveLast { .. } => Step::RetryRemoveLast { force: !leads },
+                other => other,
+            };
+            self.then(next, &member);
             return;
         }
         self.tried = 0;
@@ -110,15 +131,15 @@ impl Probes {
             (Step::CanaryJoin, EventType::Info) => {
                 self.then(Step::CanaryRemove { force: true }, &member);
             }
-            (Step::RetryRemove, EventType::Ok) => {
+            (Step::RetryRemove { .. }, EventType::Ok) => {
                 self.then(Step::RetryJoin { last: true }, &member);
             }
-            (Step::RetryRemove, _) => self.then(Step::AskWhetherIn, &member),
+            (Step::RetryRemove { .. }, _) => self.then(Step::AskWhetherIn, &member),
             (Step::AskWhetherIn, EventType::Ok) if !listed() => {
                 self.then(Step::RetryJoin { last: false }, &member);
             }
             (Step::RetryJoin { last: false }, EventType::Ok) => {
-                self.then(Step::RetryRemoveLast, &member);
+                self.then(Step::RetryRemoveLast { force: true }, &member);
             }
             _ => {}
         }
@@ -143,7 +164,9 @@ fn spec(step: Step, member: &str) -> OpSpec {
     match step {
         Step::CanaryJoin => join(CANARY_JOIN),
         Step::CanaryRemove { force } => remove(CANARY_REMOVE, force),
-        Step::RetryRemove | Step::RetryRemoveLast => remove(RETRY_REMOVE, true),
+        Step::RetryRemove { force } | Step::RetryRemoveLast { force } => {
+            remove(RETRY_REMOVE, force)
+        }
         Step::RetryJoin { .. } => join(RETRY_JOIN),
         Step::AskWhetherIn => OpSpec::new(LIST, Value::Null),
         Step::RemovedProbe => OpSpec::new(REMOVED_PROBE, json!({ "member": member })),
@@ -291,5 +314,33 @@ mod tests {
                 "removed-probe n3"
             ]
         );
+    }
+
+    /// By force the leader is refused, in order it hands over and goes.
+    #[test]
+    fn a_member_in_doubt_that_leads_is_removed_in_order() {
+        let mut probes = Probes::new("n5", ["n2"], []);
+        let fails = |probes: &mut Probes, kind: &str| {
+            probes.ended(&Event {
+                index: 0,
+                time_ns: 0,
+                process: harness_core::event::Process::Client(0),
+                node: None,
+                event_type: EventType::Fail,
+                f: RETRY_REMOVE.into(),
+                value: Value::Null,
+                error: Some(harness_core::event::OpError {
+                    kind: kind.to_owned(),
+                    message: String::new(),
+                }),
+            });
+            probes.steps.front().map(|(step, _)| *step)
+        };
+        for (kind, force) in [(LEADS, false), ("busy", true)] {
+            probes.steps = [(Step::RetryRemove { force: true }, "n2".to_owned())].into();
+            probes.tried = 0;
+            let next = fails(&mut probes, kind);
+            assert_eq!(next, Some(Step::RetryRemove { force }), "{kind}");
+        }
     }
 }
