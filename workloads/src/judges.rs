@@ -13,7 +13,12 @@ use serde_json::{Value, json};
 /// round of heartbeats confirms it. A leader that was cut off believes so until its election timeout is over.
 pub const DQLITE_STALE_READS: &str = "A dqlite leader answers reads from its own state without asking \
 a quorum, so a leader that was cut off goes on answering, with old values, until it notices (about an election timeout, 3 s by default). \
-Writes are not affected. Reading through the log, in a transaction that also writes, prevents it: `--reads log`.";
+Writes are not affected. Reading through the log, in a transaction that also writes, prevents it: --reads log.";
+
+/// The same for transactions, whose workload has no other way to read.
+pub const DQLITE_STALE_TRANSACTIONS: &str = "A dqlite leader answers reads from its own state without asking \
+a quorum, so a leader that was cut off goes on answering, with old values, until it notices (about an election timeout, 3 s by default). \
+A transaction that also writes goes through the log and is not affected.";
 
 /// What dqlite's readers must know where a node did not come back.
 ///
@@ -21,7 +26,7 @@ Writes are not affected. Reading through the log, in a transaction that also wri
 /// before that and started again as a spare, it logged `no known leader` of itself for as long as it was watched.
 pub const DQLITE_LONELY_RESTART: &str = "A go-dqlite node keeps the addresses of the others in cluster.yaml, which it refreshes every 30 s. \
 One that is stopped before the first refresh and has handed over its role asks only the nodes that it knew when it was made: the first node asks \
-nobody but itself, and finds no leader (its log says `no known leader`).";
+nobody but itself, and finds no leader (its log says: no known leader).";
 
 /// The invariants of membership alone, for whoever judges one change of it.
 #[must_use]
@@ -63,7 +68,7 @@ pub fn asked(meta: &Meta) -> Vec<(&'static str, Value)> {
         "append" => {
             let mut options = json!({});
             if meta.system == "dqlite" {
-                options["explanation_for_realtime"] = json!(DQLITE_STALE_READS);
+                options["explanation_for_realtime"] = json!(DQLITE_STALE_TRANSACTIONS);
             }
             add("append", options);
         }

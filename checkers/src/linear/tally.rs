@@ -97,10 +97,19 @@ impl Tally {
             )
         };
         let mut result = CheckResult::new(name, verdict, summary);
+        let shown = self.witnesses.len();
+        let left_out = (shown < self.invalid).then(|| {
+            words::note(
+                "witnesses",
+                Severity::Info,
+                format!("{shown} of {} keys have a witness here", self.invalid),
+            )
+        });
         result.notes = self
             .exhausted
             .iter()
             .map(|text| words::note("exhausted", Severity::Error, text.clone()))
+            .chain(left_out)
             .chain(self.witnesses.iter().map(|witness| {
                 words::note(
                     &witness.kind,

@@ -325,37 +325,37 @@ impl SetFull {
                 "lost",
                 lost,
                 Severity::Error,
-                "were acknowledged or read, and are gone",
+                "acknowledged or read, and gone",
             ),
             (
                 "failed-present",
                 failed,
                 Severity::Error,
-                "are there although their add failed",
+                "there although the add failed",
             ),
             (
                 "unexpected",
                 unexpected,
                 Severity::Error,
-                "are there although nobody had added them",
+                "there although nobody had added",
             ),
             (
                 "duplicated",
                 duplicated,
                 Severity::Error,
-                "appear more than once in one read",
+                "more than once in one read",
             ),
             (
                 "stale",
                 stale,
                 stale_severity,
-                "were missing from a read that began after they were known, and came back",
+                "missing from a read that began once known, and back later",
             ),
             (
                 "never-read",
                 never,
                 Severity::Info,
-                "were acknowledged, and no read could tell their fate",
+                "acknowledged, and no read could tell the fate",
             ),
         ];
         for (kind, elements, severity, words) in table {

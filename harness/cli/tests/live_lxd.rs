@@ -1,39 +1,18 @@
 //! Whole runs on real LXD in the built-in lab: members join and leave, and the places where membership is kept are judged.
 #![cfg(feature = "live")]
 
+mod lab;
 #[expect(dead_code, reason = "each test program uses what it needs")]
 mod support;
 
 use std::process::Output;
 
+use lab::Lab;
 use serde_json::Value;
-use support::{Folder, checker, harness, stderr};
+use support::{Folder, checker, stderr};
 
 /// Members at first, those that join, and the canary.
 const NODES: &str = "5";
-
-/// A fresh lab, taken down again also if the test fails: other tests want one with another image.
-struct Lab;
-
-impl Lab {
-    fn new() -> Self {
-        down();
-        Self
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        down();
-    }
-}
-
-fn down() {
-    harness()
-        .args(["lab", "down"])
-        .output()
-        .expect("the binary starts");
-}
 
 fn run(folder: &Folder, arguments: &[&str]) -> (Output, Value) {
     let usual = ["--system", "lxd", "--nodes", NODES];

@@ -2,26 +2,21 @@
 //! skips, where the lab cannot come up.
 #![cfg(feature = "live")]
 
+mod lab;
 mod process;
+#[expect(dead_code, reason = "each test program uses what it needs")]
+mod support;
 
 use std::{
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
+use lab::Lab;
 use process::{signal, worker};
 use serde_json::Value;
-
-fn harness() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
-    command.stdin(Stdio::null()).env_remove("HARNESS_RESULTS");
-    command
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use support::{harness, stderr};
 
 /// Between the leader's acceptance and raft's add: the joiner dies with its row pending.
 const JOIN: &str = "github.com/lxc/lxd/lxd/cluster.Join";
@@ -55,27 +50,6 @@ fn wait_for(what: &str, limit: Duration, mut seen: impl FnMut() -> bool) {
 
 fn interrupt(child: &Child) {
     signal(worker(child), "INT");
-}
-
-/// A fresh lab with LXD, taken down again also if the test fails: other tests want one with another image.
-struct Lab;
-
-impl Lab {
-    fn new() -> Self {
-        down();
-        Self
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        down();
-    }
-}
-
-fn down() {
-    let output = harness().args(["lab", "down"]).output();
-    output.expect("the binary starts");
 }
 
 #[test]

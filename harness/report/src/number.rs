@@ -2,7 +2,7 @@
 //!
 //! Laws:
 //! - the same value is written the same way everywhere, because everything writes it here;
-//! - a duration has three significant digits, an instant has two decimals (three where operations are compared);
+//! - a duration has three significant digits, an instant has two decimals (three where operations are compared, more where those are as one);
 //! - big counts have thousands separators; bytes are powers of ten (1 MB = 1,000,000 B).
 
 /// Nanoseconds in a second.
@@ -11,6 +11,10 @@ pub const NS_PER_S: u64 = 1_000_000_000;
 pub const NS_PER_MS: u64 = 1_000_000;
 /// Nanoseconds in a microsecond.
 const NS_PER_US: u64 = 1_000;
+/// Decimals of an instant where operations are compared.
+const FINE_DECIMALS: usize = 3;
+/// Decimals of an instant, at most.
+const FINEST_DECIMALS: usize = 6;
 /// From here on a duration is written in minutes.
 const MINUTES_FROM_S: u64 = 120;
 /// From here on a duration is written in hours.
@@ -105,7 +109,30 @@ pub fn instant(ns: u64) -> String {
 /// When, finely enough to compare two operations: `12.403 s`.
 #[must_use]
 pub fn instant_fine(ns: u64) -> String {
-    format!("{:.3} s", ns as f64 / NS_PER_S as f64)
+    instant_to(ns, FINE_DECIMALS)
+}
+
+/// When, to so many decimals.
+#[must_use]
+pub fn instant_to(ns: u64, decimals: usize) -> String {
+    format!("{:.decimals$} s", ns as f64 / NS_PER_S as f64)
+}
+
+/// As many decimals as tell instants apart that differ: three or more, and microseconds at the finest.
+#[must_use]
+pub fn decimals_apart(instants_ns: &[u64]) -> usize {
+    let mut instants = instants_ns.to_vec();
+    instants.sort_unstable();
+    instants.dedup();
+    let apart = |decimals: &usize| {
+        let written = |ns: &u64| instant_to(*ns, *decimals);
+        instants
+            .windows(2)
+            .all(|pair| written(&pair[0]) != written(&pair[1]))
+    };
+    (FINE_DECIMALS..FINEST_DECIMALS)
+        .find(apart)
+        .unwrap_or(FINEST_DECIMALS)
 }
 
 /// When, which may lie before the run began: `-8.21 s`.
@@ -206,6 +233,16 @@ mod tests {
         assert_eq!(instant(12_403_000_000), "12.40 s");
         assert_eq!(instant_fine(12_403_400_000), "12.403 s");
         assert_eq!(instant_signed(-8_214_000_000), "-8.21 s");
+        for (instants, decimals) in [
+            (vec![], 3),
+            (vec![5, 5], 3),
+            (vec![1_000_000, 2_000_000], 3),
+            (vec![3_610_000, 3_670_000, 9_000_000_000], 4),
+            (vec![1, 2], 6),
+        ] {
+            assert_eq!(decimals_apart(&instants), decimals, "{instants:?}");
+        }
+        assert_eq!(instant_to(3_610_000, 4), "0.0036 s");
         assert_eq!(offset(310_000, Some(50_000)), "+310 µs ± 50.0 µs");
         assert_eq!(offset(-2_000_000, None), "−2.00 ms, bound unknown");
         for (value, text) in [

@@ -64,12 +64,16 @@ pub fn capital(text: &str) -> String {
     }
 }
 
-/// A JSON value on one line; a plain string without its quotes.
+/// A JSON value on one line; a plain string without its quotes, several of them with commas between.
 #[must_use]
 pub fn value(value: &Value, limit_chars: usize) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => clip(text, limit_chars),
+        Value::Array(words) if !words.is_empty() && words.iter().all(Value::is_string) => {
+            let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
+            clip(&words.join(", "), limit_chars)
+        }
         other => clip(&other.to_string(), limit_chars),
     }
 }

@@ -222,54 +222,32 @@ fn explained(exit: &ProcessExit, wall_ns: u64, node: &str, causes: &Causes<'_>) 
     }
     causes.faults.iter().any(|fault| {
         let asked = started_wall_ns.saturating_add(fault.asked_ns.unwrap_or(fault.intended_ns));
-        let after = |slack: u64| {
-            wall_ns.saturating_add(EXPLAIN_SLACK_NS) >= asked
-                && wall_ns <= asked.saturating_add(slack)
-        };
         let healed = fault
             .healed_ns
             .map_or(u64::MAX, |healed| started_wall_ns.saturating_add(healed));
+        let by = |end: u64| wall_ns.saturating_add(EXPLAIN_SLACK_NS) >= asked && wall_ns <= end;
+        let until_healed = by(healed.saturating_add(EXPLAIN_SLACK_NS));
+        let soon = by(asked.saturating_add(STOP_SLACK_NS));
         fault.nodes.iter().any(|name| name == node)
             && match fault.kind.as_str() {
                 // What was wiped is ended once more before it joins.
-                "kill" | "wipe" | "lose-writes" => {
-                    exit.signal == Some(SIGKILL)
-                        && after(
-                            healed
-                                .saturating_sub(asked)
-                                .saturating_add(EXPLAIN_SLACK_NS),
-                        )
-                }
+                "kill" | "wipe" | "lose-writes" => exit.signal == Some(SIGKILL) && until_healed,
                 // The heal of a stop that does not end kills the process. What the heal has started and gives up by itself is no
                 // part of it.
                 "stop" | "restart" => {
                     let by_itself = exit.code.is_some_and(|code| code != 0)
                         && wall_ns > healed.saturating_add(EXPLAIN_SLACK_NS);
-                    (exit.code.is_some() || exit.signal == Some(SIGKILL))
-                        && !by_itself
-                        && after(STOP_SLACK_NS)
+                    (exit.code.is_some() || exit.signal == Some(SIGKILL)) && !by_itself && soon
                 }
                 // Its limit may end the process at the kernel's hand.
-                "memory" => {
-                    exit.signal == Some(SIGKILL)
-                        && after(
-                            healed
-                                .saturating_sub(asked)
-                                .saturating_add(EXPLAIN_SLACK_NS),
-                        )
-                }
+                "memory" => exit.signal == Some(SIGKILL) && until_healed,
                 // The process is killed before the file is damaged and before it is put back; one that says what it found and
                 // exits is no crash. What gives up by a signal of its own is.
                 "bitflip" | "truncate" | "remove" => {
-                    (exit.signal == Some(SIGKILL) || exit.code.is_some())
-                        && after(
-                            healed
-                                .saturating_sub(asked)
-                                .saturating_add(EXPLAIN_SLACK_NS),
-                        )
+                    (exit.signal == Some(SIGKILL) || exit.code.is_some()) && until_healed
                 }
                 // A machine that goes down ends what runs, in order or not.
-                "reboot" => in_order && after(STOP_SLACK_NS),
+                "reboot" => in_order && soon,
                 _ => false,
             }
     })

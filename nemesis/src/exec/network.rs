@@ -213,7 +213,11 @@ impl Network {
                     .iter()
                     .map(|peer| dropped(*peer))
                     .fold(0, u64::saturating_add);
-                return Ok(format!("{sum} packets dropped ({})", each.join(", ")));
+                let plural = if sum == 1 { "" } else { "s" };
+                return Ok(format!(
+                    "{sum} packet{plural} dropped ({})",
+                    each.join(", ")
+                ));
             }
             let probes = probes.get_or_insert_with(|| self.start_probes(node, &unseen));
             while let Some(Ok((peer, probe))) = probes.try_join_next() {

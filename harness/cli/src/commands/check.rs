@@ -1,11 +1,11 @@
 //! `harness check`: stored runs and history files, judged again.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use harness_checkers::verify::Finding;
 use harness_core::{
     exit::Exit,
-    verdict::{Verdict, VerdictFile},
+    verdict::{Verdict, VerdictFile, Witness},
 };
 use serde_json::{Value, json};
 
@@ -181,12 +181,16 @@ fn print_file(target: &str, verdict: &VerdictFile, brief: bool) {
         return;
     }
     for result in &verdict.results {
-        for note in &result.notes {
-            terminal::print(&format!("  {}", note.text));
-        }
+        let mut lines: Vec<String> = result.notes.iter().map(|note| note.text.clone()).collect();
         if result.verdict == Verdict::Invalid {
-            for witness in &result.witnesses {
-                terminal::print(&format!("  {} {}", witness.title, witness.story));
+            let told = |witness: &Witness| format!("{} {}", witness.title, witness.story);
+            lines.extend(result.witnesses.iter().map(told));
+        }
+        // A note that only says what a witness says, and ways that are told alike, are told once.
+        let mut said = BTreeSet::new();
+        for line in &lines {
+            if said.insert(line) {
+                terminal::print(&format!("  {line}"));
             }
         }
     }

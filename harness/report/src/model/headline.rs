@@ -123,7 +123,10 @@ fn nemesis_line(meta: &Meta) -> String {
     if meta.nemesis.iter().all(|name| name == "none") {
         "nemesis none".to_owned()
     } else {
-        text::clip(&meta.nemesis.join(","), 80)
+        // As it was asked for, with its targets; an older run tells no more than the kinds.
+        let asked = meta.config["nemesis"].as_str();
+        let asked = asked.map_or_else(|| meta.nemesis.join(","), str::to_owned);
+        text::clip(&asked, 80)
     }
 }
 

@@ -6,6 +6,7 @@ use harness_core::{
     history::{Operation, Outcome},
     membership::{change, member_of},
 };
+use serde_json::Value;
 
 use super::{ReportInput, check::Check, membership::standing::Change, near, tally::latency_ns};
 use crate::{number, text};
@@ -54,12 +55,14 @@ pub fn label(operation: &Operation, limit_chars: usize) -> String {
         Outcome::Ok if !operation.output.is_null() => &operation.output,
         _ => &operation.input,
     };
-    let value = match member {
-        Some(member) => text::clip(member, limit_chars),
-        None => text::value(shown, limit_chars),
-    };
     let f = text::clip(&operation.f, 24);
-    let mut label = text::clip(&format!("{f} {value}"), limit_chars);
+    let whole = match member {
+        Some(member) => format!("{f} {}", text::clip(member, limit_chars)),
+        None => steps(shown)
+            .or_else(|| pair(&f, shown))
+            .unwrap_or_else(|| format!("{f} {}", text::value(shown, limit_chars))),
+    };
+    let mut label = text::clip(&whole, limit_chars);
     if operation.outcome != Outcome::Ok {
         label.push_str(match operation.outcome {
             Outcome::Fail => " · fail",
@@ -67,6 +70,50 @@ pub fn label(operation: &Operation, limit_chars: usize) -> String {
         });
     }
     label
+}
+
+/// A transaction's steps: `append x 1, read y=[1 2]`. None if it is no list of steps.
+fn steps(value: &Value) -> Option<String> {
+    let steps = value.as_array().filter(|steps| !steps.is_empty())?;
+    let words = steps.iter().map(|step| {
+        let [f, key, value] = step.as_array()?.as_slice() else {
+            return None;
+        };
+        let key = plain(key);
+        Some(match (f.as_str()?, value) {
+            ("r" | "read", Value::Null) => format!("read {key}"),
+            ("r" | "read", value) => format!("read {key}={}", plain(value)),
+            ("w" | "write", value) => format!("write {key}={}", plain(value)),
+            (f, value) => format!("{f} {key} {}", plain(value)),
+        })
+    });
+    let words: Option<Vec<String>> = words.collect();
+    Some(words?.join(", "))
+}
+
+/// What was read or written at a key: `read 1=36`. None if that is not what it is.
+fn pair(f: &str, value: &Value) -> Option<String> {
+    let [key, value] = value.as_array()?.as_slice() else {
+        return None;
+    };
+    let (key, is_plain) = (plain(key), !key.is_array() && !value.is_array());
+    match (f, value) {
+        ("read" | "write", Value::Null) => Some(format!("{f} {key}")),
+        ("read" | "write", value) if is_plain => Some(format!("{f} {key}={}", plain(value))),
+        _ => None,
+    }
+}
+
+/// As sentences of witnesses write it: a list's elements stand apart by spaces.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(elements) => {
+            let elements: Vec<String> = elements.iter().map(plain).collect();
+            format!("[{}]", elements.join(" "))
+        }
+        other => other.to_string(),
+    }
 }
 
 /// The operations that are listed, by index.
@@ -140,5 +187,47 @@ fn row(operation: &Operation, reason: &'static str) -> Listed {
         },
         latency: latency_ns(operation).map_or_else(|| "–".to_owned(), number::duration),
         reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_an_operation_did_is_in_words() {
+        for (value, words) in [
+            (
+                json!([["append", "x", 1], ["r", "y", null]]),
+                "append x 1, read y",
+            ),
+            (
+                json!([["r", "x", []], ["r", 7, [1, 2]]]),
+                "read x=[], read 7=[1 2]",
+            ),
+            (
+                json!([["w", "x", 1], ["r", "y", "a"]]),
+                "write x=1, read y=a",
+            ),
+        ] {
+            assert_eq!(steps(&value).as_deref(), Some(words));
+        }
+        for value in [
+            json!([]),
+            json!(null),
+            json!([1, 2, 3]),
+            json!([["r", 1]]),
+            json!({}),
+        ] {
+            assert_eq!(steps(&value), None, "{value}");
+        }
+        assert_eq!(pair("read", &json!([1, 36])).as_deref(), Some("read 1=36"));
+        assert_eq!(pair("read", &json!(["x", null])).as_deref(), Some("read x"));
+        for value in [json!([1, [2, 3]]), json!([1, 2, 3]), json!(4)] {
+            assert_eq!(pair("write", &value), None, "{value}");
+        }
+        assert_eq!(pair("cas", &json!([1, 2])), None);
     }
 }

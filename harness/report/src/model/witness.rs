@@ -22,7 +22,7 @@ const NEIGHBOUR_LIMIT: usize = 8;
 /// How far a neighbour may be from an operation of the witness.
 const NEIGHBOUR_WITHIN_NS: u64 = 2 * number::NS_PER_S;
 /// Longest label of an operation, in characters.
-const LABEL_CHARS: usize = 26;
+const LABEL_CHARS: usize = 40;
 /// Longest words of an edge, in characters.
 const WORDS_CHARS: usize = 240;
 

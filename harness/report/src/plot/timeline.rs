@@ -39,6 +39,8 @@ const BETWEEN_PX: f64 = 8.0;
 const OPEN_PX: f64 = 56.0;
 /// Words on an arrow, in characters; the list below has all.
 const WORDS_CHARS: usize = 72;
+/// Between a stroke and words right of it.
+const BESIDE_PX: f64 = 7.0;
 /// Room that a time takes.
 const TIME_PX: f64 = 66.0;
 /// Faults in the strip.
@@ -298,7 +300,22 @@ impl<'a> Layout<'a> {
         )
     }
 
-    /// Right of the stroke that comes from above, so that no arrow of its own runs through an arrow's words.
+    /// Upright strokes of an arrow: where, and from which height to which.
+    fn strokes(&self, reason: &Reason) -> Option<[(f64, f64, f64); 2]> {
+        let (from, to) = (self.find(reason.from)?, self.find(reason.to)?);
+        let row = self.words_y[reason.number - 1];
+        let stroke = |shown: &Shown, x: f64| {
+            let top = self.lane_y[shown.lane];
+            let side = if row > top { top + BOX_PX } else { top };
+            (x, side.min(row), side.max(row))
+        };
+        Some([
+            stroke(from, self.anchor_x(from, true)),
+            stroke(to, self.anchor_x(to, false)),
+        ])
+    }
+
+    /// Right of the stroke that comes from above, and of whatever else would run through the words.
     fn words_at(&self, reason: &Reason) -> (f64, f64) {
         let x = match (self.find(reason.from), self.find(reason.to)) {
             (Some(from), Some(to)) => {
@@ -316,7 +333,24 @@ impl<'a> Layout<'a> {
             .get(reason.number - 1)
             .copied()
             .unwrap_or_default();
-        (x + 7.0, y)
+        let width = words_width(&arrow_words(reason));
+        let mut strokes: Vec<f64> = self
+            .witness
+            .reasons
+            .iter()
+            .filter_map(|other| self.strokes(other))
+            .flatten()
+            .filter(|(_, top, bottom)| *top < y - 1.0 && *bottom > y - WORDS_PX)
+            .map(|(at, _, _)| at)
+            .collect();
+        strokes.sort_by(f64::total_cmp);
+        let mut x = x + BESIDE_PX;
+        for stroke in strokes {
+            if stroke > x - BESIDE_PX && stroke < x + width {
+                x = stroke + BESIDE_PX;
+            }
+        }
+        (x, y)
     }
 
     fn words(&self, reason: &Reason) -> String {
@@ -343,23 +377,26 @@ impl<'a> Layout<'a> {
             })
             .flatten()
             .collect();
-        let mut taken: Vec<f64> = Vec::new();
+        let mut taken: Vec<(u64, f64)> = Vec::new();
         let bottom = self.height - TIMES_PX;
-        let mut svg = String::new();
         for moment in own {
             let Some(x) = self.x.get(&moment) else {
                 continue;
             };
-            if taken.iter().any(|other| (other - x).abs() < TIME_PX) {
-                continue;
+            if taken.iter().all(|(_, other)| (other - x).abs() >= TIME_PX) {
+                taken.push((moment.0, *x));
             }
-            taken.push(*x);
+        }
+        let times: Vec<u64> = taken.iter().map(|(time, _)| *time).collect();
+        let decimals = number::decimals_apart(&times);
+        let mut svg = String::new();
+        for (time, x) in taken {
             svg.push_str(&format!(
                 "<line class=\"guide\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{STRIP_PX}\" y2=\"{}\"/>\
                  <text class=\"tick-label\" x=\"{x:.1}\" y=\"{}\">{}</text>",
                 bottom + 4.0,
                 bottom + 17.0,
-                number::instant_fine(moment.0)
+                number::instant_to(time, decimals)
             ));
         }
         svg

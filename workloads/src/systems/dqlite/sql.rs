@@ -234,7 +234,11 @@ impl SqlClient {
             .connection
             .open(DATABASE, deadline)
             .await
-            .map_err(|error| op_error(&error))?;
+            .map_err(|error| {
+                let OpError { kind, message } = op_error(&error);
+                let message = format!("before anything was asked, opening the database: {message}");
+                OpError { kind, message }
+            })?;
         self.connection = Some(leader.connection);
         Ok(())
     }
