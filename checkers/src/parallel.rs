@@ -38,9 +38,28 @@ pub(crate) fn pieces<T: Send>(
     })
 }
 
+/// Has `work` write all of a slice, piece by piece; it is told where its piece begins.
+pub(crate) fn fill<T: Send>(
+    threads: usize,
+    slice: &mut [T],
+    work: impl Fn(usize, &mut [T]) + Sync,
+) {
+    let threads = threads.min(slice.len() / WORTH_A_THREAD as usize);
+    if threads < 2 {
+        return work(0, slice);
+    }
+    let each = slice.len().div_ceil(threads);
+    let work = &work;
+    std::thread::scope(|scope| {
+        for (number, piece) in slice.chunks_mut(each).enumerate() {
+            scope.spawn(move || work(number * each, piece));
+        }
+    });
+}
+
 #[cfg(test)]
 mod tests {
-    use super::pieces;
+    use super::{fill, pieces};
 
     #[test]
     fn nothing_is_left_out_and_nothing_done_twice() {
@@ -53,6 +72,15 @@ mod tests {
                         .collect();
                 assert!(told.into_iter().eq(5..5 + size), "{size} by {threads}");
             }
+        }
+        for threads in [0, 1, 2, 3, 8] {
+            let mut slice = vec![0; 100_001];
+            fill(threads, &mut slice, |first, piece| {
+                for (place, value) in (first..).zip(piece) {
+                    *value += place;
+                }
+            });
+            assert!(slice.into_iter().eq(0..100_001), "{threads}");
         }
         let parts = pieces(3, 0..100_000, |range| range.len());
         assert_eq!(parts.len(), 3);

@@ -18,6 +18,7 @@ mod register;
 mod rows;
 mod run;
 mod search;
+mod searched;
 mod spec;
 mod stacks;
 mod store;
@@ -109,6 +110,27 @@ impl Default for Options {
             observing_failures: vec![MISMATCH.to_owned()],
             ignore: vec!["availability".to_owned()],
             stale_read_explanation: None,
+        }
+    }
+}
+
+impl Options {
+    /// The register that they describe.
+    fn register(&self) -> Register {
+        Register::new(
+            &self.initial,
+            self.null_matches_any,
+            self.observing_failures.clone(),
+            self.model == "cas-register",
+        )
+    }
+
+    /// What a text is before the first write.
+    fn initial_text(&self) -> Value {
+        if self.initial.is_null() {
+            json!("")
+        } else {
+            self.initial.clone()
         }
     }
 }
@@ -247,11 +269,7 @@ impl Linearizable {
     ) -> Result<KeyResult, (u64, ModelError)> {
         let options = &self.options;
         if options.model == "key-value" {
-            let initial = if options.initial.is_null() {
-                json!("")
-            } else {
-                options.initial.clone()
-            };
+            let initial = options.initial_text();
             if !options.partition {
                 let store = Store::new(&initial, 0);
                 return self.search_key(store, &initial, key, views, input, budget);
@@ -263,13 +281,9 @@ impl Linearizable {
             let initial = object.initial();
             return self.object_key(object, &initial, key, views, input, budget);
         }
-        let register = Register::new(
-            &options.initial,
-            options.null_matches_any,
-            options.observing_failures.clone(),
-            options.model == "cas-register",
-        );
-        self.register_key(register, key, views, input, budget)
+        let mut problem = problem::build(options.register(), views)?;
+        let decided = self.decide_register(&mut problem, budget);
+        Ok(self.key_result(&problem, decided, (key, views, &options.initial), input))
     }
 
     fn search_key<S: SequentialSpec>(
@@ -282,13 +296,8 @@ impl Linearizable {
         budget: &dyn Budget,
     ) -> Result<KeyResult, (u64, ModelError)> {
         let problem = problem::build(spec, views)?;
-        let mut figures = Figures::default();
-        let ending = if problem.width > search::WIDTH_LIMIT {
-            too_wide()
-        } else {
-            search::search(&problem, budget, &mut figures)
-        };
-        Ok(self.key_result(&problem, (ending, figures), (key, views, initial), input))
+        let decided = decide_by_search(&problem, budget);
+        Ok(self.key_result(&problem, decided, (key, views, initial), input))
     }
 
     /// Objects: queues, stacks and sets by what may not happen where that decides it, else by search.
@@ -320,15 +329,11 @@ impl Linearizable {
     }
 
     /// Registers: by zones or blocks where each value is set once, else by search.
-    fn register_key(
+    fn decide_register(
         &self,
-        register: Register,
-        key: Option<&Value>,
-        views: &[View<'_>],
-        input: &CheckInput<'_>,
+        problem: &mut search::Problem<Register>,
         budget: &dyn Budget,
-    ) -> Result<KeyResult, (u64, ModelError)> {
-        let mut problem = problem::build(register, views)?;
+    ) -> (Ending, Figures) {
         let mut figures = Figures {
             bytes_max: (problem.entries.len() * size_of::<search::Entry>()
                 + problem.steps.len() * 8) as u64,
@@ -336,24 +341,24 @@ impl Linearizable {
         };
         let ending = if let Err(limit) = budget.spend(figures.bytes_max) {
             Ending::Exhausted { limit, placed: 0 }
-        } else if self.options.zones && zones::applies(&problem) {
+        } else if self.options.zones && zones::applies(problem) {
             figures.by_zones = 1;
             figures.steps = problem.steps.len() as u64;
-            match zones::shortest(&problem) {
+            match zones::shortest(problem) {
                 None => Ending::Linearizable,
                 Some((until, conflict)) => {
-                    let part = zones::only(&problem, until, conflict);
-                    search::search_part(&mut problem, part, budget, &mut figures)
+                    let part = zones::only(problem, until, conflict);
+                    search::search_part(problem, part, budget, &mut figures)
                 }
             }
-        } else if self.options.zones && blocks::applies(&problem) {
+        } else if self.options.zones && blocks::applies(problem) {
             figures.by_zones = 1;
             figures.steps = problem.steps.len() as u64;
-            match blocks::shortest(&problem) {
+            match blocks::shortest(problem) {
                 None => Ending::Linearizable,
                 Some((until, conflict)) => {
-                    let part = blocks::only(&problem, until, conflict);
-                    match search::search_part(&mut problem, part, budget, &mut figures) {
+                    let part = blocks::only(problem, until, conflict);
+                    match search::search_part(problem, part, budget, &mut figures) {
                         // That there is no order is known; only the longest one before was not found.
                         Ending::Exhausted { .. } => Ending::Stuck(blocks::stuck(until)),
                         found => found,
@@ -363,14 +368,9 @@ impl Linearizable {
         } else if problem.width > search::WIDTH_LIMIT {
             too_wide()
         } else {
-            search::search(&problem, budget, &mut figures)
+            search::search(problem, budget, &mut figures)
         };
-        Ok(self.key_result(
-            &problem,
-            (ending, figures),
-            (key, views, &self.options.initial),
-            input,
-        ))
+        (ending, figures)
     }
 
     fn key_result<S: SequentialSpec>(
@@ -396,18 +396,41 @@ impl Linearizable {
             }
             _ => None,
         };
+        KeyResult::new(problem, (ending, figures), witness)
+    }
+}
+
+impl KeyResult {
+    fn new<S: SequentialSpec>(
+        problem: &search::Problem<S>,
+        (ending, figures): (Ending, Figures),
+        witness: Option<Witness>,
+    ) -> Self {
         let completions = problem
             .steps
             .iter()
             .filter(|step| matches!(step, search::Step::Return(_)))
             .count();
-        KeyResult {
+        Self {
             ending,
             figures,
             completions,
             witness,
         }
     }
+}
+
+fn decide_by_search<S: SequentialSpec>(
+    problem: &search::Problem<S>,
+    budget: &dyn Budget,
+) -> (Ending, Figures) {
+    let mut figures = Figures::default();
+    let ending = if problem.width > search::WIDTH_LIMIT {
+        too_wide()
+    } else {
+        search::search(problem, budget, &mut figures)
+    };
+    (ending, figures)
 }
 
 fn too_wide() -> Ending {

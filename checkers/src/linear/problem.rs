@@ -77,11 +77,11 @@ pub(crate) fn split<'a>(
 
 /// Reads one key's operations by the model, and puts their beginnings and ends in order.
 pub(crate) fn build<S: SequentialSpec>(
-    mut spec: S,
+    spec: S,
     views: &[View<'_>],
 ) -> Result<Problem<S>, (u64, ModelError)> {
-    let mut placed = Vec::with_capacity(views.len());
-    for (at, view) in views.iter().enumerate() {
+    let mut draft = Draft::new(spec, views.len());
+    for view in views {
         let operation = view.operation;
         let call = Call {
             f: &operation.f,
@@ -94,15 +94,50 @@ pub(crate) fn build<S: SequentialSpec>(
             result: view.result,
             error: operation.error.as_ref(),
         };
-        match spec
-            .place(&call)
-            .map_err(|error| (operation.index, error))?
-        {
-            Placement::Required(op) => placed.push((at, op, operation.completed_index)),
-            Placement::Optional(op) => placed.push((at, op, None)),
-            Placement::Nothing => {}
+        draft
+            .add(&call, operation.index, operation.completed_index)
+            .map_err(|error| (operation.index, error))?;
+    }
+    Ok(draft.finish())
+}
+
+/// One key's operations on their way to a problem.
+pub(crate) struct Draft<S: SequentialSpec> {
+    spec: S,
+    /// Where each began.
+    begun: Vec<u64>,
+    placed: Placed<S::Op>,
+}
+
+impl<S: SequentialSpec> Draft<S> {
+    /// None so far, of about so many.
+    pub fn new(spec: S, size: usize) -> Self {
+        Self {
+            spec,
+            begun: Vec::with_capacity(size),
+            placed: Vec::with_capacity(size),
         }
     }
+
+    /// The next operation in the order of invocations; where it began, and where it ended, if that is known.
+    pub fn add(&mut self, call: &Call<'_>, begin: u64, end: Option<u64>) -> Result<(), ModelError> {
+        let at = self.begun.len();
+        self.begun.push(begin);
+        match self.spec.place(call)? {
+            Placement::Required(op) => self.placed.push((at, op, end)),
+            Placement::Optional(op) => self.placed.push((at, op, None)),
+            Placement::Nothing => {}
+        }
+        Ok(())
+    }
+
+    /// All of them.
+    pub fn finish(self) -> Problem<S> {
+        assemble(self.spec, &self.begun, self.placed)
+    }
+}
+
+fn assemble<S: SequentialSpec>(spec: S, begun: &[u64], placed: Placed<S::Op>) -> Problem<S> {
     let placed = without_useless(&spec, placed);
     let mut ids: FastMap<S::Op, u32> = FastMap::default();
     let mut classes = Vec::new();
@@ -114,7 +149,7 @@ pub(crate) fn build<S: SequentialSpec>(
             classes.push(op.clone());
             classes.len() as u32 - 1
         });
-        let begin = views[at].operation.index;
+        let begin = begun[at];
         if let Some(end) = end {
             order.push((begin, Step::Call(number)));
             order.push((end, Step::Return(number)));
@@ -130,13 +165,13 @@ pub(crate) fn build<S: SequentialSpec>(
     order.sort_unstable_by_key(|(index, _)| *index);
     let steps: Vec<Step> = order.into_iter().map(|(_, step)| step).collect();
     let width = give_slots(&mut entries, &steps);
-    Ok(Problem {
+    Problem {
         spec,
         classes,
         entries,
         steps,
         width,
-    })
+    }
 }
 
 type Placed<Op> = Vec<(usize, Op, Option<u64>)>;

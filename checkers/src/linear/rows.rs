@@ -4,8 +4,9 @@
 //! array over the positions of the history (a forward one where it begins, a backward one at its last call), and one walk
 //! over that array remembers for each key the last forward zone.
 //!
-//! A key whose writes are not unique, or that breaks a condition, is read again as a tree of values and goes the general
-//! way, which decides the one and explains the other. So a verdict here is never another one than there.
+//! A key whose writes are not unique, or that has compare-and-sets or appends, is [decided as elsewhere](super::searched), by blocks or a
+//! search. One without a legal order is read again as a tree of values and goes the general way, which explains it. So a verdict here is
+//! never another one than there.
 
 use harness_core::{
     compact::{self, Atom, Compact, NEVER, Reading, Row, Shape},
@@ -40,7 +41,7 @@ enum Deed {
 }
 
 #[derive(Clone, Copy)]
-enum Verb {
+pub(super) enum Verb {
     Read,
     Write,
     Cas,
@@ -84,11 +85,11 @@ impl Cluster {
 }
 
 /// How the options read these rows.
-struct Lens<'a> {
-    compact: &'a Compact<'a>,
-    verbs: Vec<Verb>,
-    keyed: bool,
-    text: bool,
+pub(super) struct Lens<'a> {
+    pub compact: &'a Compact<'a>,
+    pub verbs: Vec<Verb>,
+    pub keyed: bool,
+    pub text: bool,
     initial: Atom,
     null_matches_any: bool,
 }
@@ -188,8 +189,10 @@ struct Keys {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Fine,
-    /// Its writes are not unique.
+    /// Not only reads and unique writes.
     Search,
+    /// It was searched, and is not told by the general way.
+    Searched,
     /// These two values cannot both be placed.
     Broken(Atom, Atom),
 }
@@ -230,6 +233,10 @@ impl Straight for Linearizable {
             return Some((unknown, compact.remarks));
         }
         clusters.walk(positions);
+        for key in self.search_rows(&lens, &clusters.rows_to_search(&keys), budget)? {
+            clusters.fates[key.number] = Fate::Searched;
+            tally.add(key.key.as_ref(), key.result);
+        }
         let chosen = lens.to_explain(&keys, &clusters.fates)?;
         let fine = clusters
             .fates
@@ -408,7 +415,7 @@ impl Lens<'_> {
         let mut chosen = Vec::new();
         for (number, (row, key)) in rows {
             let take = match fates[*key as usize] {
-                Fate::Fine => false,
+                Fate::Fine | Fate::Searched => false,
                 Fate::Search => true,
                 Fate::Broken(..) if keys.rows[*key as usize] as usize <= TOLD_WHOLE => true,
                 Fate::Broken(one, other) => self.is_about(row, one) || self.is_about(row, other),
@@ -447,6 +454,21 @@ impl Clusters {
             }
             Values::Listed(values) => values[cluster as usize],
         }
+    }
+
+    /// The rows of each key that is not decided.
+    fn rows_to_search(&self, keys: &Keys) -> Vec<(usize, Vec<u32>)> {
+        if !self.fates.contains(&Fate::Search) {
+            return Vec::new();
+        }
+        let mut rows: Vec<Vec<u32>> = vec![Vec::new(); self.fates.len()];
+        for (row, key) in (0_u32..).zip(&keys.of_row) {
+            if self.fates[*key as usize] == Fate::Search {
+                rows[*key as usize].push(row);
+            }
+        }
+        let all = rows.into_iter().enumerate();
+        all.filter(|(_, rows)| !rows.is_empty()).collect()
     }
 
     fn broken(&mut self, one: u32, other: u32) {

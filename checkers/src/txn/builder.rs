@@ -221,7 +221,7 @@ impl Builder {
         fresh
     }
 
-    /// Puts everything in order.
+    /// Puts everything in order. Writes are not looked for: [`find_writes`] does that for who needs them.
     pub fn finish(mut self) -> Transactions {
         self.order_steps();
         self.number_keys();
@@ -233,7 +233,6 @@ impl Builder {
             .collect();
         txns.atoms = self.atoms;
         txns.odd.sort_by_key(|(txn, _)| *txn);
-        find_writes(&mut txns);
         txns
     }
 
@@ -281,7 +280,7 @@ impl Builder {
 }
 
 /// All writes by key, and in the order of transactions within a key.
-fn find_writes(txns: &mut Transactions) {
+pub(super) fn find_writes(txns: &mut Transactions) {
     let mut start = vec![0_u32; txns.keys.len() + 1];
     for step in txns.step_key.iter().filter(|step| **step & WRITE_BIT != 0) {
         start[(step & !WRITE_BIT) as usize + 1] += 1;

@@ -110,7 +110,7 @@ pub(super) struct Transactions {
     /// Keys by number.
     pub keys: Vec<Atom>,
     pub atoms: Atoms,
-    /// All writes, by key, then in the order of transactions.
+    /// All writes, by key, then in the order of transactions; none before [`super::builder::find_writes`], as of what follows.
     pub writes: Vec<Write>,
     /// Where each key's writes begin.
     pub writes_start: Vec<u32>,
@@ -165,6 +165,12 @@ impl Transactions {
             write: key & WRITE_BIT != 0,
             what: self.step_what[place],
         }
+    }
+
+    /// Number of steps that write.
+    pub fn write_count(&self) -> usize {
+        let writes = self.step_key.iter().filter(|key| **key & WRITE_BIT != 0);
+        writes.count()
     }
 
     /// All steps with their places.

@@ -57,6 +57,7 @@ use crate::{
     words,
 };
 use anomaly::{Anomaly, Order};
+use builder::find_writes;
 use findings::Findings;
 use graph::{Edges, Graph, Kinds};
 use input::{Shape, Transactions};
@@ -153,7 +154,8 @@ impl Straight for Transactional {
 }
 
 impl Transactional {
-    fn judge(&self, txns: Transactions, budget: &dyn Budget) -> CheckResult {
+    fn judge(&self, mut txns: Transactions, budget: &dyn Budget) -> CheckResult {
+        find_writes(&mut txns);
         let mut figures = counts(&txns);
         let looked_at = txns.len() as u64;
         let mut result = match unusable(&txns) {
@@ -181,13 +183,14 @@ fn counts(txns: &Transactions) -> BTreeMap<String, Value> {
             .filter(|known| **known == outcome)
             .count()
     };
+    let write_count = txns.write_count();
     [
         ("transaction_count", txns.len()),
         ("ok_count", of(Outcome::Ok)),
         ("fail_count", of(Outcome::Fail)),
         ("info_count", of(Outcome::Info)),
-        ("read_count", txns.step_count() - txns.writes.len()),
-        ("write_count", txns.writes.len()),
+        ("read_count", txns.step_count() - write_count),
+        ("write_count", write_count),
         ("key_count", txns.keys.len()),
     ]
     .into_iter()

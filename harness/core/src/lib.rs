@@ -6,6 +6,7 @@
 //! why a stored run can be judged again.
 
 pub mod compact;
+mod digits;
 pub mod event;
 pub mod exit;
 pub mod fast;
@@ -17,6 +18,7 @@ pub mod history;
 mod line;
 pub mod membership;
 pub mod meta;
+mod pieces;
 pub mod seed;
 pub mod sweep;
 pub mod trigger;

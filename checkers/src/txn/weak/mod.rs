@@ -37,6 +37,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
+    builder::find_writes,
     findings::WITNESSES_PER_KIND,
     input::{Shape, Transactions},
     take, unusable,
@@ -46,6 +47,7 @@ use crate::{
     words,
 };
 use reads::Sessions;
+use saw::Saw;
 
 /// The level that is asked for if none is named.
 const DEFAULT_MODEL: &str = "causal";
@@ -130,10 +132,14 @@ impl WeakIsolation {
         Some(Self { level: *level })
     }
 
-    fn judge(&self, txns: Transactions, threads: usize, budget: &dyn Budget) -> CheckResult {
+    fn judge(&self, mut txns: Transactions, threads: usize, budget: &dyn Budget) -> CheckResult {
         let looked_at = txns.len() as u64;
         let mut figures = super::counts(&txns);
         figures.insert("model".to_owned(), self.level.name().into());
+        let saw = Saw::direct(&txns, threads);
+        if saw.is_none() {
+            find_writes(&mut txns);
+        }
         let mut result = match unusable(&txns) {
             Some((summary, notes)) => {
                 let mut result = CheckResult::new(self.name(), Verdict::Unknown, summary);
@@ -143,7 +149,7 @@ impl WeakIsolation {
                     .collect();
                 result
             }
-            None => match self.look(Sessions::new(txns, threads), &mut figures, budget) {
+            None => match self.look(Sessions::new(txns, saw, threads), &mut figures, budget) {
                 Ok(result) => result,
                 Err(exhausted) => CheckResult::new(
                     self.name(),

@@ -70,9 +70,9 @@ fn join<T>(all: &mut Vec<T>, part: Vec<T>) {
 }
 
 impl Sessions {
-    /// Finds out who took effect and who read from whom. Writes are unique.
-    pub fn new(txns: Transactions, threads: usize) -> Self {
-        let saw = Saw::new(&txns, threads);
+    /// Finds out who took effect and who read from whom, if that is not known. Writes are unique.
+    pub fn new(txns: Transactions, saw: Option<Saw>, threads: usize) -> Self {
+        let saw = saw.unwrap_or_else(|| Saw::new(&txns, threads));
         let mut seen = vec![false; txns.len()];
         // Of the others it does not matter.
         if txns.outcome.contains(&Outcome::Info) {

@@ -41,20 +41,6 @@ impl Cursor<'_> {
         next
     }
 
-    /// The same for bytes that are known beforehand: compared as words.
-    #[inline]
-    pub fn literal<const N: usize>(&mut self, text: &[u8; N]) -> bool {
-        let next = self
-            .bytes
-            .get(self.at..)
-            .and_then(|rest| rest.first_chunk::<N>())
-            == Some(text);
-        if next {
-            self.at += N;
-        }
-        next
-    }
-
     /// White space of JSON; with `commas` that of EDN.
     pub fn skip_space(&mut self, commas: bool) {
         while let Some(byte) = self.peek() {

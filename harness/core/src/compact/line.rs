@@ -1,6 +1,7 @@
-//! One event out of a line of JSON; of EDN and of a log of etcd in `foreign`.
+//! One event out of a line of JSON; of EDN and of a log of etcd in `foreign`, of lines exactly as we write them in `written`.
 
 mod foreign;
+mod written;
 
 use std::ops::Range;
 
@@ -14,6 +15,7 @@ use crate::{
     event::{EventType, OpError},
     format::{Format, assemble::op_error},
     history::FORMAT_VERSION,
+    pieces,
 };
 
 /// The process of the nemesis.
@@ -96,33 +98,37 @@ impl<'a> Lines<'a> {
         })
     }
 
-    /// Pieces of about this many bytes that end with a line.
-    pub fn chunks(&self, bytes: usize) -> Vec<Range<usize>> {
-        let mut chunks = Vec::new();
-        let mut start = self.range.start;
-        while start < self.range.end {
-            let near = (start + bytes).min(self.range.end);
-            let end = self.bytes[near..self.range.end]
-                .iter()
-                .position(|byte| *byte == b'\n')
-                .map_or(self.range.end, |more| near + more + 1);
-            chunks.push(start..end);
-            start = end;
-        }
-        chunks
+    /// How many pieces of so many bytes there are.
+    pub fn piece_count(&self, bytes: usize) -> usize {
+        pieces::count(&self.range, bytes)
+    }
+
+    /// A [piece](pieces), by number.
+    pub fn piece(&self, number: usize, bytes: usize) -> Range<usize> {
+        pieces::piece(self.bytes, &self.range, number, bytes)
     }
 
     pub fn remarks(&self) -> Option<String> {
         self.remark.clone()
     }
 
-    /// Hands out every event of a chunk. None: something does not fit, or the receiver does not want more.
-    pub fn each(&self, chunk: Range<usize>, take: &mut dyn FnMut(Raw) -> Option<()>) -> Option<()> {
+    /// Hands out every event of a piece. None: something does not fit, or the receiver does not want more.
+    pub fn each(
+        &self,
+        piece: Range<usize>,
+        take: &mut impl FnMut(Raw) -> Option<()>,
+    ) -> Option<()> {
         let mut cursor = Cursor {
-            bytes: &self.bytes[..chunk.end],
-            at: chunk.start,
+            bytes: &self.bytes[..piece.end],
+            at: piece.start,
         };
         loop {
+            if self.format == Format::Ours {
+                while let Some(raw) = written::event(cursor.bytes, cursor.at) {
+                    cursor.at = raw.end;
+                    take(raw)?;
+                }
+            }
             cursor.skip_space(self.format != Format::Ours && self.format != Format::JepsenJson);
             if cursor.peek().is_none() {
                 return Some(());
@@ -141,12 +147,9 @@ impl<'a> Lines<'a> {
             };
             match self.format {
                 Format::Ours => {
-                    let (start, blank) = (cursor.at, raw);
-                    if as_written(&mut cursor, &mut raw).is_none() {
-                        (cursor.at, raw) = (start, blank);
-                        self.json(&mut cursor, &mut raw, true)?;
-                        one_line(&cursor, start)?;
-                    }
+                    let start = cursor.at;
+                    self.json(&mut cursor, &mut raw, true)?;
+                    one_line(&cursor, start)?;
                 }
                 Format::JepsenJson => self.json(&mut cursor, &mut raw, false)?,
                 Format::Edn | Format::PorcupineKv => self.edn(&mut cursor, &mut raw)?,
@@ -275,37 +278,6 @@ impl<'a> Lines<'a> {
         }
         Some(())
     }
-}
-
-/// An event of a client without an error, field by field as we write it: most lines are so.
-fn as_written(cursor: &mut Cursor<'_>, raw: &mut Raw) -> Option<()> {
-    let yes = |taken: bool| taken.then_some(());
-    yes(cursor.literal(b"{\"index\":"))?;
-    raw.index = u64::try_from(cursor.integer()?).ok()?;
-    yes(cursor.literal(b",\"time_ns\":"))?;
-    u64::try_from(cursor.integer()?).ok()?;
-    raw.has_time = true;
-    yes(cursor.literal(b",\"process\":"))?;
-    raw.process = u64::try_from(cursor.integer()?).ok()?;
-    if cursor.literal(b",\"node\":") {
-        cursor.quoted()?;
-    }
-    raw.kind = if cursor.literal(b",\"type\":\"invoke\",\"f\":") {
-        EventType::Invoke
-    } else if cursor.literal(b",\"type\":\"ok\",\"f\":") {
-        EventType::Ok
-    } else if cursor.literal(b",\"type\":\"info\",\"f\":") {
-        EventType::Info
-    } else {
-        return None;
-    };
-    raw.f = cursor.quoted()?;
-    yes(cursor.literal(b",\"value\":"))?;
-    let value = cursor.at;
-    json_value(cursor, raw)?;
-    yes(cursor.literal(b"}\n"))?;
-    // White space within the value may be the end of a line.
-    yes(!cursor.bytes[value..cursor.at - 1].contains(&b'\n'))
 }
 
 /// Whether what began there is alone in its line: an event of ours does not go on in the next one.

@@ -33,12 +33,16 @@ pub use select::select;
 use line::{Lines, Raw};
 use pair::Pairer;
 
-/// Bytes that are taken apart at once.
-const CHUNK_BYTES: usize = 1024 * 1024;
+/// Bytes that are taken apart at once: what they hold stays in the processor's cache, and is given back without asking the kernel.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Bytes of an event, about, as we write it.
+const EVENT_BYTES: usize = 80;
+/// Bytes that are given back at once.
+const RELEASE_BYTES: usize = 1024 * 1024;
 /// Histories shorter than this are read by one thread.
-const PARALLEL_FROM_BYTES: usize = 2 * CHUNK_BYTES;
-/// Chunks that a thread may be ahead.
-const CHUNKS_AHEAD: usize = 2;
+const PARALLEL_FROM_BYTES: usize = 2 * 1024 * 1024;
+/// Pieces that a thread may be ahead.
+const PIECES_AHEAD: usize = 8;
 
 /// A position that is never reached: the end of an operation whose outcome is not known.
 pub const NEVER: u32 = u32::MAX;
@@ -165,43 +169,66 @@ pub struct Reading<'a> {
 pub fn read<'a>(bytes: &'a [u8], format: Format, reading: &Reading<'_>) -> Option<Compact<'a>> {
     let lines = Lines::new(bytes, format, reading)?;
     let mut pairer = Pairer::new(bytes, reading);
-    let chunks = lines.chunks(CHUNK_BYTES);
+    let mut released = Released::new(reading);
     if reading.threads == 0 || bytes.len() < PARALLEL_FROM_BYTES {
-        for chunk in chunks {
-            lines.each(chunk.clone(), &mut |raw| pairer.push(&raw))?;
-            (reading.release)(chunk);
+        for number in 0..lines.piece_count(PIECE_BYTES) {
+            let piece = lines.piece(number, PIECE_BYTES);
+            lines.each(piece.clone(), &mut |raw| pairer.push(&raw))?;
+            released.until(piece.end);
         }
     } else {
-        parallel(&lines, &chunks, reading, &mut pairer)?;
+        parallel(&lines, reading, &mut pairer, &mut released)?;
     }
     let mut compact = pairer.finish()?;
     compact.remarks.extend(lines.remarks());
     Some(compact)
 }
 
-/// Threads take chunks apart in turn; what they find is paired up in the order of the file.
+/// Gives back what was read.
+struct Released<'a, 'r> {
+    reading: &'a Reading<'r>,
+    from: usize,
+}
+
+impl<'a, 'r> Released<'a, 'r> {
+    fn new(reading: &'a Reading<'r>) -> Self {
+        Self { reading, from: 0 }
+    }
+
+    /// All up to there was read.
+    fn until(&mut self, end: usize) {
+        if end >= self.from + RELEASE_BYTES {
+            (self.reading.release)(self.from..end);
+            self.from = end;
+        }
+    }
+}
+
+/// Threads take pieces apart in turn; what they find is paired up in the order of the file.
 fn parallel(
     lines: &Lines<'_>,
-    chunks: &[Range<usize>],
     reading: &Reading<'_>,
     pairer: &mut Pairer<'_>,
+    released: &mut Released<'_, '_>,
 ) -> Option<()> {
     let stop = &AtomicBool::new(false);
+    let pieces = lines.piece_count(PIECE_BYTES);
     std::thread::scope(|scope| {
         let receivers: Vec<_> = (0..reading.threads)
             .map(|thread| {
-                let (sender, receiver) = sync_channel::<Option<Vec<Raw>>>(CHUNKS_AHEAD);
+                let (sender, receiver) = sync_channel::<Option<(Vec<Raw>, usize)>>(PIECES_AHEAD);
                 scope.spawn(move || {
-                    for chunk in chunks.iter().skip(thread).step_by(reading.threads) {
+                    for number in (thread..pieces).step_by(reading.threads) {
                         if stop.load(Ordering::Relaxed) {
                             return;
                         }
-                        let mut found = Vec::new();
-                        let whole = lines.each(chunk.clone(), &mut |raw| {
+                        let piece = lines.piece(number, PIECE_BYTES);
+                        let mut found = Vec::with_capacity(piece.len() / EVENT_BYTES);
+                        let whole = lines.each(piece.clone(), &mut |raw| {
                             found.push(raw);
                             Some(())
                         });
-                        if sender.send(whole.map(|()| found)).is_err() {
+                        if sender.send(whole.map(|()| (found, piece.end))).is_err() {
                             return;
                         }
                     }
@@ -209,10 +236,10 @@ fn parallel(
                 receiver
             })
             .collect();
-        let paired = chunks.iter().enumerate().try_for_each(|(number, chunk)| {
-            let raws = receivers[number % receivers.len()].recv().ok()??;
+        let paired = (0..pieces).try_for_each(|number| {
+            let (raws, end) = receivers[number % receivers.len()].recv().ok()??;
             raws.iter().try_for_each(|raw| pairer.push(raw))?;
-            (reading.release)(chunk.clone());
+            released.until(end);
             Some(())
         });
         stop.store(true, Ordering::Relaxed);

@@ -47,7 +47,8 @@ impl<'a> Pairer<'a> {
                 .iter()
                 .map(|name| name.as_bytes().to_vec())
                 .collect(),
-            rows: Vec::new(),
+            // What is not needed takes no memory, and never has to be moved.
+            rows: Vec::with_capacity(bytes.len() / (2 * super::EVENT_BYTES)),
             names: Vec::new(),
             observer: Vec::new(),
             texts: Vec::new(),
@@ -202,8 +203,9 @@ impl<'a> Pairer<'a> {
         Some(atoms)
     }
 
-    pub fn finish(self) -> Option<Compact<'a>> {
+    pub fn finish(mut self) -> Option<Compact<'a>> {
         (self.events > 0).then_some(())?;
+        self.rows.shrink_to_fit();
         let mut remarks = Vec::new();
         if self.without_time > 0 {
             remarks.push(crate::format::assemble::without_time(

@@ -66,9 +66,11 @@ pub fn select(
         }
         Some(())
     };
-    for chunk in lines.chunks(super::CHUNK_BYTES) {
-        lines.each(chunk.clone(), &mut each)?;
-        (reading.release)(chunk);
+    let mut released = super::Released::new(reading);
+    for number in 0..lines.piece_count(super::PIECE_BYTES) {
+        let piece = lines.piece(number, super::PIECE_BYTES);
+        lines.each(piece.clone(), &mut each)?;
+        released.until(piece.end);
     }
     if chosen.is_empty() {
         return None;

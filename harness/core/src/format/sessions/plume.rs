@@ -18,7 +18,7 @@ use std::{
 };
 
 use super::{Access, FormatError, Lines, Transaction};
-use crate::{fast::FastHasher, format::raw::CONSUMED_EVERY_BYTES};
+use crate::{digits, fast::FastHasher, format::raw::CONSUMED_EVERY_BYTES, pieces};
 
 /// Bytes that are taken apart at once: what they hold stays in the processor's cache, and is given back without asking the kernel.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -30,9 +30,6 @@ const PIECES_AHEAD: usize = 8;
 const LINE_BYTES: usize = 24;
 /// Numbers of transactions below this are known by a bit each.
 const LISTED_NUMBERS: u64 = 1 << 28;
-/// Digits of a number that surely fits.
-const DIGITS_SURE: usize = 18;
-
 /// Lines that follow one another and are of one transaction.
 struct Run {
     session: u64,
@@ -57,7 +54,7 @@ pub(super) fn each_transaction(
     each: &mut dyn FnMut(Transaction<'_>),
     consumed: &mut dyn FnMut(usize),
 ) -> Result<(), FormatError> {
-    let pieces = pieces(bytes);
+    let pieces = Pieces(bytes);
     let mut joined = Joined {
         bytes,
         each,
@@ -75,20 +72,36 @@ pub(super) fn each_transaction(
         Ok(())
     };
     if threads < 2 || bytes.len() < PARALLEL_FROM_BYTES {
-        for range in pieces {
-            take(piece(bytes, range.clone()), range.end)?;
+        for number in 0..pieces.count() {
+            let (found, end) = pieces.take_apart(number);
+            take(found, end)?;
         }
     } else {
-        parallel(bytes, &pieces, threads - 1, &mut take)?;
+        parallel(&pieces, threads - 1, &mut take)?;
     }
     joined.finish();
     Ok(())
 }
 
+/// A text in pieces.
+struct Pieces<'a>(&'a [u8]);
+
+impl Pieces<'_> {
+    fn count(&self) -> usize {
+        pieces::count(&(0..self.0.len()), PIECE_BYTES)
+    }
+
+    /// What is in a piece, and where it ends.
+    fn take_apart(&self, number: usize) -> (Piece, usize) {
+        let range = pieces::piece(self.0, &(0..self.0.len()), number, PIECE_BYTES);
+        let end = range.end;
+        (piece(self.0, range), end)
+    }
+}
+
 /// Threads take pieces apart in turn; `take` gets them in the order of the file.
 fn parallel(
-    bytes: &[u8],
-    pieces: &[Range<usize>],
+    pieces: &Pieces<'_>,
     threads: usize,
     take: &mut dyn FnMut(Piece, usize) -> Result<(), FormatError>,
 ) -> Result<(), FormatError> {
@@ -98,9 +111,9 @@ fn parallel(
             .map(|thread| {
                 let (sender, receiver) = sync_channel(PIECES_AHEAD);
                 scope.spawn(move || {
-                    for range in pieces.iter().skip(thread).step_by(threads) {
+                    for number in (thread..pieces.count()).step_by(threads) {
                         let gone = stop.load(Ordering::Relaxed)
-                            || sender.send(piece(bytes, range.clone())).is_err();
+                            || sender.send(pieces.take_apart(number)).is_err();
                         if gone {
                             return;
                         }
@@ -109,31 +122,15 @@ fn parallel(
                 receiver
             })
             .collect();
-        let taken = pieces.iter().enumerate().try_for_each(|(number, range)| {
+        let taken = (0..pieces.count()).try_for_each(|number| {
             let found = receivers[number % threads].recv();
             // A thread that ended early panicked, which the scope passes on.
-            found.map_or(Ok(()), |found| take(found, range.end))
+            found.map_or(Ok(()), |(found, end)| take(found, end))
         });
         stop.store(true, Ordering::Relaxed);
         drop(receivers);
         taken
     })
-}
-
-/// Ranges of about a megabyte that end with a line.
-fn pieces(bytes: &[u8]) -> Vec<Range<usize>> {
-    let mut pieces = Vec::new();
-    let mut start = 0;
-    while start < bytes.len() {
-        let near = (start + PIECE_BYTES).min(bytes.len());
-        let end = bytes[near..]
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .map_or(bytes.len(), |more| near + more + 1);
-        pieces.push(start..end);
-        start = end;
-    }
-    pieces
 }
 
 fn piece(bytes: &[u8], range: Range<usize>) -> Piece {
@@ -171,30 +168,19 @@ fn piece(bytes: &[u8], range: Range<usize>) -> Piece {
 /// A line of a transaction that committed, without spaces and with its end: session, transaction, what it did, and where it ends.
 #[inline]
 fn usual(bytes: &[u8], start: usize) -> Option<(u64, u64, Access, usize)> {
-    let mut rest = bytes.get(start..)?.iter();
-    let write = match rest.next()? {
-        b'w' => true,
-        b'r' => false,
-        _ => return None,
-    };
-    (*rest.next()? == b'(').then_some(())?;
+    let (first, open) = (*bytes.get(start)?, *bytes.get(start + 1)?);
+    let write = first == b'w';
+    ((write || first == b'r') && open == b'(').then_some(())?;
+    let mut at = start + 2;
     let mut numbers = [0_u64; 4];
     for (number, close) in numbers.iter_mut().zip([b',', b',', b',', b')']) {
-        let before = rest.len();
-        loop {
-            let byte = *rest.next()?;
-            let digit = byte.wrapping_sub(b'0');
-            if digit <= 9 {
-                *number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
-                continue;
-            }
-            let digits = before - rest.len() - 1;
-            let fits = byte == close && digits > 0 && digits <= DIGITS_SURE;
-            fits.then_some(())?;
-            break;
-        }
+        let (found, digits) = digits::leading(bytes, at)?;
+        at += digits;
+        (digits > 0 && *bytes.get(at)? == close).then_some(())?;
+        *number = found;
+        at += 1;
     }
-    (*rest.next()? == b'\n').then_some(())?;
+    (*bytes.get(at)? == b'\n').then_some(())?;
     let [key, value, session, number] = numbers;
     (!write || value != 0).then_some(())?;
     let access = Access {
@@ -202,7 +188,7 @@ fn usual(bytes: &[u8], start: usize) -> Option<(u64, u64, Access, usize)> {
         key,
         value: (value != 0).then_some(value),
     };
-    Some((session, number, access, bytes.len() - rest.len() - 1))
+    Some((session, number, access, at))
 }
 
 /// Session, transaction and what it did.
