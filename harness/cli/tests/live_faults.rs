@@ -63,8 +63,11 @@ fn effect(fault: &str) -> &'static str {
         "disk-full" => {
             "f=/srv/harness/dqlite/data/trial; dd if=/dev/zero of=$f bs=4k count=8 conv=fsync 2>&1 | grep -q 'No space left'; full=$?; rm -f $f; exit $full"
         }
+        // A busy machine is slow by itself: once nobody freezes the file system, only a write that hangs says that it is frozen.
         "slow-io" => {
-            "f=/srv/harness/dqlite/data/trial; slow=1; for n in 1 2 3 4 5 6 7 8; do a=$(date +%s%N); dd if=/dev/zero of=$f bs=4k count=1 conv=fsync 2>/dev/null; b=$(date +%s%N); [ $((b - a)) -lt 150000000 ] || slow=0; sleep 0.15; done; rm -f $f; exit $slow"
+            "f=/srv/harness/dqlite/data/trial; write() { timeout 20 dd if=/dev/zero of=$f bs=4k count=1 conv=fsync 2>/dev/null; }; \
+             if ! grep -qs 'faults/[0-9]*/freeze' /proc/[0-9]*/cmdline; then write; ended=$?; rm -f $f; exit $((ended != 124)); fi; \
+             slow=1; for n in 1 2 3 4 5 6 7 8; do a=$(date +%s%N); write; b=$(date +%s%N); [ $((b - a)) -lt 150000000 ] || slow=0; sleep 0.15; done; rm -f $f; exit $slow"
         }
         "io-error" => {
             "f=/srv/harness/dqlite/data/trial; : >$f; dd if=/dev/zero of=$f bs=4k count=1 conv=notrunc 2>&1 | grep -q 'Input/output error'; failed=$?; rm -f $f; exit $failed"
