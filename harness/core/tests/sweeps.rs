@@ -37,25 +37,60 @@ fn ranges_follow_from_points() {
 #[test]
 fn a_joiner_killed_between_accept_and_raft_leaves_what_no_tool_of_lxd_removes() {
     let all = golden();
-    let (_, sweep) = all
-        .iter()
-        .find(|(path, _)| path.ends_with("bookworm-join-joiner-kill.json"))
-        .expect("joins of bookworm");
-    let join = sweep
-        .results
-        .iter()
-        .find(|result| result.point.function == "github.com/lxc/lxd/lxd/cluster.Join")
-        .expect("the point");
-    let came = Came::of(join);
-    assert_eq!(came.left, "database (pending) + truststore, not raft");
-    assert_eq!(came.mended_by, None);
-    let tried: Vec<MendKind> = join.mends.iter().map(|mend| mend.kind).collect();
-    assert_eq!(
-        tried,
-        [
+    for suite in ["bookworm", "trixie"] {
+        let file = format!("{suite}-join-joiner-kill.json");
+        let (_, sweep) = all
+            .iter()
+            .find(|(path, _)| path.ends_with(&file))
+            .expect("joins of the suite");
+        let join = sweep
+            .results
+            .iter()
+            .find(|result| result.point.function.ends_with("/lxd/cluster.Join"))
+            .expect("the point");
+        let came = Came::of(join);
+        assert_eq!(
+            came.left, "database (pending) + truststore, not raft",
+            "{suite}"
+        );
+        assert_eq!(came.mended_by, None, "{suite}");
+        let tried: Vec<MendKind> = join.mends.iter().map(|mend| mend.kind).collect();
+        let all_of_them = [
             MendKind::Retry,
             MendKind::ForcedRemoval,
-            MendKind::FreshJoin
-        ]
+            MendKind::FreshJoin,
+        ];
+        assert_eq!(tried, all_of_them, "{suite}");
+    }
+}
+
+#[test]
+fn a_name_that_cannot_be_used_again_is_not_mended() {
+    let all = golden();
+    let (_, sweep) = all
+        .iter()
+        .find(|(path, _)| path.ends_with("trixie-join-joiner-kill.json"))
+        .expect("joins of trixie");
+    let early = &sweep.results[0];
+    assert_eq!(early.mended_by(), Some(MendKind::Restart));
+    let refused = |kinds: &[MendKind]| {
+        let mut result = early.clone();
+        let retry = &early.mends[0];
+        result.mends = kinds
+            .iter()
+            .map(|kind| {
+                let mut mend = retry.clone();
+                mend.kind = *kind;
+                mend
+            })
+            .collect();
+        let first = result.mends[0].outcome.as_mut().expect("a retry's end");
+        first.end = "fail".to_owned();
+        result.mended_by()
+    };
+    assert_eq!(refused(&[MendKind::Retry]), None);
+    assert_eq!(
+        refused(&[MendKind::Retry, MendKind::FreshJoin]),
+        Some(MendKind::FreshJoin)
     );
 }

@@ -1,6 +1,7 @@
 //! `harness sweep`: every crash point of one operation, each on a fresh cluster, and what is left where.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -262,7 +263,10 @@ async fn on_lab(
         .map_or(Duration::from_secs(5), |timing| timing.heartbeat);
     let unchanged = heartbeat * UNCHANGED_HEARTBEATS + UNCHANGED_MARGIN;
     let (folder, journal) = match asked.resumed {
-        Some((folder, journal)) => (folder, journal),
+        Some((folder, journal)) => {
+            same_system(journal.head(), &versions(up).await?)?;
+            (folder, journal)
+        }
         None => begin(&asked, up, unchanged).await?,
     };
     let (members, op) = (asked.members, asked.op);
@@ -328,11 +332,7 @@ async fn begin(
     up: &Lab,
     unchanged: Duration,
 ) -> Result<(PathBuf, Journal), Failure> {
-    let system = lxd_on(&up.nodes[..1])?;
-    let system_versions = system
-        .versions(&up.nodes[0])
-        .await
-        .map_err(|error| Failure::usage(chain(&error)))?;
+    let system_versions = versions(up).await?;
     let started_wall_ns = clock::wall_ns();
     let (pattern, named) = match &asked.points {
         Points::Own => (None, Vec::new()),
@@ -371,6 +371,31 @@ async fn begin(
         .map_err(|error| Failure::usage(format!("results: {}: {error}", folder.display())))?;
     let journal = Journal::create(&folder, head).map_err(|error| Failure::usage(chain(&error)))?;
     Ok((folder, journal))
+}
+
+async fn versions(up: &Lab) -> Result<BTreeMap<String, String>, Failure> {
+    let system = lxd_on(&up.nodes[..1])?;
+    let versions = system.versions(&up.nodes[0]).await;
+    versions.map_err(|error| Failure::usage(chain(&error)))
+}
+
+/// Points of one sweep are points of one program.
+fn same_system(head: &Head, versions: &BTreeMap<String, String>) -> Result<(), Failure> {
+    if head.system_versions == *versions {
+        return Ok(());
+    }
+    let told = |versions: &BTreeMap<String, String>| {
+        let each = versions
+            .iter()
+            .map(|(name, version)| format!("{name} {version}"));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    Err(Failure::usage(format!(
+        "resume: the sweep is of {} ({}), and the lab has {}; go on with it in a lab of what it was begun with, or begin another without --resume",
+        head.suite,
+        told(&head.system_versions),
+        told(versions)
+    )))
 }
 
 fn lxd_on(nodes: &[Node]) -> Result<Arc<dyn System>, Failure> {
@@ -474,4 +499,27 @@ fn exit(swept: &Swept) -> Exit {
         exit = exit.worst(Exit::HarnessFailure);
     }
     exit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweep_goes_on_with_the_program_that_it_was_begun_with() {
+        let golden = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../results/golden/sweep/trixie-remove-removed-kill.json"
+        );
+        let text = std::fs::read(golden).expect("a golden sweep");
+        let sweep: sweep::Sweep = serde_json::from_slice(&text).expect("a sweep");
+        let head = sweep.head;
+        let mut versions = head.system_versions.clone();
+        assert!(same_system(&head, &versions).is_ok());
+        versions.insert("lxd".to_owned(), "5.0.2-5+deb12u6".to_owned());
+        let refused = same_system(&head, &versions).unwrap_err();
+        let said = refused.to_string();
+        assert!(said.contains("the sweep is of trixie"), "{said}");
+        assert!(said.contains("lxd 5.0.2-5+deb12u6"), "{said}");
+    }
 }

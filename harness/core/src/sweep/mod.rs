@@ -268,16 +268,23 @@ pub struct PointResult {
 }
 
 impl PointResult {
-    /// What mended it: none if nothing did; a restart if there was nothing more to mend.
+    /// What mended it: none if nothing did; a restart if there was nothing more to mend. Where all sources agree and the member is not
+    /// where it was wanted, the change must go through as well: a name that cannot be used any more is not mended.
     #[must_use]
     pub fn mended_by(&self) -> Option<MendKind> {
-        if self.agrees {
-            return Some(MendKind::Restart);
+        if !self.agrees {
+            let mended = self.mends.iter().find(|mend| mend.agrees);
+            return mended.map(|mend| mend.kind);
         }
-        self.mends
-            .iter()
-            .find(|mend| mend.agrees)
-            .map(|mend| mend.kind)
+        let went_through = |mend: &&Mend| {
+            let end = mend.outcome.as_ref();
+            mend.agrees && end.is_some_and(|end| end.end == Outcome::Ok.as_str())
+        };
+        match self.mends.iter().find(went_through) {
+            _ if self.mends.is_empty() => Some(MendKind::Restart),
+            Some(mend) if mend.kind == MendKind::Retry => Some(MendKind::Restart),
+            mend => mend.map(|mend| mend.kind),
+        }
     }
 }
 
