@@ -82,11 +82,7 @@ async fn a_partition_is_journalled_then_injected_then_seen_then_healed() {
             .count()
     };
     assert_eq!(
-        (
-            said("packets dropped"),
-            said("is gone"),
-            said("connects to")
-        ),
+        (said(" dropped ("), said("is gone"), said("connects to")),
         (5, 5, 2)
     );
     assert_eq!(sim.world().events.len(), 4);

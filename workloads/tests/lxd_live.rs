@@ -174,9 +174,29 @@ async fn agree(lxd: &Lxd, nodes: &[Node], members: &[&Node], after: &str) {
     eprintln!("{after}: all places agree after {:?}", begun.elapsed());
 }
 
+/// A token. Seen was that LXD took all its members for offline for a moment, after leaders had changed and members had gone: it is
+/// asked again for as long as its places may differ.
+async fn invite(lxd: &Lxd, via: &Node, member: &Node) -> Invitation {
+    let begun = Instant::now();
+    let settle = lxd.timing().unwrap().settle;
+    loop {
+        match lxd.invite(via, member, CHANGE).await {
+            Ok(invitation) => return invitation,
+            Err(ChangeError::Refused(error))
+                if error.message.contains("no online cluster members")
+                    && begun.elapsed() < settle =>
+            {
+                eprintln!("after {:?}: {}", begun.elapsed(), error.message);
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
 async fn join(lxd: &Lxd, via: &Node, member: &Node) {
     let begun = Instant::now();
-    let invitation = lxd.invite(via, member, CHANGE).await.unwrap();
+    let invitation = invite(lxd, via, member).await;
     let invited = begun.elapsed();
     lxd.join(via, member, &invitation, CHANGE).await.unwrap();
     eprintln!(
