@@ -11,14 +11,15 @@ use serde_json::{Value, json};
 ///
 /// Source: dqlite's gateway answers a query from the node's own state if the node *believes* that it leads; no
 /// round of heartbeats confirms it. A leader that was cut off believes so until its election timeout is over.
-pub const DQLITE_STALE_READS: &str = "A dqlite leader answers reads from its own state without asking \
-a quorum, so a leader that was cut off goes on answering, with old values, until it notices (about an election timeout, 3 s by default). \
-Writes are not affected. Reading through the log, in a transaction that also writes, prevents it: --reads log.";
+const DQLITE_STALE_READS: &str = "A dqlite leader answers reads from its own state without asking \
+a quorum, so a leader that was cut off goes on answering, with old values, until it notices (about an election timeout, 3 s by default).";
 
-/// The same for transactions, whose workload has no other way to read.
-pub const DQLITE_STALE_TRANSACTIONS: &str = "A dqlite leader answers reads from its own state without asking \
-a quorum, so a leader that was cut off goes on answering, with old values, until it notices (about an election timeout, 3 s by default). \
-A transaction that also writes goes through the log and is not affected.";
+/// What keeps registers from it.
+const DQLITE_READS_CURE: &str = "Writes are not affected. Reading through the log, in a transaction that also writes, prevents it: --reads log.";
+
+/// What keeps transactions from it, whose workload has no other way to read.
+const DQLITE_TRANSACTIONS_CURE: &str =
+    "A transaction that also writes goes through the log and is not affected.";
 
 /// What dqlite's readers must know where a node did not come back.
 ///
@@ -59,7 +60,8 @@ pub fn asked(meta: &Meta) -> Vec<(&'static str, Value)> {
         "register" => {
             let mut options = json!({ "model": "cas-register", "keyed": "yes" });
             if meta.system == "dqlite" && meta.workload_options["reads"] != "log" {
-                options["stale_read_explanation"] = json!(DQLITE_STALE_READS);
+                options["stale_read_explanation"] =
+                    json!(format!("{DQLITE_STALE_READS} {DQLITE_READS_CURE}"));
             }
             add("linearizable", options);
         }
@@ -68,7 +70,8 @@ pub fn asked(meta: &Meta) -> Vec<(&'static str, Value)> {
         "append" => {
             let mut options = json!({});
             if meta.system == "dqlite" {
-                options["explanation_for_realtime"] = json!(DQLITE_STALE_TRANSACTIONS);
+                options["explanation_for_realtime"] =
+                    json!(format!("{DQLITE_STALE_READS} {DQLITE_TRANSACTIONS_CURE}"));
             }
             add("append", options);
         }

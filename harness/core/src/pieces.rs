@@ -5,7 +5,18 @@
 //! - nobody but who asks for a piece looks at it, so that a mapped file comes into memory piece by piece, where it is read;
 //! - asking for all pieces looks at each byte twice at most, however long lines are.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::sync_channel,
+    },
+};
+
+/// Bytes that are taken apart at once: what they hold stays in the processor's cache, and is given back without asking the kernel.
+pub(crate) const PIECE_BYTES: usize = 64 * 1024;
+/// Pieces that a thread may be ahead.
+const PIECES_AHEAD: usize = 8;
 
 /// How many pieces of so many bytes there are.
 pub(crate) fn count(range: &Range<usize>, size: usize) -> usize {
@@ -38,9 +49,67 @@ pub(crate) fn piece(
     first..last
 }
 
+/// Threads take pieces apart in turn; `take` gets what they made in the order of the text, until it fails.
+///
+/// # Errors
+/// Those of `take`.
+pub(crate) fn in_turn<T: Send, E>(
+    pieces: usize,
+    threads: usize,
+    make: impl Fn(usize) -> T + Sync,
+    mut take: impl FnMut(T) -> Result<(), E>,
+) -> Result<(), E> {
+    let (stop, make) = (&AtomicBool::new(false), &make);
+    std::thread::scope(|scope| {
+        let receivers: Vec<_> = (0..threads)
+            .map(|thread| {
+                let (sender, receiver) = sync_channel(PIECES_AHEAD);
+                scope.spawn(move || {
+                    for number in (thread..pieces).step_by(threads) {
+                        let gone =
+                            stop.load(Ordering::Relaxed) || sender.send(make(number)).is_err();
+                        if gone {
+                            return;
+                        }
+                    }
+                });
+                receiver
+            })
+            .collect();
+        let taken = (0..pieces).try_for_each(|number| {
+            let made = receivers[number % threads].recv();
+            // A thread that ended early panicked, which the scope passes on.
+            made.map_or(Ok(()), &mut take)
+        });
+        stop.store(true, Ordering::Relaxed);
+        drop(receivers);
+        taken
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_threads_made_comes_in_order_until_somebody_has_enough() {
+        for threads in 1..5 {
+            let mut taken = Vec::new();
+            let all = in_turn(
+                100,
+                threads,
+                |number| number,
+                |number| {
+                    taken.push(number);
+                    Ok::<(), ()>(())
+                },
+            );
+            assert_eq!(all, Ok(()));
+            assert_eq!(taken, Vec::from_iter(0..100), "{threads} threads");
+            let until = |number| if number < 40 { Ok(()) } else { Err(number) };
+            assert_eq!(in_turn(100, threads, |number| number, until), Err(40));
+        }
+    }
 
     #[test]
     fn pieces_are_whole_lines_and_all_of_them() {

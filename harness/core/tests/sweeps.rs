@@ -19,6 +19,16 @@ fn golden() -> Vec<(PathBuf, Sweep)> {
         .collect()
 }
 
+/// The joins of a suite whose joiner was killed.
+fn joins(suite: &str) -> Sweep {
+    let file = format!("{suite}-join-joiner-kill.json");
+    let mut all = golden().into_iter();
+    let (_, sweep) = all
+        .find(|(path, _)| path.ends_with(&file))
+        .expect("joins of the suite");
+    sweep
+}
+
 #[test]
 fn ranges_follow_from_points() {
     let all = golden();
@@ -36,13 +46,8 @@ fn ranges_follow_from_points() {
 
 #[test]
 fn a_joiner_killed_between_accept_and_raft_leaves_what_no_tool_of_lxd_removes() {
-    let all = golden();
     for suite in ["bookworm", "trixie"] {
-        let file = format!("{suite}-join-joiner-kill.json");
-        let (_, sweep) = all
-            .iter()
-            .find(|(path, _)| path.ends_with(&file))
-            .expect("joins of the suite");
+        let sweep = joins(suite);
         let join = sweep
             .results
             .iter()
@@ -66,11 +71,7 @@ fn a_joiner_killed_between_accept_and_raft_leaves_what_no_tool_of_lxd_removes() 
 
 #[test]
 fn a_name_that_cannot_be_used_again_is_not_mended() {
-    let all = golden();
-    let (_, sweep) = all
-        .iter()
-        .find(|(path, _)| path.ends_with("trixie-join-joiner-kill.json"))
-        .expect("joins of trixie");
+    let sweep = joins("trixie");
     let early = &sweep.results[0];
     assert_eq!(early.mended_by(), Some(MendKind::Restart));
     let refused = |kinds: &[MendKind]| {

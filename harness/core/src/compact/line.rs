@@ -41,6 +41,24 @@ pub(super) struct Raw {
     pub end: usize,
 }
 
+impl Raw {
+    /// Of what nothing but its place is known.
+    fn begins(start: usize) -> Self {
+        Self {
+            process: NEMESIS,
+            index: NO_INDEX,
+            kind: EventType::Info,
+            has_time: false,
+            f: Piece::default(),
+            shape: Shape::Single,
+            atoms: [Atom::NULL; 3],
+            observed: false,
+            start,
+            end: 0,
+        }
+    }
+}
+
 /// A text that has no number yet.
 fn unnumbered(piece: Piece) -> Option<Atom> {
     let place = (piece.start as u64) << LENGTH_BITS | u64::from(piece.len);
@@ -133,18 +151,7 @@ impl<'a> Lines<'a> {
             if cursor.peek().is_none() {
                 return Some(());
             }
-            let mut raw = Raw {
-                process: NEMESIS,
-                index: NO_INDEX,
-                kind: EventType::Info,
-                has_time: false,
-                f: Piece::default(),
-                shape: Shape::Single,
-                atoms: [Atom::NULL; 3],
-                observed: false,
-                start: cursor.at,
-                end: 0,
-            };
+            let mut raw = Raw::begins(cursor.at);
             match self.format {
                 Format::Ours => {
                     let start = cursor.at;

@@ -18,31 +18,25 @@ mod line;
 mod pair;
 mod select;
 
-use std::{
-    ops::Range,
-    sync::{
-        atomic::{AtomicBool, Ordering},
-        mpsc::sync_channel,
-    },
-};
+use std::ops::Range;
 
-use crate::{format::Format, history::Outcome};
+use crate::{
+    format::Format,
+    history::Outcome,
+    pieces::{self, PIECE_BYTES},
+};
 
 pub use select::select;
 
 use line::{Lines, Raw};
 use pair::Pairer;
 
-/// Bytes that are taken apart at once: what they hold stays in the processor's cache, and is given back without asking the kernel.
-const PIECE_BYTES: usize = 64 * 1024;
 /// Bytes of an event, about, as we write it.
 const EVENT_BYTES: usize = 80;
 /// Bytes that are given back at once.
 const RELEASE_BYTES: usize = 1024 * 1024;
 /// Histories shorter than this are read by one thread.
 const PARALLEL_FROM_BYTES: usize = 2 * 1024 * 1024;
-/// Pieces that a thread may be ahead.
-const PIECES_AHEAD: usize = 8;
 
 /// A position that is never reached: the end of an operation whose outcome is not known.
 pub const NEVER: u32 = u32::MAX;
@@ -211,38 +205,21 @@ fn parallel(
     pairer: &mut Pairer<'_>,
     released: &mut Released<'_, '_>,
 ) -> Option<()> {
-    let stop = &AtomicBool::new(false);
-    let pieces = lines.piece_count(PIECE_BYTES);
-    std::thread::scope(|scope| {
-        let receivers: Vec<_> = (0..reading.threads)
-            .map(|thread| {
-                let (sender, receiver) = sync_channel::<Option<(Vec<Raw>, usize)>>(PIECES_AHEAD);
-                scope.spawn(move || {
-                    for number in (thread..pieces).step_by(reading.threads) {
-                        if stop.load(Ordering::Relaxed) {
-                            return;
-                        }
-                        let piece = lines.piece(number, PIECE_BYTES);
-                        let mut found = Vec::with_capacity(piece.len() / EVENT_BYTES);
-                        let whole = lines.each(piece.clone(), &mut |raw| {
-                            found.push(raw);
-                            Some(())
-                        });
-                        if sender.send(whole.map(|()| (found, piece.end))).is_err() {
-                            return;
-                        }
-                    }
-                });
-                receiver
-            })
-            .collect();
-        let paired = (0..pieces).try_for_each(|number| {
-            let (raws, end) = receivers[number % receivers.len()].recv().ok()??;
-            raws.iter().try_for_each(|raw| pairer.push(raw))?;
-            released.until(end);
+    let make = |number| {
+        let piece = lines.piece(number, PIECE_BYTES);
+        let mut found = Vec::with_capacity(piece.len() / EVENT_BYTES);
+        let whole = lines.each(piece.clone(), &mut |raw| {
+            found.push(raw);
             Some(())
         });
-        stop.store(true, Ordering::Relaxed);
-        paired
-    })
+        whole.map(|()| (found, piece.end))
+    };
+    let mut pair = |made: Option<(Vec<Raw>, usize)>| {
+        let (raws, end) = made?;
+        raws.iter().try_for_each(|raw| pairer.push(raw))?;
+        released.until(end);
+        Some(())
+    };
+    let pieces = lines.piece_count(PIECE_BYTES);
+    pieces::in_turn(pieces, reading.threads, make, |made| pair(made).ok_or(())).ok()
 }

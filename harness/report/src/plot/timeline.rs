@@ -279,17 +279,25 @@ impl<'a> Layout<'a> {
         )
     }
 
-    fn arrow(&self, reason: &Reason) -> String {
-        let (Some(from), Some(to)) = (self.find(reason.from), self.find(reason.to)) else {
-            return String::new();
-        };
+    /// Where an arrow leaves a box, and where it meets one.
+    fn ends(&self, reason: &Reason) -> Option<[(f64, f64); 2]> {
+        let (from, to) = (self.find(reason.from)?, self.find(reason.to)?);
         let row = self.words_y[reason.number - 1];
-        let (x1, x2) = (self.anchor_x(from, true), self.anchor_x(to, false));
         let side = |shown: &Shown| {
             let top = self.lane_y[shown.lane];
             if row > top { top + BOX_PX } else { top }
         };
-        let (y1, y2) = (side(from), side(to));
+        Some([
+            (self.anchor_x(from, true), side(from)),
+            (self.anchor_x(to, false), side(to)),
+        ])
+    }
+
+    fn arrow(&self, reason: &Reason) -> String {
+        let Some([(x1, y1), (x2, y2)]) = self.ends(reason) else {
+            return String::new();
+        };
+        let row = self.words_y[reason.number - 1];
         let head = if row > y2 { 6.0 } else { -6.0 };
         format!(
             "<path class=\"arrow\" d=\"M{x1:.1} {y1}V{row}H{x2:.1}V{y2}\"/>\
@@ -302,17 +310,9 @@ impl<'a> Layout<'a> {
 
     /// Upright strokes of an arrow: where, and from which height to which.
     fn strokes(&self, reason: &Reason) -> Option<[(f64, f64, f64); 2]> {
-        let (from, to) = (self.find(reason.from)?, self.find(reason.to)?);
         let row = self.words_y[reason.number - 1];
-        let stroke = |shown: &Shown, x: f64| {
-            let top = self.lane_y[shown.lane];
-            let side = if row > top { top + BOX_PX } else { top };
-            (x, side.min(row), side.max(row))
-        };
-        Some([
-            stroke(from, self.anchor_x(from, true)),
-            stroke(to, self.anchor_x(to, false)),
-        ])
+        let ends = self.ends(reason)?;
+        Some(ends.map(|(x, side)| (x, side.min(row), side.max(row))))
     }
 
     /// Right of the stroke that comes from above, and of whatever else would run through the words.

@@ -137,7 +137,7 @@ mod tests {
     use rand::Rng;
 
     use super::{
-        super::{Lines, NEMESIS, NO_INDEX, one_line},
+        super::{Lines, one_line},
         *,
     };
     use crate::{compact::cursor::Cursor, format::Format, seed::Seed};
@@ -151,18 +151,7 @@ mod tests {
             range: 0..bytes.len(),
             remark: None,
         };
-        let mut raw = Raw {
-            process: NEMESIS,
-            index: NO_INDEX,
-            kind: EventType::Info,
-            has_time: false,
-            f: Piece::default(),
-            shape: Shape::Single,
-            atoms: [Atom::NULL; 3],
-            observed: false,
-            start: 0,
-            end: 0,
-        };
+        let mut raw = Raw::begins(0);
         let mut cursor = Cursor { bytes, at: 0 };
         lines.json(&mut cursor, &mut raw, true)?;
         one_line(&cursor, 0)?;

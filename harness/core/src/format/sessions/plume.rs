@@ -7,29 +7,23 @@
 //! A line says by itself what it is of, so that a piece may begin and end within a transaction. Where a line is wrong, what stood
 //! before it is told first, as if one had read them all.
 
-use std::{
-    collections::HashSet,
-    hash::BuildHasherDefault,
-    ops::Range,
-    sync::{
-        atomic::{AtomicBool, Ordering},
-        mpsc::sync_channel,
-    },
-};
+use std::{collections::HashSet, hash::BuildHasherDefault, ops::Range};
 
 use super::{Access, FormatError, Lines, Transaction};
-use crate::{digits, fast::FastHasher, format::raw::CONSUMED_EVERY_BYTES, pieces};
+use crate::{
+    digits,
+    fast::FastHasher,
+    format::raw::CONSUMED_EVERY_BYTES,
+    pieces::{self, PIECE_BYTES},
+};
 
-/// Bytes that are taken apart at once: what they hold stays in the processor's cache, and is given back without asking the kernel.
-const PIECE_BYTES: usize = 64 * 1024;
 /// Files shorter than this are read by one thread.
 const PARALLEL_FROM_BYTES: usize = 4 * 1024 * 1024;
-/// Pieces that a thread may be ahead.
-const PIECES_AHEAD: usize = 8;
 /// Bytes of a line, about.
 const LINE_BYTES: usize = 24;
 /// Numbers of transactions below this are known by a bit each.
 const LISTED_NUMBERS: u64 = 1 << 28;
+
 /// Lines that follow one another and are of one transaction.
 struct Run {
     session: u64,
@@ -54,7 +48,14 @@ pub(super) fn each_transaction(
     each: &mut dyn FnMut(Transaction<'_>),
     consumed: &mut dyn FnMut(usize),
 ) -> Result<(), FormatError> {
-    let pieces = Pieces(bytes);
+    let all = 0..bytes.len();
+    let pieces = pieces::count(&all, PIECE_BYTES);
+    // What is in a piece, and where it ends.
+    let take_apart = |number| {
+        let range = pieces::piece(bytes, &all, number, PIECE_BYTES);
+        let end = range.end;
+        (piece(bytes, range), end)
+    };
     let mut joined = Joined {
         bytes,
         each,
@@ -63,7 +64,7 @@ pub(super) fn each_transaction(
         known: Numbers::default(),
     };
     let mut next = CONSUMED_EVERY_BYTES;
-    let mut take = |piece: Piece, until: usize| {
+    let take = |(piece, until): (Piece, usize)| -> Result<(), FormatError> {
         joined.take(piece)?;
         if until >= next {
             consumed(until);
@@ -72,65 +73,12 @@ pub(super) fn each_transaction(
         Ok(())
     };
     if threads < 2 || bytes.len() < PARALLEL_FROM_BYTES {
-        for number in 0..pieces.count() {
-            let (found, end) = pieces.take_apart(number);
-            take(found, end)?;
-        }
+        (0..pieces).map(take_apart).try_for_each(take)?;
     } else {
-        parallel(&pieces, threads - 1, &mut take)?;
+        pieces::in_turn(pieces, threads - 1, take_apart, take)?;
     }
     joined.finish();
     Ok(())
-}
-
-/// A text in pieces.
-struct Pieces<'a>(&'a [u8]);
-
-impl Pieces<'_> {
-    fn count(&self) -> usize {
-        pieces::count(&(0..self.0.len()), PIECE_BYTES)
-    }
-
-    /// What is in a piece, and where it ends.
-    fn take_apart(&self, number: usize) -> (Piece, usize) {
-        let range = pieces::piece(self.0, &(0..self.0.len()), number, PIECE_BYTES);
-        let end = range.end;
-        (piece(self.0, range), end)
-    }
-}
-
-/// Threads take pieces apart in turn; `take` gets them in the order of the file.
-fn parallel(
-    pieces: &Pieces<'_>,
-    threads: usize,
-    take: &mut dyn FnMut(Piece, usize) -> Result<(), FormatError>,
-) -> Result<(), FormatError> {
-    let stop = &AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let receivers: Vec<_> = (0..threads)
-            .map(|thread| {
-                let (sender, receiver) = sync_channel(PIECES_AHEAD);
-                scope.spawn(move || {
-                    for number in (thread..pieces.count()).step_by(threads) {
-                        let gone = stop.load(Ordering::Relaxed)
-                            || sender.send(pieces.take_apart(number)).is_err();
-                        if gone {
-                            return;
-                        }
-                    }
-                });
-                receiver
-            })
-            .collect();
-        let taken = (0..pieces.count()).try_for_each(|number| {
-            let found = receivers[number % threads].recv();
-            // A thread that ended early panicked, which the scope passes on.
-            found.map_or(Ok(()), |(found, end)| take(found, end))
-        });
-        stop.store(true, Ordering::Relaxed);
-        drop(receivers);
-        taken
-    })
 }
 
 fn piece(bytes: &[u8], range: Range<usize>) -> Piece {
