@@ -21,7 +21,7 @@ use crate::{
     bank::{self, Bank},
     causal_reverse::CausalReverse,
     counter::Counter,
-    crashes::Crashes,
+    crashes::{self, Crashes},
     faults::Faults,
     linear::Linearizable,
     lock::Lock,
@@ -115,7 +115,6 @@ pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, Registry
     Ok(match name {
         "causal-reverse" => return without(CausalReverse, options),
         "counter" => return without(Counter, options),
-        "crashes" => return without(Crashes, options),
         "faults" => return without(Faults, options),
         "fifo-queue" => return without(Linearizable::fifo_queue(), options),
         "lock" => return without(Lock, options),
@@ -127,6 +126,7 @@ pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, Registry
         "availability" => Box::new(Availability::new(parsed::<availability::Options>(
             name, options,
         )?)),
+        "crashes" => Box::new(Crashes::new(parsed::<crashes::Options>(name, options)?)),
         "bank" => Box::new(Bank::new(parsed::<bank::Options>(name, options)?)),
         "total-queue" => Box::new(TotalQueue::new(parsed::<total_queue::Options>(
             name, options,

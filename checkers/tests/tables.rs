@@ -634,6 +634,41 @@ fn crashes() {
 }
 
 #[test]
+fn what_is_known_of_a_segmentation_violation_is_said_of_nothing_else() {
+    let exit = |signal| ProcessExit {
+        pid: 7,
+        code: None,
+        signal: Some(signal),
+        core: false,
+        wall_ns: 5,
+        expected: false,
+    };
+    let node = NodeMeta {
+        name: "n1".into(),
+        exits: vec![exit(11), exit(6)],
+        core_dumps: vec!["/core".into()],
+        cores_visible: Some(true),
+        ..NodeMeta::default()
+    };
+    let meta = Meta {
+        nodes: vec![node],
+        ..Meta::default()
+    };
+    let told = harness_checkers::registry::checker(
+        "crashes",
+        &serde_json::json!({ "explanation_for_sigsegv": "known" }),
+    )
+    .unwrap();
+    let result = judge(&*told, &History::default(), &meta);
+    let explained: Vec<Option<&str>> = result
+        .witnesses
+        .iter()
+        .map(|witness| witness.explanation.as_deref())
+        .collect();
+    assert_eq!(explained, [Some("known"), None, None]);
+}
+
+#[test]
 fn availability() {
     let phase = Phase {
         name: "recover".into(),
