@@ -28,6 +28,8 @@ use harness_workloads::{
 };
 use serde_json::{Value, json};
 
+mod repeat;
+
 use super::{faults_asked::FaultsAsked, lab, sources};
 use crate::{
     args::RunArgs,
@@ -455,31 +457,15 @@ impl Session {
             config: self.config_json(seed),
             workload_options: options,
             command_line: std::env::args().collect(),
-            repeat: self.repeat_arguments(seed),
+            repeat: repeat::arguments(
+                merged(&self.args).unwrap_or_default(),
+                &self.config,
+                self.spec.as_ref(),
+                seed,
+            ),
             environment: environment(),
             ..Meta::default()
         }
-    }
-
-    /// Arguments of `harness` that repeat this run: every choice that is not the default.
-    fn repeat_arguments(&self, seed: Seed) -> Vec<String> {
-        let mut arguments = vec!["run".to_owned()];
-        let chosen = merged(&self.args).unwrap_or_default();
-        let chosen = RunOptions {
-            seed: Some(seed.to_string()),
-            nemesis: Some(self.config.nemesis.clone()),
-            workload: Some(self.config.workload.name().to_owned()),
-            results: None,
-            ..chosen
-        };
-        if let Ok(Value::Object(fields)) = serde_json::to_value(&chosen) {
-            for (name, value) in fields {
-                if !value.is_null() {
-                    arguments.extend([format!("--{name}"), plain(&value)]);
-                }
-            }
-        }
-        arguments
     }
 }
 
