@@ -8,16 +8,14 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use harness_core::seed::Seed;
 use harness_nemesis::exec::MIN_LEASE;
-use harness_workloads::{
-    systems::lxd,
-    workload::{Kind, NAMES, Reads},
-};
+use harness_workloads::{systems::lxd, workload::Kind};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
 mod data;
 mod membership;
+mod workload;
 
 /// The longest load that is accepted.
 const TIME_LIMIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -82,6 +80,9 @@ pub struct RunOptions {
     /// How reads of the register workload are answered: leader (as its users read) or log (through the log) [default: leader]
     #[arg(long, env = "HARNESS_READS", value_name = "HOW")]
     pub reads: Option<String>,
+    /// Let accounts of the bank workload go below 0; only their total is judged then [default: false]
+    #[arg(long, env = "HARNESS_ALLOW_NEGATIVE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub allow_negative: Option<bool>,
     /// Members at first, of the membership workload; other nodes stand by to join, and the last one is the canary, kept for the end [default: 3]
     #[arg(long, env = "HARNESS_INITIAL", value_name = "N")]
     pub initial: Option<usize>,
@@ -193,6 +194,7 @@ impl RunOptions {
             interval,
             agent_heals_after,
             reads,
+            allow_negative,
             initial,
             parallel_join,
             floor,
@@ -372,19 +374,7 @@ impl RunConfig {
                 "system: there is no system {system:?}; there are dqlite, lxd and sim (a simulation)"
             )));
         }
-        let reads: Reads = text(&options.reads, "leader")
-            .parse()
-            .map_err(|error| Failure::usage(format!("reads: {error}")))?;
-        let workload = Kind::named(&text(&options.workload, "membership"), reads)
-            .map_err(|error| Failure::usage(format!("workload: {error}")))?;
-        let workload = membership::with(workload, options)?;
-        if options.reads.is_some() && workload.name() != "register" {
-            return Err(Failure::usage(format!(
-                "reads: only the register workload can choose how it reads, not {}; leave it out (workloads: {})",
-                workload.name(),
-                NAMES.join(", ")
-            )));
-        }
+        let workload = workload::chosen(options)?;
         let time_limit = positive("time-limit", &text(&options.time_limit, "60"))?;
         if time_limit > TIME_LIMIT_MAX {
             return Err(Failure::usage("time-limit: at most 168h (a week)"));

@@ -75,6 +75,10 @@ fn bad_usage_and_configuration_exit_254_and_name_the_place() {
             "initial",
         ),
         (vec!["run", "--max-voters", "5", "--dry-run"], "max-voters"),
+        (
+            vec!["run", "--workload", "set", "--allow-negative", "--dry-run"],
+            "allow-negative",
+        ),
         (vec!["check", "no-such-run"], "no-such-run"),
         (vec!["show", "no-such-run"], "no-such-run"),
         (vec!["report", "no-such-run"], "no-such-run"),
@@ -263,6 +267,42 @@ fn planted_bugs_are_found_with_a_witness() {
             expect_code(&refused, 254);
             assert!(stderr(&refused).contains(said), "{}", stderr(&refused));
         }
+    }
+}
+
+/// No balance is negative unless that is asked for, and then it is no fault of the system's.
+#[test]
+fn balances_go_below_zero_only_if_asked() {
+    let folder = Folder::new();
+    for (asked, negative) in [
+        (vec![], false),
+        (vec!["--allow-negative"], true),
+        (vec!["--allow-negative", "false"], false),
+    ] {
+        let usual = [
+            "--system",
+            "sim",
+            "--workload",
+            "bank",
+            "--time-limit",
+            "2",
+            "--rate",
+            "500",
+            "--seed",
+            "3",
+        ];
+        expect_code(&folder.run(&[&usual[..], &asked].concat()), 0);
+        let history = std::fs::read_to_string(folder.latest().join("history.jsonl")).unwrap();
+        let below = history
+            .lines()
+            .any(|line| line.contains("\"f\":\"read\"") && line.contains(":-"));
+        assert_eq!(below, negative, "{asked:?}");
+        let repeat = folder.json("meta.json")["repeat"].to_string();
+        assert_eq!(
+            repeat.contains("allow-negative"),
+            !asked.is_empty(),
+            "{repeat}"
+        );
     }
 }
 

@@ -39,6 +39,7 @@ fn what_makes_no_sense_is_refused_with_its_field() {
         (with(|o| o.interval = Some("1/".into())), "interval"),
         (with(|o| o.plant = Some("stale-read".into())), "plant"),
         (with(|o| o.reads = Some("log".into())), "reads"),
+        (with(|o| o.allow_negative = Some(true)), "allow-negative"),
         (with(|o| o.changes = Some("forec".into())), "changes"),
         (with(|o| o.floor = Some(0)), "floor"),
         (with(|o| o.initial = Some(0)), "initial"),
