@@ -87,12 +87,19 @@ fn bank(folder: &Folder, arguments: &[&str]) -> std::process::Output {
 #[test]
 fn every_workload_is_valid_without_faults() {
     let folder = Folder::new();
-    for workload in ["register", "set", "bank", "append"] {
+    // Long enough for members to join and to be removed.
+    for (workload, time_limit) in [
+        ("register", "8"),
+        ("set", "8"),
+        ("bank", "8"),
+        ("append", "8"),
+        ("membership", "20"),
+    ] {
         let output = folder.run(&[
             "--workload",
             workload,
             "--time-limit",
-            "8",
+            time_limit,
             "--nemesis",
             "none",
         ]);
