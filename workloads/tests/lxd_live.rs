@@ -10,6 +10,7 @@
     reason = "helpers of tests, which clippy does not take for tests"
 )]
 
+mod lxd_recovery;
 mod reading_cost;
 
 use std::{
@@ -523,6 +524,8 @@ async fn real_lxd_forms_joins_removes_and_every_place_tells_it() {
     agree(&lxd, nodes, &[n1, n2, n3], "the forced removal of n4").await;
     assert!(!lxd.takes_part(n4, READ).await.unwrap());
     removed_alive(&lxd, nodes).await;
+    lxd_recovery::taken_out_of_raft(&lxd, nodes).await;
+    lxd_recovery::quorum_lost(&lxd, nodes).await;
 
     for node in &fixture.lab.nodes {
         lxd.wipe(node).await.unwrap();
