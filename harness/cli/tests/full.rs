@@ -1,6 +1,6 @@
-//! What takes about two hours: every workload under every kind of fault, on every suite, 60 s each. Behind `./lab/test --full`.
+//! What takes hours: every workload under every kind of fault, on every suite, 60 s each, and the membership of LXD likewise. Behind `./lab/test --full`.
 //!
-//! What dqlite does is not asserted here; that each run is judged is: faults seen and healed, a verdict with its proof, a clean lab.
+//! What dqlite and LXD do is not asserted here; that each run is judged is: faults seen and healed, a verdict with its proof, a clean lab.
 #![cfg(feature = "full")]
 
 mod support;
@@ -16,6 +16,8 @@ const CONCURRENCY: &str = "1024";
 const OPS: u64 = 8_000_000;
 /// Largest memory, in bytes.
 const MEMORY_BYTES_MAX: u64 = 200_000_000;
+/// Seconds of load of each run.
+const LOAD_S: &str = "60";
 
 /// Leaves a lab of that suite up.
 fn lab_of(suite: &str) {
@@ -57,19 +59,54 @@ fn every_workload_under_every_fault_is_judged(suite: &str) {
                 "--nemesis",
                 nemesis,
                 "--time-limit",
-                "60",
+                LOAD_S,
             ]);
             let what = format!("{suite} {workload} {nemesis}");
-            match problem(&folder, &output) {
-                None => println!("{what}: {}", folder.json("verdict.json")["verdict"]),
-                // An hour of other runs is not thrown away for one.
-                Some(problem) => {
-                    println!("{what}: WRONG: {problem}");
-                    wrong.push(format!("{what}: {problem}\n{}", stderr(&output)));
-                }
-            }
+            wrong.extend(told(&what, &folder, &output));
         }
     }
+    all_right(&wrong);
+}
+
+/// LXD is a package of these suites only.
+#[test]
+fn lxd_under_faults_is_judged_on_bookworm_and_trixie() {
+    let mut wrong = Vec::new();
+    for suite in ["bookworm", "trixie"] {
+        expect_code(&harness().args(["lab", "down"]).output().expect("down"), 0);
+        for nemesis in ["partition", "kill"] {
+            let folder = Folder::new();
+            let output = folder.run(&[
+                "--system",
+                "lxd",
+                "--suite",
+                suite,
+                "--workload",
+                "membership",
+                "--nemesis",
+                nemesis,
+                "--time-limit",
+                LOAD_S,
+            ]);
+            let what = format!("{suite} lxd membership {nemesis}");
+            wrong.extend(told(&what, &folder, &output));
+        }
+    }
+    all_right(&wrong);
+}
+
+/// Prints how a run ended; what is wrong with it, if anything is: an hour of other runs is not thrown away for one.
+fn told(what: &str, folder: &Folder, output: &std::process::Output) -> Option<String> {
+    let Some(problem) = problem(folder, output) else {
+        println!("{what}: {}", folder.json("verdict.json")["verdict"]);
+        return None;
+    };
+    println!("{what}: WRONG: {problem}");
+    Some(format!("{what}: {problem}\n{}", stderr(output)))
+}
+
+/// Takes the lab down and fails if something was wrong.
+fn all_right(wrong: &[String]) {
     expect_code(&harness().args(["lab", "down"]).output().expect("down"), 0);
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }

@@ -130,7 +130,7 @@ fn spec(config: &RunConfig, lanes: &[Lane]) -> Result<Option<LabSpec>, Failure> 
         return Ok(None);
     }
     let spec = lab::spec_or_up(config.lab.as_deref(), config.nodes, config.suite.as_deref())?;
-    if config.system == "lxd" && config.lab.is_none() {
+    if config.system == "lxd" {
         return lab::with_lxd(spec).map(Some);
     }
     Ok(Some(spec))

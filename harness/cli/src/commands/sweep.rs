@@ -69,10 +69,7 @@ pub fn sweep(args: SweepArgs) -> Result<Exit, Failure> {
     let asked = understood(args)?;
     let choice = &asked.args.choice;
     let spec = lab::spec_or_up(choice.lab.as_deref(), choice.nodes, choice.suite.as_deref())?;
-    let spec = match choice.lab {
-        None => lab::with_lxd(spec)?,
-        Some(_) => spec,
-    };
+    let spec = lab::with_lxd(spec)?;
     let cells = cells_of(&asked, spec.node_names().len())?;
     lab::elevate_for(&spec)?;
     super::runtime()?.block_on(session(asked, &spec, cells))

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use harness_lab::{
-    image::{ImageSystem, Recipe},
+    image::{ImageSystem, Recipe, Suite},
     inventory,
     provider::{LabPhase, LabSpec},
     state::State,
@@ -48,13 +48,14 @@ fn serves(up: &LabSpec, asked: &LabSpec) -> bool {
     }
 }
 
-/// The built-in lab with LXD in its image, beside dqlite; other labs as they are.
+/// The lab with LXD in the image that we build for it, beside what else it has; nodes that we build no image for as they are.
 pub fn with_lxd(mut spec: LabSpec) -> Result<LabSpec, Failure> {
-    if let LabSpec::Lxc(containers) = &mut spec
-        && !containers.image.systems().contains(&ImageSystem::Lxd)
+    if spec.recipe().is_some()
+        && let Some((_, image)) = spec.made_mut()
     {
-        let suite = containers.image.suite().to_string();
-        containers.image = recipe(&suite, &["dqlite".to_owned(), "lxd".to_owned()])?;
+        *image = image
+            .with_system(ImageSystem::Lxd)
+            .map_err(|error| Failure::usage(chain(&error)))?;
     }
     Ok(spec)
 }
@@ -74,7 +75,12 @@ fn spec(lab: Option<&Path>, nodes: Option<usize>, suite: Option<&str>) -> Result
         Some((count, image)) => {
             *count = nodes.unwrap_or(*count);
             if let Some(suite) = suite {
-                *image = recipe(suite, &["dqlite".to_owned()])?;
+                let suite = suite
+                    .parse::<Suite>()
+                    .map_err(|error| Failure::usage(chain(&error)))?;
+                *image = image
+                    .on_suite(suite)
+                    .map_err(|error| Failure::usage(chain(&error)))?;
             }
         }
         None => {
@@ -106,7 +112,7 @@ pub fn recipe(suite: &str, with: &[String]) -> Result<Recipe, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use harness_lab::{image::Suite, provider::LxcSpec};
+    use harness_lab::provider::LxcSpec;
 
     use super::*;
 
