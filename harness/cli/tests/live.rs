@@ -191,6 +191,43 @@ fn membership_under_partitions_is_judged() {
     }
 }
 
+/// Two nodes join at the same time, and nothing is broken: both joins are under way at once, and every place has both members.
+#[test]
+fn members_that_join_at_once_are_judged() {
+    let folder = Folder::new();
+    // Initial members, two that join, the canary.
+    let output = folder.run(&["--nodes", "6", "--parallel-join", "2", "--time-limit", "15"]);
+    assert_eq!(code(&folder, &output), 0, "{}", stderr(&output));
+    let options = &folder.json("meta.json")["workload_options"];
+    assert_eq!(options["canary"], "n6");
+    let history = std::fs::read_to_string(folder.latest().join("history.jsonl")).unwrap();
+    let joins = history
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let joins = joins.filter(|event: &Value| event["f"] == "join");
+    let (mut open, mut most_open) = (0_i32, 0);
+    for event in joins {
+        open += if event["type"] == "invoke" { 1 } else { -1 };
+        most_open = most_open.max(open);
+    }
+    assert_eq!(most_open, 2, "{history}");
+    let verdict = folder.json("verdict.json");
+    // dqlite has one source: that it is right in every place is what these say.
+    for name in [
+        "membership-progress",
+        "no-ghost",
+        "no-lost",
+        "ok-join-durable",
+        "linearizable-membership",
+    ] {
+        assert_eq!(
+            checker(&verdict, name)["verdict"],
+            "valid",
+            "{name}: {verdict}"
+        );
+    }
+}
+
 /// Each process fault is seen to hold and to be healed, two lanes at once too. What the system makes of it is not asserted:
 /// the first node that is stopped gracefully within 30 s of forming and started again never takes a write (see `DQLITE_LONELY_RESTART`).
 #[test]
