@@ -5,7 +5,17 @@
 
 mod support;
 
+use serde_json::Value;
 use support::{Folder, checker, expect_code, harness, stderr};
+
+/// Operations a second, the history written to disk included.
+const OPS_PER_S_MIN: f64 = 200_000.0;
+/// Clients of the interpreter's bench.
+const CONCURRENCY: &str = "1024";
+/// Operations: their history is at least twice as large as the memory that is allowed.
+const OPS: u64 = 3_000_000;
+/// Largest memory, in bytes.
+const MEMORY_BYTES_MAX: u64 = 200_000_000;
 
 /// Leaves a lab of that suite up.
 fn lab_of(suite: &str) {
@@ -81,4 +91,31 @@ fn problem(folder: &Folder, output: &std::process::Output) -> Option<String> {
         (result["verdict"] == "invalid" && silent)
             .then(|| format!("invalid without a proof: {result}"))
     })
+}
+
+/// As the issue of the main job demands.
+#[test]
+#[cfg_attr(
+    debug_assertions,
+    ignore = "times of a debug build say nothing; ./lab/test --full has a release build of it"
+)]
+fn the_interpreter_is_fast_enough_and_its_memory_does_not_grow_with_the_history() {
+    let output = harness()
+        .args(["bench", "interpreter", "--json", "--concurrency"])
+        .args([CONCURRENCY, "--operations", &OPS.to_string()])
+        .output()
+        .expect("the binary starts");
+    expect_code(&output, 0);
+    let figures: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    // For whoever reads what the full tier printed.
+    println!("{figures}");
+    let number = |name: &str| figures[name].as_u64().expect("a number");
+    assert!(number("bytes") > 2 * MEMORY_BYTES_MAX, "{figures}");
+    // 0 is a kernel that does not say.
+    assert!(
+        (1..=MEMORY_BYTES_MAX).contains(&number("vm_hwm_bytes")),
+        "{figures}"
+    );
+    let ops_per_s = figures["ops_per_s"].as_f64().expect("a number");
+    assert!(ops_per_s >= OPS_PER_S_MIN, "{figures}");
 }
