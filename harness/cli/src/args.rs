@@ -122,7 +122,8 @@ pub struct CheckArgs {
     /// Format of history files; guessed from the content if not given
     #[arg(long, value_parser = format, value_name = "FORMAT")]
     pub format: Option<Format>,
-    /// Options of the workload for history files, as JSON, such as '{"total":80}'
+    /// Options of the checker, as JSON: for bank such as '{"total":80}', for linearizable '{"initial":0}', the value before the first
+    /// write (by default absent; of multi-register an object, '{"initial":{"x":0}}')
     #[arg(long, value_name = "JSON")]
     pub options: Option<String>,
     /// Time that each checker may take

@@ -1,5 +1,6 @@
 //! The command line without a lab: usage, configuration, the simulated system, stored runs, histories.
 
+mod check;
 mod support;
 
 use serde_json::Value;
