@@ -4,10 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness_core::format::Format;
+use harness_run::interpreter::CONCURRENCY_LIMIT;
 
 use crate::options::RunOptions;
 
 mod sweep;
+
+/// Clients of a bench, at most: what the interpreter takes.
+const CLIENTS_MAX: i64 = CONCURRENCY_LIMIT as i64;
 
 pub use sweep::SweepArgs;
 
@@ -97,7 +101,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub repeat: u32,
     /// Take the lab down afterwards
-    #[arg(long)]
+    #[arg(long, conflicts_with = "leave_running")]
     pub down: bool,
     /// Leave the system running afterwards
     #[arg(long)]
@@ -130,7 +134,7 @@ pub struct CheckArgs {
     #[arg(long, value_name = "TIME", default_value = "120s")]
     pub timeout: String,
     /// Memory that each checker's own structures may take, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 4096)]
+    #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..))]
     pub memory: u64,
     /// Look at each witness again, slowly and from the history alone; one that proves nothing is a failure of the harness
     #[arg(long)]
@@ -434,11 +438,11 @@ pub enum BenchCommand {
     /// Operations a second that the interpreter drives with a client that does nothing
     Interpreter {
         /// Operations
-        #[arg(long, default_value_t = 2_000_000)]
+        #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
         operations: u64,
         /// Clients
-        #[arg(long, default_value_t = 1024)]
-        concurrency: usize,
+        #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
+        concurrency: u32,
         /// At most for so many seconds
         #[arg(long, default_value_t = 60.0)]
         seconds: f64,
@@ -479,7 +483,7 @@ pub enum BenchCommand {
     /// Time and size of a report for a synthetic history
     Report {
         /// Operations
-        #[arg(long, default_value_t = 1_000_000)]
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
         operations: u64,
         /// Where to keep the report; thrown away if not given
         #[arg(long, value_name = "FILE")]

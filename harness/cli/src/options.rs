@@ -27,6 +27,8 @@ const RATE: f64 = 100.0;
 const RATE_BESIDE_MEMBERSHIP: f64 = 10.0;
 /// The most workers.
 const CONCURRENCY_MAX: usize = 4096;
+/// Memory that each checker's own structures may take, in MiB, if nothing else is chosen.
+const CHECK_MEMORY_MIB: u64 = 4096;
 /// How long a node may be out of hearing before it heals itself.
 const DEFAULT_LEASE_TEXT: &str = "30s";
 
@@ -51,11 +53,21 @@ pub struct RunOptions {
     #[serde(deserialize_with = "text_or_number")]
     pub time_limit: Option<String>,
     /// The seed of the plan and of what clients ask, such as 7 or 0x5eed42; a fresh one, which is printed, if not given
-    #[arg(long, env = "HARNESS_SEED", value_name = "SEED")]
+    #[arg(
+        long,
+        env = "HARNESS_SEED",
+        value_name = "SEED",
+        allow_hyphen_values = true
+    )]
     #[serde(deserialize_with = "text_or_number")]
     pub seed: Option<String>,
     /// Operations on data a second, all clients together; 0 for as many as they can [default: 100; 10 beside membership]
-    #[arg(long, env = "HARNESS_RATE", value_name = "PER_SECOND")]
+    #[arg(
+        long,
+        env = "HARNESS_RATE",
+        value_name = "PER_SECOND",
+        allow_hyphen_values = true
+    )]
     pub rate: Option<f64>,
     /// Clients: a number, or a multiple of the nodes such as 2n [default: 2n]
     #[arg(long, env = "HARNESS_CONCURRENCY", value_name = "N")]
@@ -323,6 +335,14 @@ fn positive(field: &str, text: &str) -> Result<Duration, Failure> {
     Ok(time)
 }
 
+/// Refuses an option that has no meaning here.
+fn refuse(given: &[(&str, bool)], why: &str) -> Result<(), Failure> {
+    match given.iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(Failure::usage(format!("{name}: {why}; leave it out"))),
+        None => Ok(()),
+    }
+}
+
 fn parse_concurrency(text: &str) -> Result<Concurrency, Failure> {
     let (number, per_node) = match text.strip_suffix('n') {
         Some("") => ("1", true),
@@ -397,6 +417,19 @@ impl RunConfig {
             )));
         }
         let (fault_on, fault_off) = parse_interval(&text(&options.interval, "10s"))?;
+        if system == "sim" {
+            let given = [
+                ("lab", options.lab.is_some()),
+                ("suite", options.suite.is_some()),
+            ];
+            refuse(&given, "the simulated system has no lab, only --nodes")?;
+        }
+        let check_memory_mib = options.check_memory.unwrap_or(CHECK_MEMORY_MIB);
+        if check_memory_mib == 0 {
+            return Err(Failure::usage(
+                "check-memory: must be 1 MiB at least; no checker can judge with nothing",
+            ));
+        }
         let plant = options.plant.clone();
         if plant.is_some() && system != "sim" {
             return Err(Failure::usage(
@@ -430,7 +463,7 @@ impl RunConfig {
             results: options.results.clone().unwrap_or_else(|| "results".into()),
             trace: options.trace.unwrap_or(false),
             check_timeout: positive("check-timeout", &text(&options.check_timeout, "120s"))?,
-            check_memory_bytes: options.check_memory.unwrap_or(4096) * 1024 * 1024,
+            check_memory_bytes: check_memory_mib.saturating_mul(1024 * 1024),
             system,
             workload,
             nodes,

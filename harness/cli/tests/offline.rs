@@ -1,6 +1,7 @@
 //! The command line without a lab: usage, configuration, the simulated system, stored runs, histories.
 
 mod check;
+mod refusals;
 mod support;
 
 use serde_json::Value;

@@ -112,6 +112,11 @@ fn image(command: ImageCommand) -> Result<Exit, Failure> {
             with,
             mirror,
         } => {
+            if with.iter().all(String::is_empty) {
+                return Err(Failure::usage(
+                    "with: an image without a system is of no use; name one or several: dqlite, lxd",
+                ));
+            }
             let recipe = recipe(&suite, &with)?;
             elevate::require_root("building an image")?;
             let state = state()?;
@@ -369,6 +374,15 @@ fn down() -> Result<Exit, Failure> {
 }
 
 fn heal(run: Option<PathBuf>, purge: bool) -> Result<Exit, Failure> {
+    // A mistake in a path is told whether a lab is up or not.
+    if let Some(run) = &run
+        && !run.join("ledger.jsonl").try_exists().unwrap_or(true)
+    {
+        return Err(Failure::usage(format!(
+            "run: {}: no ledger.jsonl is there; name the folder of a run",
+            run.display()
+        )));
+    }
     elevate_to_change()?;
     let state = state()?;
     let lock = lock(&state, "lab heal")?;

@@ -58,6 +58,7 @@ struct Session {
 pub fn run(args: RunArgs) -> Result<Exit, Failure> {
     let config = RunConfig::from_options(&merged(&args)?)?;
     let faults = FaultsAsked::read(&config.nemesis)?;
+    faults.fit(&config.workload)?;
     let wipes = faults.lanes.iter().any(|lane| lane.kind == Kind::Wipe);
     if wipes && config.workload.membership().is_some() {
         return Err(Failure::usage(format!(
@@ -95,7 +96,18 @@ fn merged(args: &RunArgs) -> Result<RunOptions, Failure> {
             })?),
             None => from_file(CONFIG_FILE.as_ref())?,
         };
-    Ok(args.options.clone().or(file.unwrap_or_default()))
+    let mut options = args.options.clone().or(file.unwrap_or_default());
+    if options.system.as_deref() == Some("sim") {
+        // An environment tells where somebody's labs are, whatever is run; a flag or a file means this run.
+        let told = |variable: &str| std::env::var_os(variable);
+        options
+            .lab
+            .take_if(|lab| told("HARNESS_LAB").is_some_and(|told| lab.as_os_str() == told));
+        options
+            .suite
+            .take_if(|suite| told("HARNESS_SUITE").is_some_and(|told| told == suite.as_str()));
+    }
+    Ok(options)
 }
 
 /// The lab that the run needs; none for a simulation.

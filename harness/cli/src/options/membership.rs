@@ -11,19 +11,11 @@ use harness_workloads::{
     },
 };
 
-use super::{RunConfig, RunOptions, positive};
+use super::{RunConfig, RunOptions, positive, refuse};
 use crate::failure::Failure;
 
 /// The shortest interval of the sampler: below it, reading would be the load.
 const SAMPLE_INTERVAL_MIN: Duration = Duration::from_millis(50);
-
-/// Refuses an option that has no meaning here.
-fn refuse(given: &[(&str, bool)], why: &str) -> Result<(), Failure> {
-    match given.iter().find(|(_, given)| *given) {
-        Some((name, _)) => Err(Failure::usage(format!("{name}: {why}; leave it out"))),
-        None => Ok(()),
-    }
-}
 
 fn at_least_one(field: &str, number: Option<usize>) -> Result<Option<usize>, Failure> {
     match number {

@@ -40,7 +40,27 @@ fn what_makes_no_sense_is_refused_with_its_field() {
         (with(|o| o.plant = Some("stale-read".into())), "plant"),
         (with(|o| o.reads = Some("log".into())), "reads"),
         (with(|o| o.allow_negative = Some(true)), "allow-negative"),
+        (with(|o| o.check_memory = Some(0)), "check-memory"),
+        (with(|o| o.seed = Some("-1".into())), "seed"),
+        (
+            with(|o| {
+                o.system = Some("sim".into());
+                o.suite = Some("trixie".into());
+            }),
+            "suite",
+        ),
+        (
+            with(|o| {
+                o.system = Some("sim".into());
+                o.lab = Some("lab.yaml".into());
+            }),
+            "lab",
+        ),
         (with(|o| o.changes = Some("forec".into())), "changes"),
+        (
+            with(|o| o.changes = Some("none,rejoin".into())),
+            "changes: none stands alone",
+        ),
         (with(|o| o.floor = Some(0)), "floor"),
         (with(|o| o.initial = Some(0)), "initial"),
         (with(|o| o.parallel_join = Some(0)), "parallel-join"),
