@@ -137,6 +137,28 @@ fn a_dry_run_prints_configuration_and_plan_and_touches_nothing() {
     assert!(!folder.path().join("runs").exists());
 }
 
+/// What doctor warns of is told of the faults that need it, before anybody waits for a lab.
+#[test]
+fn a_dry_run_says_which_faults_this_kernel_does_not_offer() {
+    let folder = Folder::new();
+    let doctor = harness().args(["doctor", "--json"]).output().unwrap();
+    let doctor: Value = serde_json::from_slice(&doctor.stdout).expect("JSON");
+    let mut checks = doctor["checks"].as_array().unwrap().iter();
+    let netem = checks.find(|check| check["name"] == "netem").unwrap();
+    let lacks = netem["status"] != "pass";
+    let usual = ["--dry-run", "--nodes", "5", "--nemesis"];
+    let dry = folder.run(&[&usual[..], &["slow,corrupt"]].concat());
+    expect_code(&dry, 0);
+    let told = stdout(&dry);
+    assert_eq!(told.contains("corrupt, slow: not offered"), lacks, "{told}");
+    let dry = folder.run(&[&usual[..], &["slow,corrupt", "--json"]].concat());
+    let told: Value = serde_json::from_slice(&dry.stdout).expect("JSON");
+    let not_offered = told["not_offered"].as_array().unwrap();
+    assert_eq!(not_offered.is_empty(), !lacks, "{told}");
+    let dry = folder.run(&[&usual[..], &["kill"]].concat());
+    assert!(!stdout(&dry).contains("not offered"), "{}", stdout(&dry));
+}
+
 #[test]
 fn flags_win_over_the_environment_and_that_over_the_file() {
     let folder = Folder::new();

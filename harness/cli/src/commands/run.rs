@@ -28,7 +28,10 @@ use harness_workloads::{
 };
 use serde_json::{Value, json};
 
+mod offered;
 mod repeat;
+
+use offered::NotOffered;
 
 use super::{faults_asked::FaultsAsked, lab, sources};
 use crate::{
@@ -163,8 +166,11 @@ impl Session {
 
     fn dry_run(&self, seed: Seed, plan: &Plan) -> Exit {
         let config = self.config_json(seed);
+        let not_offered = offered::not_offered(self.spec.as_ref(), &self.faults.lanes);
         if self.args.json {
-            terminal::print(&json!({ "config": config, "plan": plan }).to_string());
+            let not_offered: Vec<Value> = not_offered.iter().map(NotOffered::value).collect();
+            let all = json!({ "config": config, "plan": plan, "not_offered": not_offered });
+            terminal::print(&all.to_string());
             return Exit::Valid;
         }
         terminal::print("configuration, merged:");
@@ -205,6 +211,9 @@ impl Session {
                 lane.target,
                 lane.target.meaning(lane.kind)
             ));
+        }
+        for lacking in not_offered {
+            terminal::print(&lacking.to_string());
         }
         Exit::Valid
     }
