@@ -121,7 +121,7 @@ pub struct RunOptions {
     #[arg(long, env = "HARNESS_SAMPLE_INTERVAL", value_name = "TIME")]
     #[serde(deserialize_with = "text_or_number")]
     pub sample_interval: Option<String>,
-    /// LXD's paths, programs, environment and additions to its preseeds, from a YAML file (fields in README) [default: Debian's]
+    /// LXD's paths, programs, environment and additions to its preseeds, from a YAML file (its fields: README, LXD) [default: Debian's]
     #[arg(long, env = "HARNESS_LXD_OPTIONS", value_name = "FILE")]
     pub lxd_options: Option<PathBuf>,
     /// LXD's cluster.offline_threshold, more than 10s [default: 11s]

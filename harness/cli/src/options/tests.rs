@@ -141,3 +141,13 @@ fn unknown_fields_of_the_file_are_named() {
     let error = serde_yaml::from_str::<RunOptions>("wrokload: set\n").unwrap_err();
     assert!(error.to_string().contains("wrokload"), "{error}");
 }
+
+/// Help refers to it.
+#[test]
+fn the_readme_lists_every_field_of_lxds_options() {
+    let readme = include_str!("../../../../README.md");
+    let fields = serde_json::to_value(lxd::Options::default()).unwrap();
+    for field in fields.as_object().unwrap().keys() {
+        assert!(readme.contains(&format!("`{field}`")), "{field}");
+    }
+}
