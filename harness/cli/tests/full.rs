@@ -12,8 +12,8 @@ use support::{Folder, checker, expect_code, harness, stderr};
 const OPS_PER_S_MIN: f64 = 200_000.0;
 /// Clients of the interpreter's bench.
 const CONCURRENCY: &str = "1024";
-/// Operations: their history is several times as large as the memory that is allowed.
-const OPS: u64 = 8_000_000;
+/// Operations: their history is at least twice as large as the memory that is allowed.
+const OPS: u64 = 3_000_000;
 /// Largest memory, in bytes.
 const MEMORY_BYTES_MAX: u64 = 200_000_000;
 /// Seconds of load of each run.
