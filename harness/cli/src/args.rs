@@ -9,11 +9,13 @@ use harness_run::interpreter::CONCURRENCY_LIMIT;
 use crate::options::RunOptions;
 
 mod sweep;
+mod trace;
 
 /// Clients of a bench, at most: what the interpreter takes.
 const CLIENTS_MAX: i64 = CONCURRENCY_LIMIT as i64;
 
 pub use sweep::SweepArgs;
+pub use trace::TraceArgs;
 
 /// Forms clusters of real products on real nodes, breaks them, and judges what is left.
 #[derive(Parser, Debug)]
@@ -66,7 +68,7 @@ pub enum Command {
     Faults(FaultsArgs),
     /// List the functions of the system's program on a node: the crash points
     Points(PointsArgs),
-    /// Tell which functions of the system's program are entered on a node, in order
+    /// Tell which functions of the system's program are entered, in order: on a node, or by a join on every node
     Trace(TraceArgs),
     /// Try every crash point of a join or a remove, each on a fresh cluster, and tell what is left where
     Sweep(Box<SweepArgs>),
@@ -342,14 +344,9 @@ pub struct FaultsArgs {
 /// Which functions of which program.
 #[derive(Args, Debug)]
 pub struct PointChoice {
-    /// The system whose program is meant: dqlite or lxd
-    #[arg(
-        long,
-        env = "HARNESS_SYSTEM",
-        default_value = "dqlite",
-        value_name = "NAME"
-    )]
-    pub system: String,
+    /// The system whose program is meant: dqlite or lxd [default: dqlite; lxd with --op]
+    #[arg(long, env = "HARNESS_SYSTEM", value_name = "NAME")]
+    pub system: Option<String>,
     /// Another program or library, by its path on the node
     #[arg(long, value_name = "PATH")]
     pub binary: Option<PathBuf>,
@@ -372,20 +369,6 @@ pub struct PointsArgs {
     /// Which functions.
     #[command(flatten)]
     pub choice: PointChoice,
-    /// As JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `harness trace`.
-#[derive(Args, Debug)]
-pub struct TraceArgs {
-    /// Which functions.
-    #[command(flatten)]
-    pub choice: PointChoice,
-    /// How long to watch; ctrl-c ends it earlier
-    #[arg(long = "for", value_name = "TIME", default_value = "10s")]
-    pub window: String,
     /// As JSON
     #[arg(long)]
     pub json: bool,

@@ -546,6 +546,7 @@ fn help_is_as_documented() {
         ("help_run", vec!["run", "--help"]),
         ("help_check", vec!["check", "--help"]),
         ("help_lab", vec!["lab", "--help"]),
+        ("help_trace", vec!["trace", "--help"]),
     ] {
         let output = harness()
             .args(&arguments)
