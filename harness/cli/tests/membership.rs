@@ -303,3 +303,16 @@ fn the_golden_killed_joiner_is_judged_as_it_was_recorded() {
         }
     }
 }
+
+/// On real LXD 5.0.2, without any fault, two of eight nodes that joined at once hung and stayed half members. Each takes itself for
+/// a member, and the cluster does not find it.
+#[test]
+fn the_golden_eight_joins_are_judged_as_they_were_recorded() {
+    let verdict = golden("eight-joins");
+    expect_half_members(&verdict, &["n4", "n11"], &["convergence-time", "no-hang"]);
+    for story in stories(&verdict, "membership-progress") {
+        for words in ["already clustered", "Cluster member not found"] {
+            assert!(story.contains(words), "{words}: {story}");
+        }
+    }
+}
