@@ -228,6 +228,11 @@ impl Membership for Dqlite {
         self.end_and_clear(node).await
     }
 
+    /// `dqlite-demo --join` started again goes on where it was.
+    fn joins_unwiped(&self) -> bool {
+        true
+    }
+
     async fn invite(
         &self,
         via: &Node,
