@@ -14,7 +14,7 @@
 //!    the result unknown;
 //! 2. `lists` or `registers`: the order of versions, as far as it is proven, and the edges; `list_faults` and
 //!    `register_faults`: what is wrong within single reads;
-//! 3. `cycles`: circles, exact in what exists; `explain`: words for them;
+//! 3. `cycles`: circles, exact in what exists; `explain`: words for them, with `stale` of who read an old value;
 //! 4. `model`: which consistency models the anomalies rule out.
 //!
 //! Outcomes: an `ok` transaction took effect, a failed one never did, one whose outcome is not known did if somebody saw its work. Nothing
@@ -40,6 +40,7 @@ mod register_faults;
 mod registers;
 mod scc;
 mod single;
+mod stale;
 mod take;
 pub mod weak;
 
@@ -59,6 +60,8 @@ use crate::{
 };
 use anomaly::{Anomaly, Order};
 use builder::find_writes;
+use cycles::Found;
+use explain::{Evidence, Righted, Versions};
 use findings::Findings;
 use graph::{Edges, Graph, Kinds};
 use input::{Shape, Transactions};
@@ -262,8 +265,7 @@ fn analyze(
                 txns: &lists.txns,
                 took_effect: &lists.took_effect,
                 data: &|edges: &mut Edges| lists.edges(edges),
-                verb: "appended",
-                reason: &|from, to, kind: Kinds| lists.reason(from, to, kind),
+                versions: &lists,
                 threads,
             };
             let faults = |findings: &mut Findings| {
@@ -278,13 +280,48 @@ fn analyze(
                 txns: &registers.txns,
                 took_effect: &registers.took_effect,
                 data: &|edges: &mut Edges| registers.edges(edges),
-                verb: "wrote",
-                reason: &|from, to, kind: Kinds| registers.reason(from, to, kind),
+                versions: &registers,
                 threads,
             };
             let faults = |findings: &mut Findings| register_faults::find(&registers, findings);
             known.analyze(&faults, orders, budget)
         }
+    }
+}
+
+impl Versions for Lists {
+    fn verb(&self) -> &'static str {
+        "appended"
+    }
+
+    fn shows(&self) -> &'static str {
+        "an old state"
+    }
+
+    fn reason(&self, from: u32, to: u32, kind: Kinds) -> Option<(usize, usize)> {
+        self.reason(from, to, kind)
+    }
+}
+
+impl Versions for Registers {
+    fn verb(&self) -> &'static str {
+        "wrote"
+    }
+
+    fn shows(&self) -> &'static str {
+        "an old value"
+    }
+
+    fn reason(&self, from: u32, to: u32, kind: Kinds) -> Option<(usize, usize)> {
+        self.reason(from, to, kind)
+    }
+
+    fn evidence(&self, first: usize, second: usize, kind: Kinds) -> Option<Evidence> {
+        self.evidence(first, second, kind)
+    }
+
+    fn righted(&self, found: &Found) -> Righted {
+        self.righted(found)
     }
 }
 
@@ -294,8 +331,7 @@ struct Known<'a> {
     took_effect: &'a [bool],
     /// Adds the edges that the data gives.
     data: &'a dyn Fn(&mut Edges),
-    verb: &'a str,
-    reason: &'a explain::Reason<'a>,
+    versions: &'a dyn Versions,
     threads: usize,
 }
 
@@ -324,9 +360,7 @@ impl Known<'_> {
         );
         let ((mut findings, passed_over), (cycles, edges)) = (faulty, circles?);
         for found in &cycles.found {
-            findings.add(found.anomaly, || {
-                explain::cycle(txns, found, self.verb, self.reason)
-            });
+            findings.add(found.anomaly, || explain::cycle(txns, found, self.versions));
         }
         Ok(Analysis {
             findings,
