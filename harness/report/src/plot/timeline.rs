@@ -372,6 +372,21 @@ impl<'a> Layout<'a> {
         )
     }
 
+    /// Those of these moments whose times have room beside each other, with so many decimals; the first come first.
+    fn with_room(&self, moments: &[Moment], decimals: usize) -> Vec<(u64, f64)> {
+        let mut taken: Vec<(u64, f64)> = Vec::new();
+        for moment in moments {
+            let Some(x) = self.x_at(*moment) else {
+                continue;
+            };
+            let room = words_width(&number::instant_to(moment.0, decimals)).max(TIME_PX);
+            if taken.iter().all(|(_, other)| (other - x).abs() >= room) {
+                taken.push((moment.0, x));
+            }
+        }
+        taken
+    }
+
     /// Times below, as many as have room; those of the witness' own operations first.
     fn times(&self) -> String {
         let own: Vec<Moment> = self
@@ -382,18 +397,17 @@ impl<'a> Layout<'a> {
             .filter_map(|shown| self.spans.get(&shown.index))
             .flat_map(|(start, end)| std::iter::once(*start).chain(*end))
             .collect();
-        let times: Vec<u64> = own.iter().map(|(time, _)| *time).collect();
-        let decimals = number::decimals_apart(&times);
-        let mut taken: Vec<(u64, f64)> = Vec::new();
         let bottom = self.height - TIMES_PX;
-        for (time, turn) in own {
-            let Some(x) = self.x_at((time, turn)) else {
-                continue;
-            };
-            let room = words_width(&number::instant_to(time, decimals)).max(TIME_PX);
-            if taken.iter().all(|(_, other)| (other - x).abs() >= room) {
-                taken.push((time, x));
+        // More digits need more room, which leaves fewer times to tell apart.
+        let (mut decimals, mut taken) = (0, self.with_room(&own, 0));
+        loop {
+            let times: Vec<u64> = taken.iter().map(|(time, _)| *time).collect();
+            let needed = number::decimals_apart(&times);
+            if needed <= decimals {
+                break;
             }
+            decimals = needed;
+            taken = self.with_room(&own, decimals);
         }
         let mut svg = String::new();
         for (time, x) in taken {
