@@ -1,7 +1,7 @@
 //! Lines taken apart ahead of the caller: threads take pieces of the file, the caller gets the events in their order.
 //!
 //! Laws:
-//! - events, remarks and errors are those of [`each_event`](super::each_event), however many threads help;
+//! - events, remarks and errors are those of [`each_event`], however many threads help;
 //! - what `prepare` makes of the lines of a piece comes with their events. From the first piece that has a line of another shape than
 //!   the usual one, one event to a line, the caller's thread reads on alone, and nothing comes with the events.
 
@@ -68,7 +68,7 @@ enum Stop {
     Failed(FormatError),
 }
 
-/// Reads events in order, as [`each_event`](super::each_event) does; so many threads help.
+/// Reads events in order, as [`each_event`] does; so many threads help.
 ///
 /// # Errors
 /// If bytes are not of the format, or if `each` says so.
