@@ -71,10 +71,7 @@ fn of_clients(events: &[Event]) -> impl Iterator<Item = &Event> {
 }
 
 /// Events of clients without operations that certainly changed nothing and told nothing, by how each ended; None: it did not.
-fn without(
-    events: &[Event],
-    nothing: impl Fn(&Event, Option<&Event>) -> bool,
-) -> Vec<&Event> {
+fn without(events: &[Event], nothing: impl Fn(&Event, Option<&Event>) -> bool) -> Vec<&Event> {
     let events: Vec<&Event> = of_clients(events).collect();
     let mut open: HashMap<Process, usize> = HashMap::new();
     let mut told = vec![true; events.len()];
