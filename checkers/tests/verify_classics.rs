@@ -93,7 +93,7 @@ fn random_history(checker: &str, seed: u64) -> History {
             node: None,
             event_type: kind,
             f: f.into(),
-            value: value.into(),
+            value,
             error: None,
         });
     }
