@@ -17,7 +17,10 @@ use harness_core::{
 use serde_json::Value;
 
 use super::{Figures, Keyed, Linearizable, Tally, problem};
-use crate::registry::{Source, Straight};
+use crate::{
+    registry::{Source, Straight},
+    words,
+};
 
 /// Kinds of operations that read.
 pub(super) const READS: [&str; 3] = ["read", "r", "get"];
@@ -228,7 +231,11 @@ impl Straight for Linearizable {
             + clusters.all.capacity() * size_of::<Cluster>()
             + (positions + keys.of_row.len()) * size_of::<u32>()) as u64;
         if let Err(limit) = budget.spend(memory) {
-            let summary = format!("{limit} before the first key was decided");
+            let summary = format!(
+                "{limit} with {} on {} read, before the first key was decided",
+                words::plural(keys.of_row.len(), "operation", "operations"),
+                words::plural(keys.rows.len(), "key", "keys")
+            );
             let unknown = CheckResult::new("linearizable", Verdict::Unknown, summary);
             return Some((unknown, compact.remarks));
         }
