@@ -159,6 +159,28 @@ fn what_cannot_be_swept_is_refused_with_the_mend() {
             "there are join, remove, failed-join",
         ),
         (
+            vec![
+                "--op",
+                "join",
+                "--victim",
+                "joiner",
+                "--fail-by",
+                "name-clash",
+            ],
+            "fail-by: a join is to go through",
+        ),
+        (
+            vec![
+                "--op",
+                "failed-join",
+                "--victim",
+                "joiner",
+                "--fail-by",
+                "luck",
+            ],
+            "there are name-clash, unreachable-member, refused-address",
+        ),
+        (
             vec!["--system", "dqlite", "--op", "join", "--victim", "joiner"],
             "there is lxd",
         ),

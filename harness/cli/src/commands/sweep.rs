@@ -10,7 +10,7 @@ use std::{
 use harness_core::{
     exit::Exit,
     meta::{self, Meta},
-    sweep::{self, Head, Strike, SweepOp, Victim},
+    sweep::{self, FailBy, Head, Strike, SweepOp, Victim},
     verdict::Verdict,
 };
 use harness_lab::{Node, lab::Lab, provider::LabSpec, state::State};
@@ -57,6 +57,7 @@ const POINTS_LIMIT: usize = 10_000;
 struct Asked {
     args: SweepArgs,
     op: SweepOp,
+    fail_by: Option<FailBy>,
     victim: Victim,
     fault: Strike,
     members: usize,
@@ -115,6 +116,7 @@ fn understood(args: SweepArgs) -> Result<Asked, Failure> {
         };
         return Ok(Asked {
             op: head.op,
+            fail_by: head.fails_by(),
             victim: head.victim,
             fault: head.fault,
             members: head.members,
@@ -129,6 +131,7 @@ fn understood(args: SweepArgs) -> Result<Asked, Failure> {
         SweepOp::from_word,
         &words(SweepOp::ALL, SweepOp::as_str),
     )?;
+    let fail_by = fail_by(op, args.fail_by.as_deref())?;
     let victim = word(
         "victim",
         args.victim.as_deref(),
@@ -166,12 +169,31 @@ fn understood(args: SweepArgs) -> Result<Asked, Failure> {
     Ok(Asked {
         points: points(args.pattern.as_deref(), &named)?,
         op,
+        fail_by,
         victim,
         fault,
         members,
         resumed: None,
         args,
     })
+}
+
+/// What makes the join fail, where one is to fail.
+fn fail_by(op: SweepOp, given: Option<&str>) -> Result<Option<FailBy>, Failure> {
+    match (op, given) {
+        (SweepOp::FailedJoin, None) => Ok(Some(FailBy::NameClash)),
+        (SweepOp::FailedJoin, given) => word(
+            "fail-by",
+            given,
+            FailBy::from_word,
+            &words(FailBy::ALL, FailBy::as_str),
+        )
+        .map(Some),
+        (_, None) => Ok(None),
+        (op, Some(_)) => Err(Failure::usage(format!(
+            "fail-by: a {op} is to go through; leave it out, or use --op failed-join"
+        ))),
+    }
 }
 
 fn points(pattern: Option<&str>, named: &[String]) -> Result<Points, Failure> {
@@ -349,6 +371,7 @@ async fn begin(
             .recipe()
             .map_or_else(String::new, |recipe| recipe.suite().to_string()),
         op: asked.op,
+        fail_by: asked.fail_by,
         victim: asked.victim,
         fault: asked.fault,
         members: asked.members,
@@ -358,7 +381,13 @@ async fn begin(
         unchanged_ms: u64::try_from(unchanged.as_millis()).unwrap_or(u64::MAX),
     };
     let owner = Owner::from_sudo();
-    let kind = format!("{}-{}-{}-{}", head.system, head.op, head.victim, head.fault);
+    let by = head
+        .fails_by()
+        .map_or_else(String::new, |by| format!("-{by}"));
+    let kind = format!(
+        "{}-{}{by}-{}-{}",
+        head.system, head.op, head.victim, head.fault
+    );
     let root = asked.args.results.join("sweeps");
     let below = Path::new(&kind).join(utc::compact(started_wall_ns));
     let folder = root.join(&below);

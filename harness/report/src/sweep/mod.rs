@@ -48,8 +48,11 @@ fn numbers(range: &Range) -> String {
 #[must_use]
 pub fn title(head: &Head) -> String {
     let version = head.system_versions.get(&head.system);
+    let by = head
+        .fails_by()
+        .map_or_else(String::new, |by| format!(" by {by}"));
     format!(
-        "{} {} · {} · {} · {} of {} members",
+        "{} {} · {}{by} · {} · {} of {} members",
         head.system,
         version.map_or("", String::as_str),
         head.op,
@@ -106,8 +109,11 @@ pub fn command(head: &Head, point: &CrashPoint) -> String {
         pattern.push(letter);
     }
     pattern.push('$');
+    let by = head
+        .fails_by()
+        .map_or_else(String::new, |by| format!(" --fail-by {by}"));
     format!(
-        "harness sweep --system {} --op {} --victim {} --fault {} --members {} --match '{pattern}'",
+        "harness sweep --system {} --op {}{by} --victim {} --fault {} --members {} --match '{pattern}'",
         head.system, head.op, head.victim, head.fault, head.members
     )
 }
@@ -164,6 +170,7 @@ mod tests {
                 at_ns: Some(1_234_567),
                 hits: 1,
                 nth: 1,
+                traced: None,
             },
             struck: number != 4,
             evidence: "n4: process 7 gone <b>".to_owned(),
@@ -192,6 +199,7 @@ mod tests {
             system_versions: BTreeMap::from([("lxd".to_owned(), "5.0.2".to_owned())]),
             suite: "bookworm".to_owned(),
             op: SweepOp::Join,
+            fail_by: None,
             victim: Victim::Joiner,
             fault: Strike::Kill,
             members: 3,

@@ -19,6 +19,7 @@
 //! | [`rest`], [`commands`] | asking a daemon; running LXD's programs, recovery |
 //! | `wire` | dqlite inside a daemon |
 //! | `process`, `form`, `fresh` | starting and stopping; forming a cluster; keeping one and putting it back |
+//! | `obstacle` | what stands in a joiner's way, so that a join fails |
 //! | `membership`, [`refusals`], [`token`] | joining and removing, and what errors prove |
 //! | `sources` | the places where membership is kept |
 //! | `transfer` | making another member lead |
@@ -46,6 +47,7 @@ pub mod commands;
 mod form;
 mod fresh;
 pub mod membership;
+mod obstacle;
 pub mod options;
 pub mod probes;
 mod process;

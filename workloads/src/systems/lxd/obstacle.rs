@@ -1,0 +1,117 @@
+//! What stands in a joiner's way while it joins, so that the join fails: put up before it, taken down after it.
+//!
+//! 1. Before anything is changed on a node, the way to undo it is left there as faults leave theirs: `harness lab heal` and the start
+//!    of a sweep run it, whoever put it up. Nothing else is named: a table of its own, beside the one of the nemesis.
+//! 2. Taking down what is not there is nothing. Whatever removes a daemon's data takes it down as well ([`TAKE_DOWN`]): a node that is
+//!    wiped or put back has none.
+//!
+//! - A member's address is asked for by letting the joiner listen at an address that is not its own (`ip_nonlocal_bind`). The address
+//!   itself is not put on it: that would answer for the member in the whole network, and hide the member from the joiner.
+//! - An unreachable member is one whose packets the joiner drops, in both directions, as in a partition.
+
+use std::{net::IpAddr, time::Duration};
+
+use harness_lab::{Exec, Node, TransportError};
+
+/// Where the way to undo it is left: below the folder of the nemesis's notes.
+const NOTES: &str = "/var/lib/harness/faults/join";
+/// How long a script may take.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Takes down what stands; nothing if nothing does.
+pub(super) const TAKE_DOWN: &str =
+    "[ ! -e /var/lib/harness/faults/join/heal ] || sh /var/lib/harness/faults/join/heal";
+
+/// Something in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// It may listen where others live.
+    ForeignAddress(IpAddr),
+    /// It and this address do not hear each other.
+    Cut(IpAddr),
+}
+
+const SETUP: &str = "set -e\nPATH=\"$PATH:/usr/sbin:/sbin\"\n";
+
+/// The script that puts it up.
+fn put_up(way: Way) -> String {
+    let heal = |undo: &str| {
+        format!(
+            "{TAKE_DOWN}\nmkdir -p {NOTES}\ncat >{NOTES}/heal <<HEAL_ENDS\n{SETUP_QUOTED}{undo}\nrm -rf {NOTES}\nHEAL_ENDS\n",
+            SETUP_QUOTED = SETUP.replace('$', "\\$"),
+        )
+    };
+    match way {
+        Way::ForeignAddress(address) => {
+            let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
+            let switch = format!("/proc/sys/net/{family}/ip_nonlocal_bind");
+            format!(
+                "{SETUP}{}echo 1 >{switch}\n",
+                // What it was is read when the undoing is written down.
+                heal(&format!("echo $(cat {switch}) >{switch}")),
+            )
+        }
+        Way::Cut(address) => {
+            let family = if address.is_ipv4() { "ip" } else { "ip6" };
+            format!(
+                "{SETUP}{}nft -f - <<NFT_ENDS\ntable inet harness_join {{\n\
+                 \tchain input {{ type filter hook input priority -300; policy accept; {family} saddr {address} counter drop; }}\n\
+                 \tchain output {{ type filter hook output priority -300; policy accept; {family} daddr {address} counter drop; }}\n}}\nNFT_ENDS\n",
+                heal("nft 'add table inet harness_join; delete table inet harness_join'"),
+            )
+        }
+    }
+}
+
+async fn run(node: &Node, script: String) -> Result<Result<(), String>, TransportError> {
+    let output = node
+        .transport
+        .exec(Exec::shell(script).timeout(LIMIT))
+        .await?;
+    Ok(match output.status.success() {
+        true => Ok(()),
+        false => Err(output.stderr_text().trim().to_owned()),
+    })
+}
+
+/// Puts it up on a node; what the node said if it could not.
+pub(super) async fn raise(node: &Node, way: Way) -> Result<Result<(), String>, TransportError> {
+    run(node, put_up(way)).await
+}
+
+/// Takes down what stands on a node.
+pub(super) async fn lower(node: &Node) -> Result<Result<(), String>, TransportError> {
+    run(node, TAKE_DOWN.to_owned()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_back_is_written_down_before_anything_is_changed() {
+        for (way, changes) in [
+            (
+                Way::ForeignAddress("10.0.0.3".parse().unwrap()),
+                "echo 1 >/proc/sys/net/ipv4/ip_nonlocal_bind",
+            ),
+            (
+                Way::ForeignAddress("fd00::3".parse().unwrap()),
+                "echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind",
+            ),
+            (
+                Way::Cut("10.0.0.1".parse().unwrap()),
+                "ip daddr 10.0.0.1 counter drop",
+            ),
+            (
+                Way::Cut("fd00::1".parse().unwrap()),
+                "ip6 saddr fd00::1 counter drop",
+            ),
+        ] {
+            let script = put_up(way);
+            let written = script.find("\nHEAL_ENDS\n").expect("the way back");
+            let changed = script.find(changes).expect("the change");
+            assert!(written < changed, "{script}");
+            assert!(script.starts_with("set -e\n"), "{script}");
+        }
+    }
+}
