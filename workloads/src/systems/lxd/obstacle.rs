@@ -8,6 +8,15 @@
 //! - A member's address is asked for by letting the joiner listen at an address that is not its own (`ip_nonlocal_bind`). The address
 //!   itself is not put on it: that would answer for the member in the whole network, and hide the member from the joiner.
 //! - An unreachable member is one whose packets the joiner drops, in both directions, as in a partition.
+//!
+//! Seen on bookworm's 5.0.2, three members, by hand, nothing struck:
+//! - at the address of n3: `Failed request to add member: The cluster already has a member with address: …` after 1.6 s. The joiner's
+//!   certificate stays in all truststores, and the joiner keeps the address as its own; started again without being allowed to listen
+//!   there, it is not ready after 20 s (`Unable to bind https address …, re-trying for a minute`);
+//! - cut off from the leader n1: 10 s to find that n1 does not answer, n2 is asked and takes the certificate, and sends the request to
+//!   be accepted on to n1: `Failed request to add member: Post "https://…/internal/cluster/accept": … i/o timeout` after 31 s. The
+//!   certificate stays in all truststores, nothing in `nodes` and in raft;
+//! - cut off from the follower n3 instead: the join is ok after 6.5 s. So it is the leader that it is cut off from.
 
 use std::{net::IpAddr, time::Duration};
 
