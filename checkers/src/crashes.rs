@@ -17,17 +17,49 @@ use harness_core::{
     meta::{NodeMeta, ProcessExit},
     verdict::{Budget, CheckInput, CheckResult, Checker, Severity, Verdict, Witness},
 };
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::words;
 
+/// What the checker is told besides the run.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// What readers must know of this system where a process died of SIGSEGV; said there and nowhere else.
+    pub explanation_for_sigsegv: Option<String>,
+}
+
 /// The checker.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Crashes;
+#[derive(Clone, Debug, Default)]
+pub struct Crashes {
+    options: Options,
+}
+
+impl Crashes {
+    /// With these options.
+    #[must_use]
+    pub const fn new(options: Options) -> Self {
+        Self { options }
+    }
+}
+
+/// What speaks of a crash.
+struct Found {
+    node: String,
+    kind: &'static str,
+    text: String,
+    at_ns: u64,
+    signal: Option<i32>,
+}
+
+const SIGSEGV: i32 = 11;
+/// The kind of what lies on a node.
+const CORE_DUMP: &str = "core-dump";
 
 /// Signals that a program brings upon itself, on Linux.
 const OWN_SIGNALS: [(i32, &str, &str); 7] = [
-    (11, "SIGSEGV", "it touched memory that is not its own"),
+    (SIGSEGV, "SIGSEGV", "it touched memory that is not its own"),
     (6, "SIGABRT", "it gave up: a failed assertion, or abort()"),
     (
         7,
@@ -127,15 +159,20 @@ impl Checker for Crashes {
 
     fn check(&self, input: &CheckInput<'_>, _budget: &dyn Budget) -> CheckResult {
         let meta = input.meta;
-        let mut found: Vec<(String, &'static str, String, u64)> = Vec::new();
+        let mut found: Vec<Found> = Vec::new();
         let mut result = CheckResult::new(self.name(), Verdict::Valid, "");
         let mut exits = 0;
         for node in &meta.nodes {
             exits += node.exits.len();
             for exit in &node.exits {
-                let at = exit.wall_ns.saturating_sub(meta.started_wall_ns);
                 if let Some((kind, text)) = crash(&node.name, exit) {
-                    found.push((node.name.clone(), kind, text, at));
+                    found.push(Found {
+                        node: node.name.clone(),
+                        kind,
+                        text,
+                        at_ns: exit.wall_ns.saturating_sub(meta.started_wall_ns),
+                        signal: exit.signal,
+                    });
                 } else if !exit.expected {
                     result.notes.push(words::note(
                         "left",
@@ -153,7 +190,13 @@ impl Checker for Crashes {
                     node.name,
                     words::excerpt(path.as_bytes())
                 );
-                found.push((node.name.clone(), "core-dump", text, 0));
+                found.push(Found {
+                    node: node.name.clone(),
+                    kind: CORE_DUMP,
+                    text,
+                    at_ns: 0,
+                    signal: None,
+                });
             }
         }
         let blind: Vec<&NodeMeta> = meta
@@ -178,7 +221,7 @@ impl Checker for Crashes {
                 format!("a core dump on {} would have been lost: {why}", node.name),
             ));
         }
-        (result.verdict, result.summary) = if let Some((_, _, text, _)) = found.first() {
+        (result.verdict, result.summary) = if let Some(Found { text, .. }) = found.first() {
             let more = if found.len() > 1 {
                 format!(" (and {} more)", found.len() - 1)
             } else {
@@ -208,21 +251,16 @@ impl Checker for Crashes {
                 ),
             )
         };
-        let (crashes, cores) = (
-            found
-                .iter()
-                .filter(|(_, kind, ..)| *kind != "core-dump")
-                .count(),
-            found
-                .iter()
-                .filter(|(_, kind, ..)| *kind == "core-dump")
-                .count(),
-        );
-        for (node, kind, text, at_ns) in found {
+        let cores = found.iter().filter(|found| found.kind == CORE_DUMP).count();
+        let crashes = found.len() - cores;
+        for found in found {
+            let Found {
+                node, kind, text, ..
+            } = found;
             result
                 .notes
                 .push(words::note(kind, Severity::Error, text.clone()));
-            let title = if kind == "core-dump" {
+            let title = if kind == CORE_DUMP {
                 format!("{node} left a core dump.")
             } else {
                 format!("A process on {node} died by itself.")
@@ -235,9 +273,11 @@ impl Checker for Crashes {
                 culprits: Vec::new(),
                 edges: Vec::new(),
                 nodes: vec![node],
-                start_ns: at_ns,
-                end_ns: at_ns,
-                explanation: None,
+                start_ns: found.at_ns,
+                end_ns: found.at_ns,
+                explanation: (found.signal == Some(SIGSEGV))
+                    .then(|| self.options.explanation_for_sigsegv.clone())
+                    .flatten(),
             });
         }
         result.looked_at = exits as u64;

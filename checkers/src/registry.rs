@@ -21,7 +21,7 @@ use crate::{
     bank::{self, Bank},
     causal_reverse::CausalReverse,
     counter::Counter,
-    crashes::Crashes,
+    crashes::{self, Crashes},
     faults::Faults,
     linear::Linearizable,
     lock::Lock,
@@ -84,6 +84,18 @@ pub fn names() -> Vec<&'static str> {
     ]
 }
 
+/// Other names that people look for, and the checkers that they mean.
+const ALIASES: [(&str, &str); 2] = [("mutex", "lock"), ("set", "set-full")];
+
+/// The name of the checker that somebody means: an alias becomes the name that stands in [`names`], all else stays.
+#[must_use]
+pub fn meant(name: &str) -> &str {
+    ALIASES
+        .iter()
+        .find(|(alias, _)| *alias == name)
+        .map_or(name, |(_, name)| name)
+}
+
 fn parsed<T: DeserializeOwned + Default>(name: &str, options: &Value) -> Result<T, RegistryError> {
     if options.is_null() {
         return Ok(T::default());
@@ -115,7 +127,6 @@ pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, Registry
     Ok(match name {
         "causal-reverse" => return without(CausalReverse, options),
         "counter" => return without(Counter, options),
-        "crashes" => return without(Crashes, options),
         "faults" => return without(Faults, options),
         "fifo-queue" => return without(Linearizable::fifo_queue(), options),
         "lock" => return without(Lock, options),
@@ -127,6 +138,7 @@ pub fn checker(name: &str, options: &Value) -> Result<Box<dyn Checker>, Registry
         "availability" => Box::new(Availability::new(parsed::<availability::Options>(
             name, options,
         )?)),
+        "crashes" => Box::new(Crashes::new(parsed::<crashes::Options>(name, options)?)),
         "bank" => Box::new(Bank::new(parsed::<bank::Options>(name, options)?)),
         "total-queue" => Box::new(TotalQueue::new(parsed::<total_queue::Options>(
             name, options,

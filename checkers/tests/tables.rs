@@ -430,6 +430,15 @@ fn stats_wants_an_ok_of_each_kind() {
     let result = judge(&*named("stats"), &shown, &Meta::default());
     assert_eq!(result.verdict, Verdict::Unknown);
     assert_eq!(result.summary, "no write ever succeeded");
+    // A retry that is asked for to see whether it is refused may be refused.
+    let probed = history(&[
+        (1, "invoke", "read", json!(null)),
+        (1, "ok", "read", json!(1)),
+        (1, "invoke", "retry-unwiped", json!(1)),
+        (1, "fail", "retry-unwiped", json!(1)),
+    ]);
+    let of_probe = judge(&*named("stats"), &probed, &Meta::default());
+    assert_eq!(of_probe.verdict, Verdict::Valid);
     assert_eq!(
         result.figures["errors"],
         json!([{"f": "write", "outcome": "fail", "kind": "busy", "count": 1}])
@@ -631,6 +640,41 @@ fn crashes() {
         judge(&*named("crashes"), &History::default(), &Meta::default()).verdict,
         Verdict::Unknown
     );
+}
+
+#[test]
+fn what_is_known_of_a_segmentation_violation_is_said_of_nothing_else() {
+    let exit = |signal| ProcessExit {
+        pid: 7,
+        code: None,
+        signal: Some(signal),
+        core: false,
+        wall_ns: 5,
+        expected: false,
+    };
+    let node = NodeMeta {
+        name: "n1".into(),
+        exits: vec![exit(11), exit(6)],
+        core_dumps: vec!["/core".into()],
+        cores_visible: Some(true),
+        ..NodeMeta::default()
+    };
+    let meta = Meta {
+        nodes: vec![node],
+        ..Meta::default()
+    };
+    let told = harness_checkers::registry::checker(
+        "crashes",
+        &serde_json::json!({ "explanation_for_sigsegv": "known" }),
+    )
+    .unwrap();
+    let result = judge(&*told, &History::default(), &meta);
+    let explained: Vec<Option<&str>> = result
+        .witnesses
+        .iter()
+        .map(|witness| witness.explanation.as_deref())
+        .collect();
+    assert_eq!(explained, [Some("known"), None, None]);
 }
 
 #[test]

@@ -228,6 +228,12 @@ pub trait Membership: Send + Sync {
         deadline: Duration,
     ) -> Result<(), ChangeError>;
 
+    /// Whether [`Membership::join`] may be asked of a node whose join broke off, as that node is: not wiped, its program started
+    /// anew or still at it, as a user would try again. The default says no.
+    fn joins_unwiped(&self) -> bool {
+        false
+    }
+
     /// `member` tries to join against an obstacle that has to do with another member: under its name, at its address, or cut off
     /// from it, so that the system takes back what the join did. The obstacle is gone when this comes back, with the error that the
     /// join failed with; the default says that this is not offered, and sends nothing.

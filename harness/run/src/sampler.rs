@@ -31,16 +31,14 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
+pub use harness_workloads::systems::sampling::COSTLY_ONE_IN;
+
 use crate::{clock::RunClock, worker::panic_text};
 
-/// How long between the starts of two rounds if nothing else is chosen.
-pub const INTERVAL: Duration = Duration::from_secs(1);
 /// How long one reading may take.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much longer a reader that does not keep to its deadline is waited for.
 const READ_GRACE: Duration = Duration::from_secs(1);
-/// Costly places are read in one round of so many.
-pub const COSTLY_ONE_IN: u64 = 10;
 /// How long a view may wait in memory before it is written.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Views that may wait for the writer.
