@@ -456,3 +456,87 @@ impl Journalled {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace(names: &[&str], entered: usize, idle: usize) -> Trace {
+        let points = names.iter().zip(1..).map(|(name, number)| CrashPoint {
+            number,
+            function: (*name).to_owned(),
+            at_ns: Some(u64::from(number) * 10),
+            hits: u64::from(number),
+            nth: 1,
+            traced: None,
+        });
+        Trace {
+            points: points.collect(),
+            watched: 9,
+            entered,
+            idle,
+            outcome: None,
+            took_ms: 5,
+        }
+    }
+
+    #[test]
+    fn a_union_has_the_points_of_all_traces_and_says_how_many_have_each() {
+        let first = trace(&["a", "b", "c"], 7, 4);
+        let second = trace(&["b", "d", "a"], 8, 3);
+        let whole = Trace::union(vec![first, second]).expect("two traces");
+        let points: Vec<(u32, &str, String)> = whole
+            .points
+            .iter()
+            .map(|point| {
+                let traced = point.traced.expect("counted");
+                (point.number, point.function.as_str(), traced.to_string())
+            })
+            .collect();
+        assert_eq!(
+            points,
+            [
+                (1, "a", "2 of 2".to_owned()),
+                (2, "b", "2 of 2".to_owned()),
+                (3, "c", "1 of 2".to_owned()),
+                (4, "d", "1 of 2".to_owned()),
+            ]
+        );
+        let always: Vec<bool> = whole
+            .points
+            .iter()
+            .filter_map(|point| point.traced.map(Traced::always))
+            .collect();
+        assert_eq!(always, [true, true, false, false]);
+        // What is told of a point is of the first trace that has it.
+        assert_eq!((whole.points[1].at_ns, whole.points[1].hits), (Some(20), 2));
+        assert_eq!((whole.points[3].at_ns, whole.points[3].hits), (Some(20), 2));
+        assert_eq!((whole.entered, whole.idle, whole.took_ms), (8, 4, 5));
+    }
+
+    #[test]
+    fn a_union_of_one_trace_is_that_trace_and_of_none_there_is_none() {
+        let one = Trace::union(vec![trace(&["a"], 1, 0)]).expect("a trace");
+        assert!(one.points[0].traced.is_some_and(Traced::always));
+        assert_eq!(Trace::union(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_failed_join_of_a_file_without_a_reason_is_a_name_clash() {
+        let head = |op: &str, more: &str| -> Head {
+            let text = format!(
+                r#"{{"format_version":1,"system":"lxd","op":"{op}","victim":"joiner","fault":"kill","members":3{more}}}"#
+            );
+            serde_json::from_str(&text).expect("a head")
+        };
+        assert_eq!(head("failed-join", "").fails_by(), Some(FailBy::NameClash));
+        assert_eq!(head("join", "").fails_by(), None);
+        for by in FailBy::ALL {
+            let more = format!(r#","fail_by":"{by}""#);
+            let head = head("failed-join", &more);
+            assert_eq!(head.fails_by(), Some(*by));
+            let text = serde_json::to_string(&head).expect("JSON");
+            assert!(text.contains(&format!(r#""fail_by":"{by}""#)), "{text}");
+        }
+    }
+}

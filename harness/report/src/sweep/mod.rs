@@ -124,7 +124,8 @@ mod tests {
 
     use harness_core::{
         sweep::{
-            FORMAT_VERSION, Held, Holds, Mend, OpEnd, Remains, Strike, SweepOp, Trace, Victim,
+            FORMAT_VERSION, FailBy, Held, Holds, Mend, OpEnd, Remains, Strike, SweepOp, Trace,
+            Traced, Victim,
         },
         verdict::Verdict,
     };
@@ -256,6 +257,37 @@ points  from                         to                  operation  left        
             ]
         );
         assert!(told.contains("mended by a forced removal"), "{told}");
+    }
+
+    #[test]
+    fn what_made_a_join_fail_is_told_and_repeated() {
+        for by in FailBy::ALL {
+            let mut sweep = sweep();
+            sweep.head.op = SweepOp::FailedJoin;
+            sweep.head.fail_by = Some(*by);
+            let said = title(&sweep.head);
+            assert!(said.contains(&format!("· failed-join by {by} ·")), "{said}");
+            let command = command(&sweep.head, &sweep.results[0].point);
+            let flags = format!("--op failed-join --fail-by {by} --victim");
+            assert!(command.contains(&flags), "{command}");
+            assert!(minimal(&sweep).contains(&flags));
+        }
+        // Of a sweep from before there was a choice as well: the usual one may change.
+        let mut old = sweep();
+        old.head.op = SweepOp::FailedJoin;
+        assert!(minimal(&old).contains("--fail-by name-clash"));
+    }
+
+    #[test]
+    fn points_that_depend_on_chance_are_named() {
+        let mut sweep = sweep();
+        for (point, entered) in sweep.trace.points.iter_mut().zip([2, 1, 2, 1]) {
+            point.traced = Some(Traced { entered, of: 2 });
+        }
+        let told = table(&sweep);
+        assert!(told.contains("depend on chance: 2, 4\n"), "{told}");
+        sweep.trace.points.retain(|point| point.number % 2 == 1);
+        assert!(!table(&sweep).contains("chance"));
     }
 
     #[test]
