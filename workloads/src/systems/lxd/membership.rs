@@ -184,7 +184,7 @@ impl Membership for Lxd {
                 self.address(other),
                 Some(Way::ForeignAddress(other.address)),
             ),
-            Obstacle::Unreachable => (&member.name, own, Some(Way::Cut(other.address))),
+            Obstacle::Unreachable => (&member.name, own, Some(Way::Cut(self.socket(other)))),
         };
         let token = self.token(via, name.as_str(), deadline).await?;
         let left = until.saturating_duration_since(Instant::now());

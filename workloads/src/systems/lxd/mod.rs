@@ -105,7 +105,11 @@ impl Lxd {
     /// The address that a node has as a member.
     #[must_use]
     pub fn address(&self, node: &Node) -> String {
-        SocketAddr::new(node.address, self.options.port).to_string()
+        self.socket(node).to_string()
+    }
+
+    fn socket(&self, node: &Node) -> SocketAddr {
+        SocketAddr::new(node.address, self.options.port)
     }
 
     /// The servers of raft as the leader has them, or why they could not be learnt.
