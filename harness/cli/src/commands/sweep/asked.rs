@@ -135,7 +135,10 @@ pub(super) fn understood(args: SweepArgs) -> Result<Asked, Failure> {
 }
 
 /// What makes the join fail, where one is to fail.
-fn fail_by(op: SweepOp, given: Option<&str>) -> Result<Option<FailBy>, Failure> {
+pub(in crate::commands) fn fail_by(
+    op: SweepOp,
+    given: Option<&str>,
+) -> Result<Option<FailBy>, Failure> {
     match (op, given) {
         (SweepOp::FailedJoin, None) => Ok(Some(FailBy::NameClash)),
         (SweepOp::FailedJoin, given) => word(
