@@ -1,5 +1,7 @@
 //! A sweep for people: a table for the terminal, a page, and commands that repeat each distinct outcome. Pure.
 
+use std::time::Duration;
+
 use harness_core::sweep::{Came, CrashPoint, Head, MendKind, PointResult, Range, Sweep};
 
 mod page;
@@ -60,6 +62,14 @@ pub fn title(head: &Head) -> String {
         head.victim,
         head.members
     )
+}
+
+/// How long putting the fresh cluster back took, seconds: least to most. None if no point was tried, or files do not tell.
+fn fresh(sweep: &Sweep) -> Option<String> {
+    let took = sweep.results.iter().map(|result| result.fresh_ms);
+    let (least, most) = (took.clone().min()?, took.max()?);
+    let seconds = |ms: u64| Duration::from_millis(ms).as_secs_f64();
+    (most > 0).then(|| format!("{:.0} to {:.0} s", seconds(least), seconds(most)))
 }
 
 /// A result of each distinct outcome, the first of its kind.
@@ -189,7 +199,7 @@ mod tests {
             mends: if inside { vec![mend] } else { Vec::new() },
             run: "runs/x".to_owned(),
             took_ms: 31_000,
-            fresh_ms: 6_000,
+            fresh_ms: 4_500 + u64::from(number) * 600,
         }
     }
 
@@ -232,6 +242,7 @@ mod tests {
         let expected = "\
 lxd 5.0.2 · join · kill · joiner of 3 members
 4 points of 142 functions entered (55 of them by an idle cluster too), 575 watched; 4 tried, 3 distinct outcomes
+putting the fresh cluster back took 5 to 7 s a point
 points  from                         to                  operation  left                                                          mended by
 1–2     main.clusterPutJoin          cluster.SetupTrust  info       nothing; itself: one member                                   the restart
 3       cluster.(*Gateway).init                          info       database (pending) + truststore, not raft; itself: one member  a forced removal

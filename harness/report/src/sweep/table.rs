@@ -38,6 +38,9 @@ pub fn table(sweep: &Sweep) -> String {
             chance.join(", ")
         );
     }
+    if let Some(took) = super::fresh(sweep) {
+        let _ = writeln!(out, "putting the fresh cluster back took {took} a point");
+    }
     let rows: Vec<[String; 6]> = std::iter::once(
         ["points", "from", "to", "operation", "left", "mended by"].map(str::to_owned),
     )
