@@ -10,7 +10,7 @@
 //! - An unreachable member is one whose daemon the joiner's packets do not get to, nor its to the joiner's. Only what is sent to or
 //!   from the daemons' port is dropped: a partition that strikes meanwhile is healed, and by a ledger after a `kill -9` as well, before
 //!   this is taken down, and is healed once the nodes connect to each other, which they are asked at another port. (With all packets
-//!   dropped, `harness lab heal` called such a partition not healed.)
+//!   dropped, the next sweep called such a partition not healed, and did not begin.)
 //!
 //! Seen on bookworm's 5.0.2, three members, by hand, nothing struck:
 //! - at the address of n3: `Failed request to add member: The cluster already has a member with address: …` after 1.6 s. The joiner's
