@@ -7,8 +7,9 @@
 //!
 //! A process surely has the lock from the end of its acknowledged `acquire` to the beginning of its next `release` that
 //! did not fail; if it never releases, to the end. Two such times of different processes must not overlap. An
-//! acknowledged `release` by a process that had not got the lock is a fault too. Operations whose outcome is not known
-//! prove nothing. Values may be keys of locks; without one there is a single lock.
+//! acknowledged `release` by a process that cannot have had the lock is a fault too: it was acknowledged more releases than it may have got
+//! acquisitions. Operations whose outcome is not known prove nothing: a release that timed out may be tried again. Nor does a second
+//! acquisition by who has the lock already, which some locks allow. Values may be keys of locks; without one there is a single lock.
 //!
 //! This is mutual exclusion, and can be told in two operations. That the whole history is linearizable is asked by
 //! `linearizable` with the model `mutex` or `owned-mutex`.
@@ -50,42 +51,42 @@ impl Checker for Lock {
         let operations = &input.history.operations;
         let mut holds: HashMap<&Value, Vec<Hold<'_>>> = HashMap::new();
         let mut held: HashMap<(&Value, Process), usize> = HashMap::new();
-        let mut maybe: HashMap<(&Value, Process), ()> = HashMap::new();
+        // Acquisitions that may have counted and were not surely given back.
+        let mut may_have: HashMap<(&Value, Process), usize> = HashMap::new();
         let mut not_held: Vec<&Operation> = Vec::new();
         let mut acquired = 0_usize;
         for operation in operations {
             let key = (&operation.input, operation.process);
-            match (&*operation.f, operation.outcome) {
-                ("acquire", Outcome::Ok) => {
-                    acquired += 1;
-                    let of_lock = holds.entry(&operation.input).or_default();
-                    held.insert(key, of_lock.len());
-                    of_lock.push(Hold {
-                        acquire: operation,
-                        release: None,
-                        from: operation.completed_index.unwrap_or(operation.index),
-                        to: u64::MAX,
-                    });
-                }
-                ("acquire", Outcome::Info) => {
-                    maybe.insert(key, ());
-                }
-                ("release", Outcome::Ok | Outcome::Info) => match held.remove(&key) {
-                    Some(at) => {
-                        if let Some(hold) = holds
-                            .get_mut(&operation.input)
-                            .and_then(|of_lock| of_lock.get_mut(at))
-                        {
-                            hold.to = operation.index;
-                            hold.release = Some(operation);
-                        }
-                    }
-                    None if operation.outcome == Outcome::Ok && maybe.remove(&key).is_none() => {
-                        not_held.push(operation);
-                    }
-                    None => {}
-                },
-                _ => {}
+            let (acquires, releases) = (&*operation.f == "acquire", &*operation.f == "release");
+            if operation.outcome == Outcome::Fail || !(acquires || releases) {
+                continue;
+            }
+            // Whatever this process does next about the lock ends what it surely has.
+            if let Some(at) = held.remove(&key)
+                && let Some(of_lock) = holds.get_mut(&operation.input)
+            {
+                of_lock[at].to = operation.index;
+                of_lock[at].release = Some(operation).filter(|_| releases);
+            }
+            let ok = operation.outcome == Outcome::Ok;
+            let may = may_have.entry(key).or_default();
+            if acquires {
+                *may += 1;
+            } else if ok && *may == 0 {
+                not_held.push(operation);
+            } else if ok {
+                *may -= 1;
+            }
+            if acquires && ok {
+                acquired += 1;
+                let of_lock = holds.entry(&operation.input).or_default();
+                held.insert(key, of_lock.len());
+                of_lock.push(Hold {
+                    acquire: operation,
+                    release: None,
+                    from: operation.completed_index.unwrap_or(operation.index),
+                    to: u64::MAX,
+                });
             }
         }
         if let Err(limit) = budget.spend((acquired * HOLD_BYTES) as u64) {
@@ -118,15 +119,14 @@ impl Checker for Lock {
         for (first, second) in &overlaps {
             let (one, other) = (first.acquire, second.acquire);
             let clock = Clock::spanning([end_ns(one), end_ns(other)]);
-            let until = first.release.map_or_else(
-                || "never released it".to_owned(),
-                |release| {
-                    format!(
-                        "began to release it only at {}",
-                        clock.at(release.invoked_ns)
-                    )
-                },
-            );
+            let until = match first.release {
+                Some(release) => format!(
+                    "began to release it only at {}",
+                    clock.at(release.invoked_ns)
+                ),
+                None if first.to == u64::MAX => "never released it".to_owned(),
+                None => "had not released it".to_owned(),
+            };
             let story = format!(
                 "Process {}{} got the lock at {} and {until}; process {}{} got it at {}.",
                 one.process,

@@ -5,6 +5,7 @@
 //! what it claims, **refuted** if they do not (then the checker is wrong, not the system), and **not tried** where the
 //! proof is too long for this slow way, which says so.
 
+mod classics;
 mod family;
 mod linear;
 mod order;
@@ -43,6 +44,11 @@ pub fn verify(options: &Value, input: &CheckInput<'_>, result: &CheckResult) -> 
         "set-full" => family::set,
         "bank" => family::bank,
         "total-queue" => family::queue,
+        "counter" => classics::counter,
+        "unique-ids" => classics::ids,
+        "lock" => classics::lock,
+        "long-fork" => classics::fork,
+        "causal-reverse" => classics::reverse,
         "append" | "list-append" | "rw-register" | "weak-isolation" => {
             return txn::witnesses(input.history, result);
         }

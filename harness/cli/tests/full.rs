@@ -3,10 +3,11 @@
 //! What dqlite and LXD do is not asserted here; that each run is judged is: faults seen and healed, a verdict with its proof, a clean lab.
 #![cfg(feature = "full")]
 
+mod joiner;
 mod support;
 
 use serde_json::Value;
-use support::{Folder, checker, expect_code, harness, stderr};
+use support::{Folder, checker, expect_code, harness, stderr, stdout};
 
 /// Operations a second, the history written to disk included.
 const OPS_PER_S_MIN: f64 = 200_000.0;
@@ -93,6 +94,66 @@ fn lxd_under_faults_is_judged_on_bookworm_and_trixie() {
         }
     }
     all_right(&wrong);
+}
+
+/// An LXD of our own in a folder of its own, whose instances are nodes. Ends with it.
+struct Server {
+    folder: tempfile::TempDir,
+}
+
+impl Server {
+    fn start() -> Self {
+        let folder = tempfile::tempdir_in("/var/tmp").expect("a folder on a disk");
+        let server = Self { folder };
+        expect_code(&server.script("start"), 0);
+        server
+    }
+
+    fn socket(&self) -> String {
+        format!("{}/lxd/unix.socket", self.folder.path().display())
+    }
+
+    /// As root, which a user's tests are not.
+    fn script(&self, command: &str) -> std::process::Output {
+        let user = std::process::Command::new("id").arg("-u").output();
+        let root = stdout(&user.expect("id starts")).trim() == "0";
+        let (program, arguments): (_, &[&str]) = if root {
+            ("env", &[])
+        } else {
+            ("sudo", &["-n"])
+        };
+        std::process::Command::new(program)
+            .args(arguments)
+            .arg(format!("HARNESS_STATE={}", self.folder.path().display()))
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../lab/lxd"))
+            .arg(command)
+            .stdin(std::process::Stdio::null())
+            .output()
+            .expect("the script starts")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.script("remove");
+    }
+}
+
+/// What is seen of a killed joiner in the built-in lab (`live_lxd`) is seen on instances of LXD as well.
+#[test]
+fn a_killed_joiner_is_judged_on_instances_of_lxd_too() {
+    expect_code(&harness().args(["lab", "down"]).output().expect("down"), 0);
+    let server = Server::start();
+    let folder = Folder::new();
+    let file = folder.path().join("lab.yaml");
+    let lab = format!(
+        "provider: lxd\nremote: {}\nwith: [dqlite, lxd]\n",
+        server.socket()
+    );
+    std::fs::write(&file, lab).expect("lab.yaml");
+    joiner::is_killed_and_judged(&folder, &["--lab", file.to_str().expect("a path in UTF-8")]);
+    assert_eq!(folder.json("meta.json")["provider"], "lxd");
+    all_right(&[]);
 }
 
 /// Prints how a run ended; what is wrong with it, if anything is: an hour of other runs is not thrown away for one.

@@ -1,13 +1,13 @@
 //! Whole runs on real LXD in the built-in lab: members join and leave, and the places where membership is kept are judged.
 #![cfg(feature = "live")]
 
+mod joiner;
 mod lab;
 #[expect(dead_code, reason = "each test program uses what it needs")]
 mod support;
 
-use std::{collections::BTreeSet, process::Output};
+use std::process::Output;
 
-use harness_core::fault::{decode, fold};
 use lab::Lab;
 use serde_json::Value;
 use support::{Folder, checker, stderr};
@@ -77,40 +77,5 @@ fn joins_and_removes_one_after_the_other_are_judged() {
 fn a_joiner_that_is_killed_is_seen_and_judged() {
     let _lab = Lab::new();
     let folder = Folder::new();
-    let (output, verdict) = run(
-        &folder,
-        &[
-            "--changes",
-            "rejoin",
-            "--nemesis",
-            "kill:subject@join/fn=github.com/lxc/lxd/lxd/cluster.Join",
-            "--interval",
-            "4s/2s",
-            "--time-limit",
-            "20",
-        ],
-    );
-    assert_eq!(
-        checker(&verdict, "faults")["verdict"],
-        "valid",
-        "{}",
-        stderr(&output)
-    );
-    let ledger = std::fs::read(folder.latest().join("ledger.jsonl")).expect("a ledger");
-    let faults = fold(&decode(&ledger).expect("lines of a ledger"));
-    let killed: BTreeSet<&String> = faults
-        .iter()
-        .filter(|fault| fault.took_hold() && fault.triggered.is_some())
-        .flat_map(|fault| &fault.nodes)
-        .collect();
-    assert!(!killed.is_empty(), "{faults:#?}");
-    for name in ["three-source-agreement", "no-pending", "info-join-atomic"] {
-        let judged = checker(&verdict, name);
-        assert_eq!(judged["verdict"], "invalid", "{name}: {judged}");
-        let found = judged["witnesses"].to_string();
-        for member in &killed {
-            assert!(found.contains(*member), "{name}, {member}: {found}");
-        }
-    }
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    joiner::is_killed_and_judged(&folder, &[]);
 }

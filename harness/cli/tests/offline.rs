@@ -476,6 +476,15 @@ fn generated_histories_are_judged_and_converted() {
     }
     expect_code(&judge("good.edn"), 0);
     expect_code(&judge("back.jsonl"), 0);
+    // What a format cannot say is refused, and what was in the file stays.
+    let refused = harness()
+        .args(["convert", "--to", "awdit"])
+        .args([file("good.jsonl"), file("good.edn")])
+        .output()
+        .unwrap();
+    expect_code(&refused, 254);
+    assert!(stderr(&refused).contains("awdit cannot say it: event "));
+    expect_code(&judge("good.edn"), 0);
 }
 
 #[test]

@@ -71,11 +71,12 @@ fn encode(event: &Event, format: Format, into: &mut Vec<u8>) {
     }
 }
 
-fn writable(format: Format) -> Result<(), Failure> {
+/// A generated history is written as it comes, in formats that can say everything.
+fn streamable(format: Format) -> Result<(), Failure> {
     match format {
-        Format::Ours | Format::Edn | Format::JepsenJson | Format::Dbcop => Ok(()),
+        Format::Ours | Format::Edn | Format::JepsenJson => Ok(()),
         other => Err(Failure::usage(format!(
-            "{} is only read; write jsonl, edn, json or, of transactions on registers, dbcop",
+            "{}: it cannot say every history, or only a whole one; generate jsonl, then harness convert --to {0}",
             other.name()
         ))),
     }
@@ -126,13 +127,8 @@ pub fn parameters(args: &GenerateArgs) -> Result<Parameters, Failure> {
 /// Writes a synthetic history, in pieces: its length costs no memory.
 pub fn generate(args: GenerateArgs) -> Result<Exit, Failure> {
     let parameters = parameters(&args)?;
-    if args.format == Format::Dbcop {
-        return Err(Failure::usage(
-            "dbcop: its sessions stand one after the other; generate jsonl, then harness convert --to dbcop",
-        ));
-    }
     if !(args.format == Format::Plume && parameters.workload == Workload::RwRegister) {
-        writable(args.format)?;
+        streamable(args.format)?;
     }
     write(
         &parameters,
@@ -197,7 +193,6 @@ pub fn convert(args: ConvertArgs) -> Result<Exit, Failure> {
             _ => Format::Ours,
         }
     });
-    writable(to)?;
     let (mut events, remarks) = format::read_events(&bytes, from)
         .map_err(|error| Failure::usage(format!("{name}: {}", chain(&error))))?;
     for remark in remarks {
@@ -209,13 +204,10 @@ pub fn convert(args: ConvertArgs) -> Result<Exit, Failure> {
             event.index = index;
         }
     }
-    let mut sink = Sink::open(args.output.as_deref())?;
     let mut buffer = Vec::new();
-    if to == Format::Dbcop {
-        format::dbcop::write(&events, &mut buffer)
-            .map_err(|error| Failure::usage(format!("{name}: dbcop cannot say it: {error}")))?;
-    } else {
-        format::write_events(&events, to, &mut buffer);
-    }
+    format::write(&events, to, &mut buffer)
+        .map_err(|error| Failure::usage(format!("{name}: {} cannot say it: {error}", to.name())))?;
+    // Only now: what was in the file is not lost to a history that the format cannot say.
+    let mut sink = Sink::open(args.output.as_deref())?;
     written(sink.write(&buffer).and_then(|()| sink.finish()))
 }

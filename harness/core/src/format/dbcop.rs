@@ -16,20 +16,13 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use thiserror::Error;
 
-use super::{FormatError, sessions::WITHOUT_TIMES};
+use super::{
+    FormatError,
+    sessions::WITHOUT_TIMES,
+    write::{Unsayable, transactions},
+};
 use crate::event::{Event, EventType, Process};
-
-/// Why a history has no such text.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("event {index}: {detail}")]
-pub struct Unsayable {
-    /// Index of the event.
-    pub index: u64,
-    /// What the format has no words for.
-    pub detail: &'static str,
-}
 
 /// Whether the bytes look like it: a transaction, behind comments and blank lines.
 pub(super) fn detect(start: &[u8]) -> bool {
@@ -206,24 +199,8 @@ impl Text<'_> {
 /// If the history holds something that the format cannot say.
 pub fn write(events: &[Event], into: &mut Vec<u8>) -> Result<(), Unsayable> {
     let mut sessions: Vec<(Process, String)> = Vec::new();
-    let mut open: Vec<(Process, u64)> = Vec::new();
     let unsayable = |index, detail| Err(Unsayable { index, detail });
-    for event in events
-        .iter()
-        .filter(|event| event.process != Process::Nemesis)
-    {
-        if event.event_type == EventType::Invoke {
-            open.push((event.process, event.index));
-            continue;
-        }
-        open.retain(|(process, _)| *process != event.process);
-        if event.event_type == EventType::Info {
-            return unsayable(event.index, "its outcome is not known");
-        }
-        if &*event.f != "txn" {
-            return unsayable(event.index, "it is no transaction of reads and writes");
-        }
-        let committed = event.event_type == EventType::Ok;
+    for (event, committed) in transactions(events)? {
         let mut steps = Vec::new();
         for step in event.value.as_array().into_iter().flatten() {
             match said(step, committed) {
@@ -247,9 +224,6 @@ pub fn write(events: &[Event], into: &mut Vec<u8>) -> Result<(), Unsayable> {
         let mark = if committed { "" } else { "!" };
         let line = format!("[{}]{mark}\n", steps.join(" "));
         sessions[place].1.push_str(&line);
-    }
-    if let Some((_, index)) = open.first() {
-        return unsayable(*index, "it never ended");
     }
     for (number, (_, lines)) in sessions.iter().enumerate() {
         if number > 0 {

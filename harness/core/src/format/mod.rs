@@ -29,6 +29,7 @@ mod jepsen;
 mod porcupine;
 pub mod raw;
 pub mod sessions;
+mod write;
 
 use thiserror::Error;
 
@@ -40,6 +41,7 @@ use crate::{
 pub use cursor::{Cursor, Syntax};
 pub use jepsen::{encode_edn_event, encode_json_event};
 pub use porcupine::MISMATCH;
+pub use write::{Unsayable, write};
 
 /// The largest number of forms within forms that is read.
 pub const DEPTH_LIMIT: usize = 64;
@@ -197,7 +199,7 @@ pub fn read(bytes: &[u8], format: Format) -> Result<History, FormatError> {
     Ok(history)
 }
 
-/// Writes events; porcupine's formats and those by sessions come out as EDN. [`dbcop::write`] writes dbcop's.
+/// Writes events, as they come; porcupine's formats and those by sessions come out as EDN. [`write`] writes all formats.
 pub fn write_events<'a>(
     events: impl IntoIterator<Item = &'a Event>,
     format: Format,

@@ -176,7 +176,9 @@ impl Run<'_> {
                 clock,
             };
             let path = self.setting.folder.path("views.jsonl");
-            self.sampler = Some(Sampler::start(&path, sampling)?);
+            let sampler = Sampler::start(&path, sampling)?;
+            self.live.show_members(sampler.said());
+            self.sampler = Some(sampler);
         }
         Ok(())
     }
