@@ -11,6 +11,7 @@ use std::{path::PathBuf, time::Duration};
 use async_trait::async_trait;
 use harness_core::{
     event::OpError,
+    membership::Obstacle,
     view::{RaftPosition, Reading, Source},
 };
 use serde_json::Value;
@@ -233,21 +234,23 @@ pub trait Membership: Send + Sync {
         false
     }
 
-    /// `member` tries to join under a name that another member has, so that the system takes back what the join did. Comes back
-    /// with the error that it failed with; the default says that this is not offered, and sends nothing.
-    async fn join_under(
+    /// `member` tries to join against an obstacle that has to do with another member: under its name, at its address, or cut off
+    /// from it, so that the system takes back what the join did. The obstacle is gone when this comes back, with the error that the
+    /// join failed with; the default says that this is not offered, and sends nothing.
+    async fn join_against(
         &self,
         via: &Node,
         member: &Node,
-        name: &str,
+        obstacle: Obstacle,
+        other: &Node,
         deadline: Duration,
     ) -> Result<(), ChangeError> {
-        let _ = (via, deadline);
+        let _ = (via, deadline, obstacle);
         Err(ChangeError::Refused(OpError {
             kind: "not-offered".to_owned(),
             message: format!(
-                "{} cannot be made to join as {name}: this system offers no join that fails",
-                member.name
+                "{} cannot be made to fail against {}: this system offers no join that fails",
+                member.name, other.name
             ),
         }))
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use harness_core::event::OpError;
+use harness_core::{event::OpError, membership::Obstacle};
 use harness_lab::{
     Node,
     capability::{CapabilityError, ChangeError, Invitation, Membership, Seen},
@@ -94,6 +94,22 @@ impl Membership for Made {
         _deadline: Duration,
     ) -> Result<(), ChangeError> {
         self.note(format!("join {}", member.name));
+        sleep(CHANGE).await;
+        self.0.lock().unwrap().join.clone().map_or(Ok(()), Err)
+    }
+
+    async fn join_against(
+        &self,
+        via: &Node,
+        member: &Node,
+        obstacle: Obstacle,
+        other: &Node,
+        _deadline: Duration,
+    ) -> Result<(), ChangeError> {
+        self.note(format!(
+            "{} joins through {} against {obstacle:?} of {}",
+            member.name, via.name, other.name
+        ));
         sleep(CHANGE).await;
         self.0.lock().unwrap().join.clone().map_or(Ok(()), Err)
     }
@@ -242,6 +258,59 @@ async fn a_retry_that_is_to_be_unwiped_leaves_the_node_as_it_is() {
     let join = |f: &'static str| world.ask(f, json!({"member": "sim4"}));
     assert_eq!(kind(&join("retry-unwiped").await), "ok");
     assert_eq!(kind(&join("retry-unwiped").await), "fail nonsense");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_join_against_an_obstacle_asks_a_member_that_it_reaches_and_leaves_who_failed_in_doubt() {
+    for (field, obstacle) in [
+        ("under", "Name"),
+        ("at", "Address"),
+        ("cut_from", "Unreachable"),
+    ] {
+        let world = World::new(&Parameters::default());
+        // Two answer: sim1, which the obstacle has to do with, and sim2.
+        world.made.0.lock().unwrap().dead = vec!["sim3"];
+        world.made.0.lock().unwrap().join = Some(ChangeError::Unclear(error("lost")));
+        let value = json!({"member": "sim4", field: "sim1"});
+        for _ in 0..3 {
+            let failed = world.ask("join", value.clone()).await;
+            assert_eq!(kind(&failed), "info lost", "{field}");
+            let asked = world.made.asked();
+            let via = |node: &str| format!("sim4 joins through {node} against {obstacle} of sim1");
+            // A failed join leaves a node that is wiped before the next, and no token is asked for here.
+            let last = asked.last().unwrap();
+            let expected = [via("sim1"), via("sim2")];
+            assert!(expected.contains(last), "{field}: {asked:?}");
+            if field == "cut_from" {
+                assert_eq!(*last, via("sim2"), "who is cut off cannot be asked");
+            }
+            assert!(!asked.iter().any(|asked| asked.starts_with("invite")));
+        }
+        assert_eq!(world.group.certain(None).len(), 3, "{field}");
+        assert_eq!(world.group.members().len(), 4, "{field}: in doubt");
+        // What is proven not to have happened leaves nothing.
+        let world = World::new(&Parameters::default());
+        world.made.0.lock().unwrap().join = Some(ChangeError::Refused(error("taken")));
+        let refused = world.ask("join", value.clone()).await;
+        assert_eq!(kind(&refused), "fail taken", "{field}");
+        assert_eq!(world.group.members().len(), 3, "{field}");
+        // One that goes through made a member, but not under another's name.
+        world.made.0.lock().unwrap().join = None;
+        let joined = world.ask("join", value.clone()).await;
+        assert_eq!(joined, Completion::Ok(value), "{field}");
+        let certain = if obstacle == "Name" { 3 } else { 4 };
+        assert_eq!(world.group.certain(None).len(), certain, "{field}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_join_against_nobody_that_is_known_asks_nothing() {
+    let world = World::new(&Parameters::default());
+    let failed = world
+        .ask("join", json!({"member": "sim4", "at": "n9"}))
+        .await;
+    assert_eq!(kind(&failed), "fail nonsense");
+    assert_eq!(world.made.asked(), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]

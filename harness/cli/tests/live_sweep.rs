@@ -1,4 +1,4 @@
-//! A sweep of three points on real LXD, interrupted and gone on with, and a trace of one join. Needs root or `sudo -n` and a lab with LXD: fails, and never
+//! A sweep of three points on real LXD, interrupted and gone on with, points within the revert of joins that fail, and a trace of one join. Needs root or `sudo -n` and a lab with LXD: fails, and never
 //! skips, where the lab cannot come up.
 #![cfg(feature = "live")]
 
@@ -9,13 +9,13 @@ mod support;
 
 use std::{
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use lab::Lab;
 use process::{signal, worker};
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{harness, stderr};
 
 /// Between the leader's acceptance and raft's add: the joiner dies with its row pending.
@@ -24,10 +24,16 @@ const JOIN: &str = "github.com/lxc/lxd/lxd/cluster.Join";
 const POST_ACCEPT: &str = "main.internalClusterPostAccept";
 /// Before anything is asked of the cluster.
 const PUT_JOIN: &str = "main.clusterPutJoin";
+/// What a join that fails runs through on the joiner to take back what it did: the closure that the reverter was given.
+const REVERT: &str = "main.clusterPutJoin.func3.1";
+/// The joiner asks to be accepted.
+const ACCEPT: &str = "main.clusterAcceptMember";
 /// Entered by no join.
 const NEVER: &str = "main.clusterNodeDelete";
 /// How long the first point may take, the lab's coming up and forming included.
 const FIRST_POINT_LIMIT: Duration = Duration::from_secs(600);
+/// How long the obstacle of a join may take to be seen once its cluster is formed or kept.
+const OBSTACLE_LIMIT: Duration = FIRST_POINT_LIMIT;
 /// How long an interrupted sweep may take to end.
 const END_LIMIT: Duration = Duration::from_secs(180);
 
@@ -148,6 +154,93 @@ fn three_points_are_swept_with_an_interruption_between_and_each_leaves_what_is_k
     assert_eq!(lines(&journal, "point").len(), 3);
 }
 
+/// A sweep of failed joins of one point, with nothing tried to mend what it leaves.
+fn fails(by: &str, point: &str, folder: &Path) -> Command {
+    let points = folder.join("points");
+    std::fs::write(&points, point).expect("written");
+    let mut command = harness();
+    command
+        .args(["sweep", "--op", "failed-join", "--fail-by", by])
+        .args(["--victim", "joiner", "--json", "--no-mends", "--points"])
+        .arg(points)
+        .args(["--parallel", "1", "--results"])
+        .arg(folder);
+    command
+}
+
+/// Whether a shell command succeeds on the joiner.
+fn on_joiner(test: &str) -> bool {
+    let output = harness()
+        .args(["lab", "exec", "n4", "--", "sh", "-c", test])
+        .output();
+    output.expect("the binary starts").status.success()
+}
+
+/// Whether nothing is in the joiner's way: neither what was put up nor the way back.
+fn is_way_free() -> bool {
+    on_joiner(
+        "PATH=\"$PATH:/usr/sbin\"; [ ! -e /var/lib/harness/faults/join ] && \
+         [ \"$(cat /proc/sys/net/ipv4/ip_nonlocal_bind)\" = 0 ] && ! nft list table inet harness_join",
+    )
+}
+
+/// Of joins that fail for two reasons the joiner is killed as it begins to take back what it did; of one for the third, the
+/// controller, while the joiner is cut off.
+#[test]
+fn joins_that_fail_are_struck_in_their_revert_and_nothing_stays_in_their_way() {
+    let _lab = Lab::new();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // By a clash of names the joiner's certificate stays under the name of a member; by an address that is taken, under its own.
+    for (by, under_anothers) in [("name-clash", true), ("refused-address", false)] {
+        let output = fails(by, REVERT, folder.path()).output();
+        let output = output.expect("the binary starts");
+        // What stays is proven wrong.
+        assert_eq!(output.status.code(), Some(1), "{by}: {}", stderr(&output));
+        let sweep: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(sweep["fail_by"], by);
+        let result = &sweep["results"][0];
+        let evidence = result["evidence"].as_str().unwrap_or_default();
+        assert!(
+            result["struck"] == true && evidence.contains(REVERT),
+            "{by}: {result}"
+        );
+        let left = &result["left"];
+        let (trusted, twice) = match under_anothers {
+            true => (
+                "nobody",
+                json!([
+                    "truststore/global: n2 2 times",
+                    "truststore/local: n2 2 times"
+                ]),
+            ),
+            false => ("all", json!([])),
+        };
+        assert_eq!(
+            left["places"]["truststore/global"]["holds"], trusted,
+            "{by}"
+        );
+        assert_eq!(left["odd"], twice, "{by}");
+        assert_eq!(left["places"]["database"]["holds"], "nobody", "{by}");
+        assert!(is_way_free(), "{by}");
+    }
+
+    let mut command = fails("unreachable-member", ACCEPT, folder.path());
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let mut child = child.expect("the binary starts");
+    wait_for("the joiner cut off", OBSTACLE_LIMIT, || {
+        let ended = child.try_wait().expect("waited");
+        assert!(ended.is_none(), "it ended before: {ended:?}");
+        on_joiner("PATH=\"$PATH:/usr/sbin\" nft list table inet harness_join")
+    });
+    signal(worker(&child), "KILL");
+    child.wait().expect("waited");
+    assert!(!is_way_free(), "nobody was there to clear it");
+    let healed = harness().args(["lab", "heal"]).output();
+    let healed = healed.expect("the binary starts");
+    assert_eq!(healed.status.code(), Some(0), "{}", stderr(&healed));
+    assert!(is_way_free());
+}
+
 /// The joiner asks, the leader accepts, the joiner goes on: in order of time over two nodes, with no entry of an idle cluster.
 #[test]
 fn a_join_is_traced_on_every_node_in_order_of_time() {
@@ -214,6 +307,28 @@ fn what_cannot_be_swept_is_refused_with_the_mend() {
         (
             vec!["--op", "joni", "--victim", "joiner"],
             "there are join, remove, failed-join",
+        ),
+        (
+            vec![
+                "--op",
+                "join",
+                "--victim",
+                "joiner",
+                "--fail-by",
+                "name-clash",
+            ],
+            "fail-by: a join is to go through",
+        ),
+        (
+            vec![
+                "--op",
+                "failed-join",
+                "--victim",
+                "joiner",
+                "--fail-by",
+                "luck",
+            ],
+            "there are name-clash, unreachable-member, refused-address",
         ),
         (
             vec!["--system", "dqlite", "--op", "join", "--victim", "joiner"],

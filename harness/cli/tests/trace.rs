@@ -21,6 +21,15 @@ fn what_cannot_be_traced_is_refused_with_the_mend() {
             "members: 1 is fewer than 2",
         ),
         (&["--op", "join", "--match", "("], "match: "),
+        (
+            &["--op", "join", "--fail-by", "name-clash"],
+            "fail-by: a join is to go through",
+        ),
+        (
+            &["--op", "failed-join", "--fail-by", "luck"],
+            "there are name-clash, unreachable-member, refused-address",
+        ),
+        (&["--fail-by", "name-clash"], "--op"),
         (&["--op", "join", "--op-timeout", "soon"], "op-timeout: "),
         (
             &["--op", "join", "--members", "4", "--nodes", "4"],

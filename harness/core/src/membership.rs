@@ -5,6 +5,8 @@
 //! | `join` | `{"member":"n4"}` | `{"member":"n4","token":"9f2c"}` | n4 joins; `token` (optional, also when invoked) is a digest of the token that it used |
 //! | | `{"member":"n4","batch":2,"together":3}` | likewise | one of three joins that begin at once, each with its token in hand |
 //! | | `{"member":"n4","under":"n2"}` | likewise | n4 asks to join under a name that is taken: the join fails, and reverts what it did |
+//! | | `{"member":"n4","at":"n3"}` | likewise | n4 asks to join at the address that the member n3 has: likewise |
+//! | | `{"member":"n4","cut_from":"n1"}` | likewise | n4 and the member n1 are cut from each other while n4 joins: likewise, if it needs n1 |
 //! | `remove` | `{"member":"n4","force":true}` | the same | n4 is removed; `force` is false if absent |
 //! | `list` | null | `["n1","n2"]` | the product's own list of full members |
 //! | `canary-join`, `canary-remove` | as `join`, `remove` | | final phase: a node that was never touched is joined and removed |
@@ -61,6 +63,37 @@ pub struct JoinValue {
     /// The name that it asks for, where that is not its own: one that is taken, so that the join fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub under: Option<String>,
+    /// The member whose address it asks to join at, where that is not its own: one that is taken, so that the join fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// The member that it cannot reach while it joins, and that cannot reach it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_from: Option<String>,
+}
+
+impl JoinValue {
+    /// How it is made to fail; none of a join that is to go through.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<(Obstacle, &str)> {
+        let all = [
+            (Obstacle::Name, self.under.as_deref()),
+            (Obstacle::Address, self.at.as_deref()),
+            (Obstacle::Unreachable, self.cut_from.as_deref()),
+        ];
+        all.into_iter()
+            .find_map(|(obstacle, member)| Some((obstacle, member?)))
+    }
+}
+
+/// What makes a join fail; each has to do with a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// It asks for that member's name.
+    Name,
+    /// It asks for that member's address.
+    Address,
+    /// It and that member do not reach each other.
+    Unreachable,
 }
 
 /// Value of a remove.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use harness_core::sweep::{Came, MendKind, Sweep, fold};
+use harness_core::sweep::{Came, FailBy, MendKind, Sweep, fold};
 
 fn golden() -> Vec<(PathBuf, Sweep)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../results/golden/sweep");
@@ -21,11 +21,14 @@ fn golden() -> Vec<(PathBuf, Sweep)> {
 
 /// The joins of a suite whose joiner was killed.
 fn joins(suite: &str) -> Sweep {
-    let file = format!("{suite}-join-joiner-kill.json");
+    of(&format!("{suite}-join-joiner-kill.json"))
+}
+
+fn of(file: &str) -> Sweep {
     let mut all = golden().into_iter();
     let (_, sweep) = all
-        .find(|(path, _)| path.ends_with(&file))
-        .expect("joins of the suite");
+        .find(|(path, _)| path.ends_with(file))
+        .unwrap_or_else(|| panic!("no {file}"));
     sweep
 }
 
@@ -66,6 +69,35 @@ fn a_joiner_killed_between_accept_and_raft_leaves_what_no_tool_of_lxd_removes() 
             MendKind::FreshJoin,
         ];
         assert_eq!(tried, all_of_them, "{suite}");
+    }
+}
+
+#[test]
+fn a_revert_that_was_broken_off_leaves_the_certificate_whatever_made_the_join_fail() {
+    for suite in ["bookworm", "trixie"] {
+        for (by, mends) in [
+            (FailBy::RefusedAddress, None),
+            (FailBy::UnreachableMember, Some(MendKind::Retry)),
+        ] {
+            let sweep = of(&format!("{suite}-failed-join-{by}-joiner-kill.json"));
+            assert_eq!(sweep.head.fails_by(), Some(by));
+            // The closure that takes back what the join did.
+            let revert = sweep
+                .results
+                .iter()
+                .find(|result| result.point.function == "main.clusterPutJoin.func3.1")
+                .expect("the point");
+            let came = Came::of(revert);
+            assert!(came.struck, "{suite} {by}");
+            assert_eq!(
+                came.left, "truststore, not database nor raft",
+                "{suite} {by}"
+            );
+            assert_eq!(came.mended_by, mends, "{suite} {by}");
+        }
+        // From before there was a choice.
+        let clash = of(&format!("{suite}-failed-join-joiner-kill.json"));
+        assert_eq!(clash.head.fails_by(), Some(FailBy::NameClash));
     }
 }
 

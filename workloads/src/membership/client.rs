@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use harness_core::{
     event::OpError,
     membership::{
-        ChangeKind, JoinValue, LIST, Purpose, REMOVED_PROBE, RETRY_UNWIPED, RemoveValue,
+        ChangeKind, JoinValue, LIST, Obstacle, Purpose, REMOVED_PROBE, RETRY_UNWIPED, RemoveValue,
         RemovedProbeValue, change,
     },
 };
@@ -186,9 +186,11 @@ impl Shared {
     }
 
     /// A certain member that answers; looked for before anything is sent that changes something.
-    async fn member(&self, but: &str) -> Result<Chosen, Completion> {
+    async fn member(&self, but: &[Option<&str>]) -> Result<Chosen, Completion> {
         let mut last = String::from("nobody is certainly a member");
-        for chosen in self.group.certain(Some(but)).into_iter().take(ANSWER_TRIES) {
+        let certain = self.group.certain(None).into_iter();
+        let asked = certain.filter(|chosen| !but.contains(&Some(chosen.node.name.as_str())));
+        for chosen in asked.take(ANSWER_TRIES) {
             let asked = self.needs.membership.list(&chosen.node, ANSWER_TIMEOUT);
             match timeout(ANSWER_TIMEOUT + END_MARGIN, asked).await {
                 Ok(Ok(_)) => return Ok(chosen),
@@ -217,10 +219,14 @@ impl Shared {
             self.stand_by(&node).await?;
         }
         let until = Instant::now() + self.parameters.change_timeout;
-        let via = self.member(&join.member).await?;
+        let away = [Some(join.member.as_str()), join.cut_from.as_deref()];
+        let via = self.member(&away).await?;
         let left = || until.saturating_duration_since(Instant::now());
-        if let Some(name) = &join.under {
-            return self.join_under(&via.node, &node, name, left()).await;
+        if let Some((obstacle, other)) = join.obstacle() {
+            let other = self.node(other)?;
+            return self
+                .join_against(&via.node, &join, (obstacle, &other), left())
+                .await;
         }
         let invitation = self
             .needs
@@ -257,13 +263,27 @@ impl Shared {
         }
     }
 
-    /// A join under a name that is taken. That it fails is what it is for; what it leaves nobody knows.
-    async fn join_under(&self, via: &Node, node: &Node, name: &str, left: Duration) -> Done {
-        let member = node.name.as_str();
+    /// A join against an obstacle. That it fails is what it is for; what it leaves nobody knows. One that goes through all the same
+    /// made a member, as any other.
+    async fn join_against(
+        &self,
+        via: &Node,
+        join: &JoinValue,
+        (obstacle, other): (Obstacle, &Node),
+        left: Duration,
+    ) -> Done {
+        let (member, node) = (join.member.as_str(), self.node(&join.member)?);
         let before = self.group.begin_joining(member);
         let membership = &self.needs.membership;
-        match membership.join_under(via, node, name, left).await {
-            Ok(()) => Ok(Completion::Ok(json!({"member": member, "under": name}))),
+        let joined = membership.join_against(via, &node, obstacle, other, left);
+        match joined.await {
+            Ok(()) => {
+                // Under another name it is not the member that it says it is.
+                if obstacle != Obstacle::Name {
+                    self.group.end(member, Standing::In);
+                }
+                Ok(Completion::Ok(json!(join)))
+            }
             Err(problem) => {
                 if matches!(problem, ChangeError::Refused(_)) {
                     self.group.end(member, before);
@@ -341,7 +361,7 @@ impl Shared {
             }
         }
         let until = Instant::now() + self.parameters.change_timeout;
-        let via = self.member(name).await?;
+        let via = self.member(&[Some(name)]).await?;
         let before = self.group.begin(name);
         let left = until.saturating_duration_since(Instant::now());
         let removed = self

@@ -20,6 +20,9 @@ pub struct SweepArgs {
     /// The operation whose functions are the crash points: join, remove or failed-join
     #[arg(long, value_name = "OP", required_unless_present = "resume")]
     pub op: Option<String>,
+    /// What makes a failed-join fail: name-clash, unreachable-member or refused-address [default: name-clash]
+    #[arg(long, value_name = "HOW")]
+    pub fail_by: Option<String>,
     /// Whom the fault strikes: joiner, leader, follower or removed
     #[arg(long, value_name = "WHO", required_unless_present = "resume")]
     pub victim: Option<String>,
@@ -57,7 +60,7 @@ pub struct SweepArgs {
     #[arg(long)]
     pub no_mends: bool,
     /// Go on with a sweep that was interrupted: its folder, or latest; what it is stands there
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["op", "victim", "pattern", "points", "members", "first"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["op", "fail_by", "victim", "pattern", "points", "members", "first"])]
     pub resume: Option<PathBuf>,
     /// Print one command for each distinct outcome, which repeats it
     #[arg(long)]

@@ -16,6 +16,9 @@ pub struct TraceArgs {
     /// Watch one operation on a fresh cluster instead, on every node: join, remove or failed-join
     #[arg(long, value_name = "OP", conflicts_with_all = ["node", "binary"])]
     pub op: Option<String>,
+    /// What makes a failed-join fail: name-clash, unreachable-member or refused-address [default: name-clash]
+    #[arg(long, value_name = "HOW", requires = "op")]
+    pub fail_by: Option<String>,
     /// With --op: members at first [default: 3; 4 where one is removed]
     #[arg(long, value_name = "N", requires = "op")]
     pub members: Option<usize>,

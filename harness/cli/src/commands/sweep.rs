@@ -1,5 +1,7 @@
 //! `harness sweep`: every crash point of one operation, each on a fresh cluster, and what is left where.
 
+mod asked;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -10,7 +12,7 @@ use std::{
 use harness_core::{
     exit::Exit,
     meta::{self, Meta},
-    sweep::{self, Head, Strike, SweepOp, Victim},
+    sweep::{self, Head, SweepOp},
     verdict::Verdict,
 };
 use harness_lab::{Node, lab::Lab, provider::LabSpec, state::State};
@@ -26,7 +28,9 @@ use harness_run::{
     utc,
 };
 use harness_workloads::systems::{System, lxd};
-use regex::Regex;
+
+use asked::{Asked, cells_of, understood};
+pub(super) use asked::{MEMBERS_JOIN, MEMBERS_MIN, MEMBERS_REMOVE, fail_by, word, words};
 
 use super::lab;
 use crate::{
@@ -44,26 +48,6 @@ pub(super) const UNCHANGED_HEARTBEATS: u32 = 2;
 pub(super) const UNCHANGED_MARGIN: Duration = Duration::from_millis(500);
 /// How long the members may take to accept writes again.
 pub(super) const RECOVERY_TIMEOUT: Duration = Duration::from_secs(60);
-/// Members at first where one joins.
-pub(super) const MEMBERS_JOIN: usize = 3;
-/// The same where one is removed: three voters and the one that is removed.
-pub(super) const MEMBERS_REMOVE: usize = 4;
-/// Fewest members: an operation is about one, and is asked of another.
-pub(super) const MEMBERS_MIN: usize = 2;
-/// Most lines of a file of points.
-const POINTS_LIMIT: usize = 10_000;
-
-/// What was asked for, understood.
-struct Asked {
-    args: SweepArgs,
-    op: SweepOp,
-    victim: Victim,
-    fault: Strike,
-    members: usize,
-    points: Points,
-    resumed: Option<(PathBuf, Journal)>,
-}
-
 /// Sweeps.
 pub fn sweep(args: SweepArgs) -> Result<Exit, Failure> {
     let asked = understood(args)?;
@@ -73,158 +57,6 @@ pub fn sweep(args: SweepArgs) -> Result<Exit, Failure> {
     let cells = cells_of(&asked, spec.node_names().len())?;
     lab::elevate_for(&spec)?;
     super::runtime()?.block_on(session(asked, &spec, cells))
-}
-
-pub(super) fn word<T: Copy>(
-    field: &str,
-    given: Option<&str>,
-    from: fn(&str) -> Option<T>,
-    all: &[&str],
-) -> Result<T, Failure> {
-    let given = given.unwrap_or_default();
-    from(given).ok_or_else(|| {
-        Failure::usage(format!(
-            "{field}: {given:?} is none; there are {}",
-            all.join(", ")
-        ))
-    })
-}
-
-pub(super) fn words<T: Copy>(all: &[T], text: fn(T) -> &'static str) -> Vec<&'static str> {
-    all.iter().map(|one| text(*one)).collect()
-}
-
-fn understood(args: SweepArgs) -> Result<Asked, Failure> {
-    if args.system != "lxd" {
-        return Err(Failure::usage(format!(
-            "system: {:?} cannot be put back as it was, which a sweep needs; there is lxd",
-            args.system
-        )));
-    }
-    if let Some(folder) = &args.resume {
-        let folder = resumed(&args.results, folder)?;
-        let journal = Journal::resume(&folder).map_err(|error| Failure::usage(chain(&error)))?;
-        let head = journal.head().clone();
-        let points = match journal.trace() {
-            // What is in the journal counts.
-            Some(_) => Points::Own,
-            None => points(head.pattern.as_deref(), &head.named)?,
-        };
-        return Ok(Asked {
-            op: head.op,
-            victim: head.victim,
-            fault: head.fault,
-            members: head.members,
-            points,
-            resumed: Some((folder, journal)),
-            args,
-        });
-    }
-    let op = word(
-        "op",
-        args.op.as_deref(),
-        SweepOp::from_word,
-        &words(SweepOp::ALL, SweepOp::as_str),
-    )?;
-    let victim = word(
-        "victim",
-        args.victim.as_deref(),
-        Victim::from_word,
-        &words(Victim::ALL, Victim::as_str),
-    )?;
-    let fault = word(
-        "fault",
-        Some(&args.fault),
-        Strike::from_word,
-        &words(Strike::ALL, Strike::as_str),
-    )?;
-    let fits = match victim {
-        Victim::Joiner => op != SweepOp::Remove,
-        Victim::Removed => op == SweepOp::Remove,
-        Victim::Leader | Victim::Follower => true,
-    };
-    if !fits {
-        return Err(Failure::usage(format!("victim: a {op} has no {victim}")));
-    }
-    let usual = match op {
-        SweepOp::Remove => MEMBERS_REMOVE,
-        SweepOp::Join | SweepOp::FailedJoin => MEMBERS_JOIN,
-    };
-    let members = args.members.unwrap_or(usual);
-    if members < MEMBERS_MIN {
-        return Err(Failure::usage(format!(
-            "members: {members} is fewer than {MEMBERS_MIN}"
-        )));
-    }
-    let named = match &args.points {
-        Some(file) => names_in(file)?,
-        None => Vec::new(),
-    };
-    Ok(Asked {
-        points: points(args.pattern.as_deref(), &named)?,
-        op,
-        victim,
-        fault,
-        members,
-        resumed: None,
-        args,
-    })
-}
-
-fn points(pattern: Option<&str>, named: &[String]) -> Result<Points, Failure> {
-    if !named.is_empty() {
-        return Ok(Points::Named(named.to_vec()));
-    }
-    match pattern {
-        None => Ok(Points::Own),
-        Some(pattern) => Regex::new(pattern)
-            .map(Points::Matching)
-            .map_err(|error| Failure::usage(format!("match: {}", chain(&error)))),
-    }
-}
-
-fn names_in(file: &Path) -> Result<Vec<String>, Failure> {
-    let said = |what: String| Failure::usage(format!("points: {}: {what}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| said(error.to_string()))?;
-    let lines = text.lines().map(str::trim);
-    let names: Vec<String> = lines
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(ToOwned::to_owned)
-        .collect();
-    match names.len() {
-        0 => Err(said("no function is named in it".to_owned())),
-        count if count > POINTS_LIMIT => {
-            Err(said(format!("{count} names are more than {POINTS_LIMIT}")))
-        }
-        _ => Ok(names),
-    }
-}
-
-/// The folder of a sweep to go on with.
-fn resumed(results: &Path, given: &Path) -> Result<PathBuf, Failure> {
-    let folder = match given.to_str() {
-        Some("latest") => results.join("sweeps").join("latest"),
-        _ => given.to_owned(),
-    };
-    std::fs::canonicalize(&folder)
-        .map_err(|error| Failure::usage(format!("resume: {}: {error}", folder.display())))
-}
-
-/// How many clusters work at once.
-fn cells_of(asked: &Asked, nodes: usize) -> Result<usize, Failure> {
-    let needed = match asked.op {
-        SweepOp::Join | SweepOp::FailedJoin => asked.members + 1,
-        SweepOp::Remove => asked.members,
-    };
-    let room = nodes / needed;
-    let cells = asked.args.parallel.unwrap_or(room.max(1));
-    if cells == 0 || cells > room {
-        return Err(Failure::usage(format!(
-            "nodes: a sweep of {} with {} members needs {needed} nodes for each cluster, and {cells} at once; the lab has {nodes}",
-            asked.op, asked.members
-        )));
-    }
-    Ok(cells)
 }
 
 async fn session(asked: Asked, spec: &LabSpec, cells: usize) -> Result<Exit, Failure> {
@@ -346,6 +178,7 @@ async fn begin(
             .recipe()
             .map_or_else(String::new, |recipe| recipe.suite().to_string()),
         op: asked.op,
+        fail_by: asked.fail_by,
         victim: asked.victim,
         fault: asked.fault,
         members: asked.members,
@@ -355,7 +188,13 @@ async fn begin(
         unchanged_ms: u64::try_from(unchanged.as_millis()).unwrap_or(u64::MAX),
     };
     let owner = Owner::from_sudo();
-    let kind = format!("{}-{}-{}-{}", head.system, head.op, head.victim, head.fault);
+    let by = head
+        .fails_by()
+        .map_or_else(String::new, |by| format!("-{by}"));
+    let kind = format!(
+        "{}-{}{by}-{}-{}",
+        head.system, head.op, head.victim, head.fault
+    );
     let root = asked.args.results.join("sweeps");
     let below = Path::new(&kind).join(utc::compact(started_wall_ns));
     let folder = root.join(&below);

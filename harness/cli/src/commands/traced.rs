@@ -23,7 +23,7 @@ use super::{
     lab,
     sweep::{
         MEMBERS_JOIN, MEMBERS_MIN, MEMBERS_REMOVE, RECOVERY_TIMEOUT, UNCHANGED_HEARTBEATS,
-        UNCHANGED_MARGIN, lxd_on, meta, versions, word, words,
+        UNCHANGED_MARGIN, fail_by, lxd_on, meta, versions, word, words,
     },
 };
 use crate::{
@@ -116,6 +116,7 @@ fn understood(args: &TraceArgs) -> Result<Asked, Failure> {
             system_versions: std::collections::BTreeMap::new(),
             suite: String::new(),
             op,
+            fail_by: fail_by(op, args.fail_by.as_deref())?,
             victim,
             fault: Strike::Kill,
             members,

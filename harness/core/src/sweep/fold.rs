@@ -101,6 +101,7 @@ mod tests {
                 function: format!("f{number}"),
                 at_ns: None,
                 nth: 1,
+                traced: None,
                 hits: 1,
             },
             struck: true,

@@ -72,6 +72,18 @@ words! {
 }
 
 words! {
+    /// What makes a failed join fail.
+    FailBy {
+        /// The joiner asks for the name of a member.
+        NameClash = "name-clash",
+        /// The joiner and the leader do not reach each other, and it asks another member.
+        UnreachableMember = "unreachable-member",
+        /// The joiner asks for the address of a member.
+        RefusedAddress = "refused-address",
+    }
+}
+
+words! {
     /// Whom the fault strikes.
     Victim {
         /// The node that joins.
@@ -124,6 +136,10 @@ pub struct Head {
     pub suite: String,
     /// The operation.
     pub op: SweepOp,
+    /// What makes the join fail; none of an operation that is to go through. Files that were written before there was a choice
+    /// have none, and were [`FailBy::NameClash`]: see [`Head::fails_by`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_by: Option<FailBy>,
     /// Whom the fault strikes.
     pub victim: Victim,
     /// What strikes.
@@ -144,6 +160,14 @@ pub struct Head {
     pub unchanged_ms: u64,
 }
 
+impl Head {
+    /// What makes the join fail; none of an operation that is to go through.
+    #[must_use]
+    pub fn fails_by(&self) -> Option<FailBy> {
+        (self.op == SweepOp::FailedJoin).then(|| self.fail_by.unwrap_or(FailBy::NameClash))
+    }
+}
+
 /// A function that the operation enters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrashPoint {
@@ -160,6 +184,32 @@ pub struct CrashPoint {
     /// Which of these entries was the daemon's first: commands of its program enter some functions before it.
     #[serde(default = "first")]
     pub nth: u64,
+    /// In how many of the traces it was entered; none if it was named by hand, or by a file from when there was one trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traced: Option<Traced>,
+}
+
+/// In how many of the traces a point was entered: one that only some have depends on chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traced {
+    /// In so many.
+    pub entered: u32,
+    /// Of so many.
+    pub of: u32,
+}
+
+impl Traced {
+    /// Whether each trace has it.
+    #[must_use]
+    pub fn always(self) -> bool {
+        self.entered == self.of
+    }
+}
+
+impl fmt::Display for Traced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.entered, self.of)
+    }
 }
 
 const fn first() -> u64 {
@@ -197,6 +247,46 @@ pub struct OpEnd {
     /// The error's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+impl Trace {
+    /// What several traces of the same operation have together, on fresh clusters each: the points of all, in the order of the first
+    /// trace that has them. How the operation ended is told of the first. None if there is no trace.
+    #[must_use]
+    pub fn union(traces: Vec<Self>) -> Option<Self> {
+        let of = u32::try_from(traces.len()).unwrap_or(u32::MAX);
+        let mut traces = traces.into_iter();
+        let mut whole = traces.next()?;
+        let once = Traced { entered: 1, of };
+        for point in &mut whole.points {
+            point.traced = Some(once);
+        }
+        for other in traces {
+            whole.entered = whole.entered.max(other.entered);
+            whole.idle = whole.idle.max(other.idle);
+            for point in other.points {
+                let known = whole
+                    .points
+                    .iter_mut()
+                    .find(|known| known.function == point.function);
+                match known {
+                    Some(known) => {
+                        if let Some(traced) = &mut known.traced {
+                            traced.entered += 1;
+                        }
+                    }
+                    None => whole.points.push(CrashPoint {
+                        traced: Some(once),
+                        ..point
+                    }),
+                }
+            }
+        }
+        for (point, number) in whole.points.iter_mut().zip(1..) {
+            point.number = number;
+        }
+        Some(whole)
+    }
 }
 
 impl OpEnd {
@@ -364,5 +454,89 @@ impl Journalled {
             trace,
             results,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace(names: &[&str], entered: usize, idle: usize) -> Trace {
+        let points = names.iter().zip(1..).map(|(name, number)| CrashPoint {
+            number,
+            function: (*name).to_owned(),
+            at_ns: Some(u64::from(number) * 10),
+            hits: u64::from(number),
+            nth: 1,
+            traced: None,
+        });
+        Trace {
+            points: points.collect(),
+            watched: 9,
+            entered,
+            idle,
+            outcome: None,
+            took_ms: 5,
+        }
+    }
+
+    #[test]
+    fn a_union_has_the_points_of_all_traces_and_says_how_many_have_each() {
+        let first = trace(&["a", "b", "c"], 7, 4);
+        let second = trace(&["b", "d", "a"], 8, 3);
+        let whole = Trace::union(vec![first, second]).expect("two traces");
+        let points: Vec<(u32, &str, String)> = whole
+            .points
+            .iter()
+            .map(|point| {
+                let traced = point.traced.expect("counted");
+                (point.number, point.function.as_str(), traced.to_string())
+            })
+            .collect();
+        assert_eq!(
+            points,
+            [
+                (1, "a", "2 of 2".to_owned()),
+                (2, "b", "2 of 2".to_owned()),
+                (3, "c", "1 of 2".to_owned()),
+                (4, "d", "1 of 2".to_owned()),
+            ]
+        );
+        let always: Vec<bool> = whole
+            .points
+            .iter()
+            .filter_map(|point| point.traced.map(Traced::always))
+            .collect();
+        assert_eq!(always, [true, true, false, false]);
+        // What is told of a point is of the first trace that has it.
+        assert_eq!((whole.points[1].at_ns, whole.points[1].hits), (Some(20), 2));
+        assert_eq!((whole.points[3].at_ns, whole.points[3].hits), (Some(20), 2));
+        assert_eq!((whole.entered, whole.idle, whole.took_ms), (8, 4, 5));
+    }
+
+    #[test]
+    fn a_union_of_one_trace_is_that_trace_and_of_none_there_is_none() {
+        let one = Trace::union(vec![trace(&["a"], 1, 0)]).expect("a trace");
+        assert!(one.points[0].traced.is_some_and(Traced::always));
+        assert_eq!(Trace::union(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_failed_join_of_a_file_without_a_reason_is_a_name_clash() {
+        let head = |op: &str, more: &str| -> Head {
+            let text = format!(
+                r#"{{"format_version":1,"system":"lxd","op":"{op}","victim":"joiner","fault":"kill","members":3{more}}}"#
+            );
+            serde_json::from_str(&text).expect("a head")
+        };
+        assert_eq!(head("failed-join", "").fails_by(), Some(FailBy::NameClash));
+        assert_eq!(head("join", "").fails_by(), None);
+        for by in FailBy::ALL {
+            let more = format!(r#","fail_by":"{by}""#);
+            let head = head("failed-join", &more);
+            assert_eq!(head.fails_by(), Some(*by));
+            let text = serde_json::to_string(&head).expect("JSON");
+            assert!(text.contains(&format!(r#""fail_by":"{by}""#)), "{text}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! A sweep for people: a table for the terminal, a page, and commands that repeat each distinct outcome. Pure.
 
+use std::time::Duration;
+
 use harness_core::sweep::{Came, CrashPoint, Head, MendKind, PointResult, Range, Sweep};
 
 mod page;
@@ -48,8 +50,11 @@ fn numbers(range: &Range) -> String {
 #[must_use]
 pub fn title(head: &Head) -> String {
     let version = head.system_versions.get(&head.system);
+    let by = head
+        .fails_by()
+        .map_or_else(String::new, |by| format!(" by {by}"));
     format!(
-        "{} {} · {} · {} · {} of {} members",
+        "{} {} · {}{by} · {} · {} of {} members",
         head.system,
         version.map_or("", String::as_str),
         head.op,
@@ -57,6 +62,14 @@ pub fn title(head: &Head) -> String {
         head.victim,
         head.members
     )
+}
+
+/// How long putting the fresh cluster back took, seconds: least to most. None if no point was tried, or files do not tell.
+fn fresh(sweep: &Sweep) -> Option<String> {
+    let took = sweep.results.iter().map(|result| result.fresh_ms);
+    let (least, most) = (took.clone().min()?, took.max()?);
+    let seconds = |ms: u64| Duration::from_millis(ms).as_secs_f64();
+    (most > 0).then(|| format!("{:.0} to {:.0} s", seconds(least), seconds(most)))
 }
 
 /// A result of each distinct outcome, the first of its kind.
@@ -106,8 +119,11 @@ pub fn command(head: &Head, point: &CrashPoint) -> String {
         pattern.push(letter);
     }
     pattern.push('$');
+    let by = head
+        .fails_by()
+        .map_or_else(String::new, |by| format!(" --fail-by {by}"));
     format!(
-        "harness sweep --system {} --op {} --victim {} --fault {} --members {} --match '{pattern}'",
+        "harness sweep --system {} --op {}{by} --victim {} --fault {} --members {} --match '{pattern}'",
         head.system, head.op, head.victim, head.fault, head.members
     )
 }
@@ -118,7 +134,8 @@ mod tests {
 
     use harness_core::{
         sweep::{
-            FORMAT_VERSION, Held, Holds, Mend, OpEnd, Remains, Strike, SweepOp, Trace, Victim,
+            FORMAT_VERSION, FailBy, Held, Holds, Mend, OpEnd, Remains, Strike, SweepOp, Trace,
+            Traced, Victim,
         },
         verdict::Verdict,
     };
@@ -164,6 +181,7 @@ mod tests {
                 at_ns: Some(1_234_567),
                 hits: 1,
                 nth: 1,
+                traced: None,
             },
             struck: number != 4,
             evidence: "n4: process 7 gone <b>".to_owned(),
@@ -181,7 +199,7 @@ mod tests {
             mends: if inside { vec![mend] } else { Vec::new() },
             run: "runs/x".to_owned(),
             took_ms: 31_000,
-            fresh_ms: 6_000,
+            fresh_ms: 4_500 + u64::from(number) * 600,
         }
     }
 
@@ -192,6 +210,7 @@ mod tests {
             system_versions: BTreeMap::from([("lxd".to_owned(), "5.0.2".to_owned())]),
             suite: "bookworm".to_owned(),
             op: SweepOp::Join,
+            fail_by: None,
             victim: Victim::Joiner,
             fault: Strike::Kill,
             members: 3,
@@ -223,6 +242,7 @@ mod tests {
         let expected = "\
 lxd 5.0.2 · join · kill · joiner of 3 members
 4 points of 142 functions entered (55 of them by an idle cluster too), 575 watched; 4 tried, 3 distinct outcomes
+putting the fresh cluster back took 5 to 7 s a point
 points  from                         to                  operation  left                                                          mended by
 1–2     main.clusterPutJoin          cluster.SetupTrust  info       nothing; itself: one member                                   the restart
 3       cluster.(*Gateway).init                          info       database (pending) + truststore, not raft; itself: one member  a forced removal
@@ -248,6 +268,37 @@ points  from                         to                  operation  left        
             ]
         );
         assert!(told.contains("mended by a forced removal"), "{told}");
+    }
+
+    #[test]
+    fn what_made_a_join_fail_is_told_and_repeated() {
+        for by in FailBy::ALL {
+            let mut sweep = sweep();
+            sweep.head.op = SweepOp::FailedJoin;
+            sweep.head.fail_by = Some(*by);
+            let said = title(&sweep.head);
+            assert!(said.contains(&format!("· failed-join by {by} ·")), "{said}");
+            let command = command(&sweep.head, &sweep.results[0].point);
+            let flags = format!("--op failed-join --fail-by {by} --victim");
+            assert!(command.contains(&flags), "{command}");
+            assert!(minimal(&sweep).contains(&flags));
+        }
+        // Of a sweep from before there was a choice as well: the usual one may change.
+        let mut old = sweep();
+        old.head.op = SweepOp::FailedJoin;
+        assert!(minimal(&old).contains("--fail-by name-clash"));
+    }
+
+    #[test]
+    fn points_that_depend_on_chance_are_named() {
+        let mut sweep = sweep();
+        for (point, entered) in sweep.trace.points.iter_mut().zip([2, 1, 2, 1]) {
+            point.traced = Some(Traced { entered, of: 2 });
+        }
+        let told = table(&sweep);
+        assert!(told.contains("depend on chance: 2, 4\n"), "{told}");
+        sweep.trace.points.retain(|point| point.number % 2 == 1);
+        assert!(!table(&sweep).contains("chance"));
     }
 
     #[test]

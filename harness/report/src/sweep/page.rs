@@ -19,6 +19,7 @@ struct Page<'a> {
     css: &'static str,
     sweep: &'a Sweep,
     versions: String,
+    fresh: Option<String>,
     ranges: Vec<RangeRow>,
     points: Vec<PointRow<'a>>,
     minimal: String,
@@ -84,6 +85,7 @@ pub fn page(sweep: &Sweep) -> Result<String, RenderError> {
         css: CSS,
         sweep,
         versions: versions.join(", "),
+        fresh: super::fresh(sweep),
         ranges: ranges.collect(),
         points: sweep
             .results

@@ -25,6 +25,22 @@ pub fn table(sweep: &Sweep) -> String {
         sweep.results.len(),
         super::distinct(sweep).len()
     );
+    let chance: Vec<String> = trace
+        .points
+        .iter()
+        .filter(|point| point.traced.is_some_and(|traced| !traced.always()))
+        .map(|point| point.number.to_string())
+        .collect();
+    if !chance.is_empty() {
+        let _ = writeln!(
+            out,
+            "entered in some of the traces only, so that they depend on chance: {}",
+            chance.join(", ")
+        );
+    }
+    if let Some(took) = super::fresh(sweep) {
+        let _ = writeln!(out, "putting the fresh cluster back took {took} a point");
+    }
     let rows: Vec<[String; 6]> = std::iter::once(
         ["points", "from", "to", "operation", "left", "mended by"].map(str::to_owned),
     )

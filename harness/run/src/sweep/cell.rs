@@ -58,6 +58,13 @@ impl Cell {
         others.cloned().collect()
     }
 
+    /// The member that leads.
+    pub(super) async fn leader(&self, ask: &Ask) -> Result<Node, SweepError> {
+        let knows = needed("leader", &*self.system, self.system.handles().leader)?;
+        let leader = knows.leader(self.members(ask)).await;
+        leader.ok_or_else(|| SweepError::Refused("the fresh cluster has no leader".to_owned()))
+    }
+
     /// The node that the fault strikes.
     pub(super) async fn victim(&self, ask: &Ask) -> Result<Node, SweepError> {
         let subject = subject(ask, &self.nodes);
@@ -67,10 +74,7 @@ impl Cell {
         }
         let knows = needed("leader", system, system.handles().leader)?;
         let nobody = |what: &str| SweepError::Refused(format!("the fresh cluster has no {what}"));
-        let leader = knows
-            .leader(self.members(ask))
-            .await
-            .ok_or_else(|| nobody("leader"))?;
+        let leader = self.leader(ask).await?;
         if victim == Victim::Leader {
             return Ok(leader);
         }

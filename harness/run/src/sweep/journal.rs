@@ -170,6 +170,7 @@ mod tests {
             system_versions: [("lxd".to_owned(), "5.0.2".to_owned())].into(),
             suite: "bookworm".to_owned(),
             op: SweepOp::Join,
+            fail_by: None,
             victim: Victim::Joiner,
             fault: Strike::Kill,
             members: 3,
@@ -190,6 +191,7 @@ mod tests {
                 at_ns: Some(5),
                 hits: 2,
                 nth: 1,
+                traced: None,
             }],
             watched: 3,
             ..Trace::default()

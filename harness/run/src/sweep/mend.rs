@@ -6,11 +6,15 @@
 //! ```
 //!
 //! A member that is in all sources after a join, or in none after a remove, needs nothing. One that is in none after a join is joined
-//! again all the same: a name that can never be used again is damage as well.
+//! again all the same: a name that can never be used again is damage as well. There all agree before and after, whatever became of the
+//! retry, so that it must have gone through.
 
 use std::{sync::Arc, time::Duration};
 
-use harness_core::sweep::{Mend, MendKind, OpEnd, Remains, Standing, SweepOp};
+use harness_core::{
+    history::Outcome,
+    sweep::{Mend, MendKind, OpEnd, Remains, Standing, SweepOp},
+};
 use harness_lab::{
     Node,
     capability::{CapabilityError, ChangeError, Membership},
@@ -47,13 +51,19 @@ pub(super) async fn mends(
     ] {
         works.go_on()?;
         let mend = mend(ask, cell, kind).await?;
-        let mended = mend.agrees;
+        let enough = kind == MendKind::Retry && is_enough(left.agrees(), &mend);
         done.push(mend);
-        if mended && kind == MendKind::Retry {
+        if enough {
             break;
         }
     }
     Ok(done)
+}
+
+/// Whether nothing more has to be tried: all agree where they did not, and where they did the change went through.
+fn is_enough(agreed: bool, mend: &Mend) -> bool {
+    let ok = Outcome::Ok.as_str();
+    mend.agrees && (!agreed || mend.outcome.as_ref().is_some_and(|end| end.end == ok))
 }
 
 async fn mend(ask: &Ask, cell: &Cell, kind: MendKind) -> Result<Mend, SweepError> {
@@ -137,4 +147,40 @@ async fn answering(ask: &Ask, cell: &Cell, membership: &Arc<dyn Membership>) -> 
         .into_iter()
         .next()
         .unwrap_or_else(|| cell.nodes[0].clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use harness_core::event::OpError;
+
+    use super::*;
+
+    #[test]
+    fn a_retry_that_failed_where_nothing_was_left_is_not_enough() {
+        let ended = |went: bool, agrees: bool| {
+            let lost = || {
+                Err(ChangeError::Unclear(OpError {
+                    kind: "lost".to_owned(),
+                    message: String::new(),
+                }))
+            };
+            Mend {
+                kind: MendKind::Retry,
+                outcome: Some(end(if went { Ok(()) } else { lost() })),
+                agrees,
+                left: Remains::default(),
+            }
+        };
+        for (agreed, went, agrees, enough) in [
+            (true, true, true, true),
+            (true, false, true, false),
+            (false, false, true, true),
+            (false, true, true, true),
+            (false, true, false, false),
+            (true, true, false, false),
+        ] {
+            let said = is_enough(agreed, &ended(went, agrees));
+            assert_eq!(said, enough, "{agreed} {went} {agrees}");
+        }
+    }
 }

@@ -370,6 +370,7 @@ fn named(names: &[String]) -> Trace {
                 at_ns: None,
                 hits: 0,
                 nth: 1,
+                traced: None,
             })
             .collect(),
         watched: names.len(),

@@ -8,9 +8,10 @@ use harness_core::{
     membership::{JOIN, JoinValue, REMOVE, RemoveValue},
     meta::{self, FunctionEntry, Plan, PlannedFault, Trigger},
     seed::Seed,
-    sweep::{CrashPoint, OpEnd, PointResult, Strike, SweepOp},
+    sweep::{CrashPoint, FailBy, OpEnd, PointResult, Strike, SweepOp},
     verdict::Verdict,
 };
+use harness_lab::Node;
 use harness_workloads::{
     judges,
     workload::{Kind, membership::Parameters},
@@ -46,7 +47,7 @@ pub(super) struct Done {
 }
 
 /// The operation of a sweep, on the nodes of a cell.
-fn operation(ask: &Ask, cell: &Cell) -> OpSpec {
+fn operation(ask: &Ask, cell: &Cell, leader: &Node) -> OpSpec {
     let member = subject(ask, &cell.nodes).name.to_string();
     match ask.head.op {
         SweepOp::Remove => OpSpec::new(
@@ -56,19 +57,24 @@ fn operation(ask: &Ask, cell: &Cell) -> OpSpec {
                 force: false,
             },
         ),
-        SweepOp::Join | SweepOp::FailedJoin => OpSpec::new(
-            JOIN,
-            JoinValue {
+        SweepOp::Join | SweepOp::FailedJoin => {
+            let mut join = JoinValue {
                 member,
-                under: (ask.head.op == SweepOp::FailedJoin).then(|| taken_name(cell)),
                 ..JoinValue::default()
-            },
-        ),
+            };
+            match ask.head.fails_by() {
+                None => {}
+                Some(FailBy::NameClash) => join.under = Some(bystander(cell)),
+                Some(FailBy::RefusedAddress) => join.at = Some(bystander(cell)),
+                Some(FailBy::UnreachableMember) => join.cut_from = Some(leader.name.to_string()),
+            }
+            OpSpec::new(JOIN, join)
+        }
     }
 }
 
-/// The name of a member that neither leads nor is asked for the token.
-fn taken_name(cell: &Cell) -> String {
+/// A member that neither leads nor is asked for the token.
+fn bystander(cell: &Cell) -> String {
     cell.nodes[1.min(cell.nodes.len() - 1)].name.to_string()
 }
 
@@ -118,10 +124,11 @@ pub(super) async fn conduct(
 ) -> Result<Done, SweepError> {
     let ask = &works.ask;
     let folder = works.runs.create(name, clock::wall_ns())?;
+    let leader = cell.leader(ask).await?;
     let kind = Kind::Membership(Parameters {
         initial: Some(ask.head.members),
         change_timeout: ask.op_timeout,
-        only: Some(operation(ask, cell)),
+        only: Some(operation(ask, cell, &leader)),
         ..Parameters::default()
     });
     let faults = plan.faults.iter().map(|fault| fault.kind.clone());

@@ -2,8 +2,8 @@
 //!
 //! 1. An idle cluster is watched on the victim's node and on two members, while its sources are read and it lists its members: what
 //!    is entered then is no point.
-//! 2. The operation is done once on a fresh cluster, with every function watched; what the daemon first enters before it completed is
-//!    a point, in the order of first entries.
+//! 2. The operation is done on a fresh cluster, with every function watched; what the daemon first enters before it completed is
+//!    a point, in the order of first entries. Twice, each time on a fresh cluster: see [`Trace::union`].
 //! 3. Commands run the same program (`lxd init`): what only they enter is no point, and what they enter before the daemon is counted,
 //!    so that the fault strikes at the daemon's entry.
 
@@ -25,6 +25,8 @@ const IDLE_PAUSE: Duration = Duration::from_millis(500);
 const LIST_LIMIT: Duration = Duration::from_secs(5);
 /// Entries of each function that are told, so that the daemon's first is among them.
 const TOLD_HITS: u64 = 64;
+/// How often the operation is traced: points that only some traces have depend on chance (who was given which role), and say so.
+const TRACES: u32 = 2;
 /// Members that are watched while they are idle, besides the victim.
 const IDLE_MEMBERS: usize = 2;
 
@@ -57,7 +59,12 @@ pub(super) async fn points(works: &Works, cell: &Cell) -> Result<Trace, SweepErr
     works.go_on()?;
     let idle = idle(works, cell, &program, &functions).await?;
     works.go_on()?;
-    let mut trace = operation(works, cell, &program, &functions, &idle).await?;
+    let mut traces = Vec::new();
+    for number in 1..=TRACES {
+        works.go_on()?;
+        traces.push(operation(works, cell, &program, &functions, &idle, number).await?);
+    }
+    let mut trace = Trace::union(traces).unwrap_or_default();
     trace.watched = functions.len();
     Ok(trace)
 }
@@ -154,9 +161,10 @@ async fn operation(
     program: &Program,
     functions: &[Function],
     idle: &BTreeSet<u64>,
+    number: u32,
 ) -> Result<Trace, SweepError> {
     let ask = &works.ask;
-    works.now(format!("trace: a {}", ask.head.op));
+    works.now(format!("trace: a {}, {number} of {TRACES}", ask.head.op));
     cell.put_back(ask).await?;
     let victim = cell.victim(ask).await?;
     let trace = works
@@ -169,7 +177,13 @@ async fn operation(
         cell.system.handles().program,
     )?;
     let daemon = handle.newest_process(&victim).await?;
-    let done = point::conduct(works, cell, "000-trace", point::no_faults()).await?;
+    let done = point::conduct(
+        works,
+        cell,
+        &format!("000-trace-{number}"),
+        point::no_faults(),
+    )
+    .await?;
     let end = trace.probe.disarm().await?;
     let offset = victim.transport.clock_offset().await?;
     let (invoked_ns, completed_ns) = done.span_ns;
@@ -222,6 +236,7 @@ async fn operation(
                 at_ns: u64::try_from(at_ns.saturating_sub(invoked_ns)).ok(),
                 hits: hits.copied().unwrap_or(0),
                 nth: *nth,
+                traced: None,
             })
         });
     Ok(Trace {

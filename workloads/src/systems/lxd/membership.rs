@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use harness_core::event::OpError;
+use harness_core::{event::OpError, membership::Obstacle};
 use harness_lab::{
     Node,
     capability::{CapabilityError, ChangeError, Invitation, Kill, Membership, Seen, Start},
 };
 use hyper::Method;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{
-    Lxd, commands, refusals,
+    Lxd, commands,
+    obstacle::{self, Way},
+    refusals,
     rest::{Database, RestError},
     token,
 };
@@ -99,17 +102,18 @@ impl Lxd {
         })
     }
 
-    /// A node joins under a name.
+    /// A node joins under a name, at an address.
     async fn join_as(
         &self,
         member: &Node,
         name: &str,
+        address: &str,
         token: &str,
         deadline: Duration,
     ) -> Result<(), ChangeError> {
         let preseed = self
             .options()
-            .join_preseed(name, &self.address(member), token)
+            .join_preseed(name, address, token)
             .map_err(|error| ChangeError::Refused(op_error("not-sent", error.to_string())))?;
         let output = self
             .lxd(member, &["init", "--preseed"], &preseed, deadline)
@@ -156,20 +160,61 @@ impl Membership for Lxd {
             .token
             .as_deref()
             .ok_or_else(|| refused("LXD wants a token to join with".to_owned()))?;
-        self.join_as(member, member.name.as_str(), token, deadline)
+        let name = member.name.as_str();
+        self.join_as(member, name, &self.address(member), token, deadline)
             .await
     }
 
-    /// A token can be had for a name that is taken; the join with it gets as far as the request to be accepted.
-    async fn join_under(
+    /// A token can be had for a name that is taken; the join with it gets as far as the request to be accepted. So does one at the
+    /// address of a member, and one that is cut off from the leader: the member that it asks sends it on to the leader.
+    async fn join_against(
         &self,
         via: &Node,
         member: &Node,
-        name: &str,
+        obstacle: Obstacle,
+        other: &Node,
         deadline: Duration,
     ) -> Result<(), ChangeError> {
-        let token = self.token(via, name, deadline).await?;
-        self.join_as(member, name, &token, deadline).await
+        let until = Instant::now() + deadline;
+        let own = self.address(member);
+        let (name, address, way) = match obstacle {
+            Obstacle::Name => (&other.name, own, None),
+            Obstacle::Address => (
+                &member.name,
+                self.address(other),
+                Some(Way::ForeignAddress(other.address)),
+            ),
+            Obstacle::Unreachable => (&member.name, own, Some(Way::Cut(self.socket(other)))),
+        };
+        let token = self.token(via, name.as_str(), deadline).await?;
+        let left = until.saturating_duration_since(Instant::now());
+        let Some(way) = way else {
+            return self
+                .join_as(member, name.as_str(), &address, &token, left)
+                .await;
+        };
+        let raised = obstacle::raise(member, way).await;
+        let joined = match raised {
+            Ok(Ok(())) => {
+                let left = until.saturating_duration_since(Instant::now());
+                self.join_as(member, name.as_str(), &address, &token, left)
+                    .await
+            }
+            Ok(Err(said)) => Err(ChangeError::Refused(op_error("no-obstacle", said))),
+            Err(error) => Err(ChangeError::Refused(op_error(
+                "no-obstacle",
+                error.to_string(),
+            ))),
+        };
+        // What it leaves in the way would be found by whatever comes next: `put_back`, wiping and `lab heal` take it down as well.
+        match obstacle::lower(member).await {
+            Ok(Ok(())) => joined,
+            Ok(Err(said)) => Err(ChangeError::Unclear(op_error("obstacle-stays", said))),
+            Err(error) => Err(ChangeError::Unclear(op_error(
+                "obstacle-stays",
+                error.to_string(),
+            ))),
+        }
     }
 
     async fn remove(

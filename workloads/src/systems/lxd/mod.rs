@@ -19,6 +19,7 @@
 //! | [`rest`], [`commands`] | asking a daemon; running LXD's programs, recovery |
 //! | `wire` | dqlite inside a daemon |
 //! | `process`, `form`, `fresh` | starting and stopping; forming a cluster; keeping one and putting it back |
+//! | `obstacle` | what stands in a joiner's way, so that a join fails |
 //! | `membership`, [`refusals`], [`token`] | joining and removing, and what errors prove |
 //! | `sources` | the places where membership is kept |
 //! | `transfer` | making another member lead |
@@ -46,6 +47,7 @@ pub mod commands;
 mod form;
 mod fresh;
 pub mod membership;
+mod obstacle;
 pub mod options;
 pub mod probes;
 mod process;
@@ -103,7 +105,11 @@ impl Lxd {
     /// The address that a node has as a member.
     #[must_use]
     pub fn address(&self, node: &Node) -> String {
-        SocketAddr::new(node.address, self.options.port).to_string()
+        self.socket(node).to_string()
+    }
+
+    fn socket(&self, node: &Node) -> SocketAddr {
+        SocketAddr::new(node.address, self.options.port)
     }
 
     /// The servers of raft as the leader has them, or why they could not be learnt.

@@ -47,7 +47,9 @@ impl Lxd {
         format!(
             r#"state={state}
 cut -d' ' -f2 /proc/mounts | while read -r at; do case "$at" in "$state"/*) echo "$at" ;; esac; done | sort -r | while read -r at; do umount -l "$at"; done
-rm -rf "$state""#
+rm -rf "$state"
+{take_down}"#,
+            take_down = super::obstacle::TAKE_DOWN
         )
     }
 

@@ -301,7 +301,7 @@ fn spec(change: &Decided) -> OpSpec {
                 token: None,
                 batch: change.batch.map(|(number, _)| number),
                 together: change.batch.map(|(_, size)| size),
-                under: None,
+                ..JoinValue::default()
             },
         ),
         ChangeKind::Remove => OpSpec::new(

@@ -1,0 +1,212 @@
+//! What `harness sweep` was asked for, understood: refused with the mend before anything is touched.
+
+use std::path::{Path, PathBuf};
+
+use harness_core::sweep::{FailBy, Strike, SweepOp, Victim};
+use harness_run::sweep::{Journal, Points};
+use regex::Regex;
+
+use crate::{
+    args::SweepArgs,
+    failure::{Failure, chain},
+};
+
+/// Members at first where one joins.
+pub(in crate::commands) const MEMBERS_JOIN: usize = 3;
+/// The same where one is removed: three voters and the one that is removed.
+pub(in crate::commands) const MEMBERS_REMOVE: usize = 4;
+/// Fewest members: an operation is about one, and is asked of another.
+pub(in crate::commands) const MEMBERS_MIN: usize = 2;
+/// Most lines of a file of points.
+const POINTS_LIMIT: usize = 10_000;
+
+/// What was asked for, understood.
+pub(super) struct Asked {
+    pub args: SweepArgs,
+    pub op: SweepOp,
+    pub fail_by: Option<FailBy>,
+    pub victim: Victim,
+    pub fault: Strike,
+    pub members: usize,
+    pub points: Points,
+    pub resumed: Option<(PathBuf, Journal)>,
+}
+
+pub(in crate::commands) fn word<T: Copy>(
+    field: &str,
+    given: Option<&str>,
+    from: fn(&str) -> Option<T>,
+    all: &[&str],
+) -> Result<T, Failure> {
+    let given = given.unwrap_or_default();
+    from(given).ok_or_else(|| {
+        Failure::usage(format!(
+            "{field}: {given:?} is none; there are {}",
+            all.join(", ")
+        ))
+    })
+}
+
+pub(in crate::commands) fn words<T: Copy>(
+    all: &[T],
+    text: fn(T) -> &'static str,
+) -> Vec<&'static str> {
+    all.iter().map(|one| text(*one)).collect()
+}
+
+pub(super) fn understood(args: SweepArgs) -> Result<Asked, Failure> {
+    if args.system != "lxd" {
+        return Err(Failure::usage(format!(
+            "system: {:?} cannot be put back as it was, which a sweep needs; there is lxd",
+            args.system
+        )));
+    }
+    if let Some(folder) = &args.resume {
+        let folder = resumed(&args.results, folder)?;
+        let journal = Journal::resume(&folder).map_err(|error| Failure::usage(chain(&error)))?;
+        let head = journal.head().clone();
+        let points = match journal.trace() {
+            // What is in the journal counts.
+            Some(_) => Points::Own,
+            None => points(head.pattern.as_deref(), &head.named)?,
+        };
+        return Ok(Asked {
+            op: head.op,
+            fail_by: head.fails_by(),
+            victim: head.victim,
+            fault: head.fault,
+            members: head.members,
+            points,
+            resumed: Some((folder, journal)),
+            args,
+        });
+    }
+    let op = word(
+        "op",
+        args.op.as_deref(),
+        SweepOp::from_word,
+        &words(SweepOp::ALL, SweepOp::as_str),
+    )?;
+    let fail_by = fail_by(op, args.fail_by.as_deref())?;
+    let victim = word(
+        "victim",
+        args.victim.as_deref(),
+        Victim::from_word,
+        &words(Victim::ALL, Victim::as_str),
+    )?;
+    let fault = word(
+        "fault",
+        Some(&args.fault),
+        Strike::from_word,
+        &words(Strike::ALL, Strike::as_str),
+    )?;
+    let fits = match victim {
+        Victim::Joiner => op != SweepOp::Remove,
+        Victim::Removed => op == SweepOp::Remove,
+        Victim::Leader | Victim::Follower => true,
+    };
+    if !fits {
+        return Err(Failure::usage(format!("victim: a {op} has no {victim}")));
+    }
+    let usual = match op {
+        SweepOp::Remove => MEMBERS_REMOVE,
+        SweepOp::Join | SweepOp::FailedJoin => MEMBERS_JOIN,
+    };
+    let members = args.members.unwrap_or(usual);
+    if members < MEMBERS_MIN {
+        return Err(Failure::usage(format!(
+            "members: {members} is fewer than {MEMBERS_MIN}"
+        )));
+    }
+    let named = match &args.points {
+        Some(file) => names_in(file)?,
+        None => Vec::new(),
+    };
+    Ok(Asked {
+        points: points(args.pattern.as_deref(), &named)?,
+        op,
+        fail_by,
+        victim,
+        fault,
+        members,
+        resumed: None,
+        args,
+    })
+}
+
+/// What makes the join fail, where one is to fail.
+pub(in crate::commands) fn fail_by(
+    op: SweepOp,
+    given: Option<&str>,
+) -> Result<Option<FailBy>, Failure> {
+    match (op, given) {
+        (SweepOp::FailedJoin, None) => Ok(Some(FailBy::NameClash)),
+        (SweepOp::FailedJoin, given) => word(
+            "fail-by",
+            given,
+            FailBy::from_word,
+            &words(FailBy::ALL, FailBy::as_str),
+        )
+        .map(Some),
+        (_, None) => Ok(None),
+        (op, Some(_)) => Err(Failure::usage(format!(
+            "fail-by: a {op} is to go through; leave it out, or use --op failed-join"
+        ))),
+    }
+}
+
+fn points(pattern: Option<&str>, named: &[String]) -> Result<Points, Failure> {
+    if !named.is_empty() {
+        return Ok(Points::Named(named.to_vec()));
+    }
+    match pattern {
+        None => Ok(Points::Own),
+        Some(pattern) => Regex::new(pattern)
+            .map(Points::Matching)
+            .map_err(|error| Failure::usage(format!("match: {}", chain(&error)))),
+    }
+}
+
+fn names_in(file: &Path) -> Result<Vec<String>, Failure> {
+    let said = |what: String| Failure::usage(format!("points: {}: {what}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| said(error.to_string()))?;
+    let lines = text.lines().map(str::trim);
+    let names: Vec<String> = lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(ToOwned::to_owned)
+        .collect();
+    match names.len() {
+        0 => Err(said("no function is named in it".to_owned())),
+        count if count > POINTS_LIMIT => {
+            Err(said(format!("{count} names are more than {POINTS_LIMIT}")))
+        }
+        _ => Ok(names),
+    }
+}
+
+/// The folder of a sweep to go on with.
+fn resumed(results: &Path, given: &Path) -> Result<PathBuf, Failure> {
+    let folder = match given.to_str() {
+        Some("latest") => results.join("sweeps").join("latest"),
+        _ => given.to_owned(),
+    };
+    std::fs::canonicalize(&folder)
+        .map_err(|error| Failure::usage(format!("resume: {}: {error}", folder.display())))
+}
+
+/// How many clusters work at once.
+pub(super) fn cells_of(asked: &Asked, nodes: usize) -> Result<usize, Failure> {
+    let needed = match asked.op {
+        SweepOp::Join | SweepOp::FailedJoin => asked.members + 1,
+        SweepOp::Remove => asked.members,
+    };
+    let room = nodes / needed;
+    let cells = asked.args.parallel.unwrap_or(room.max(1));
+    if cells == 0 || cells > room {
+        return Err(Failure::usage(format!(
+            "nodes: a sweep of {} with {} members needs {needed} nodes for each cluster, and {cells} at once; the lab has {nodes}",
+            asked.op, asked.members
+        )));
+    }
+    Ok(cells)
+}
