@@ -21,8 +21,8 @@
 //! comes after the latter in real time: it may have taken effect long after its answer was given up.
 //!
 //! For lists of which every append is read, the verdict on `serializable` and `strict-serializable` is exact. For registers the order of versions
-//! is known in part only (and deciding is NP-complete, Papadimitriou 1979): `invalid` is proof, `valid` says that nothing
-//! speaks against it.
+//! is known in part only, and deciding is NP-complete (Papadimitriou 1979): `invalid` is proof, and so is `valid`; what can be
+//! neither proven nor contradicted within bounds is `unknown` ([`settle`]).
 
 mod anomaly;
 mod atoms;
@@ -39,8 +39,11 @@ mod paths;
 mod register_faults;
 mod registers;
 mod scc;
+mod serial;
+mod settle;
 mod single;
 mod take;
+mod versions;
 pub mod weak;
 
 use std::collections::BTreeMap;
@@ -130,6 +133,8 @@ struct Analysis {
     undecided: bool,
     /// Reads of registers that showed what nobody wrote and that may be what was there at first.
     passed_over: usize,
+    /// Why the order of versions is known too little for a verdict.
+    open: Option<String>,
 }
 
 impl Checker for Transactional {
@@ -160,7 +165,7 @@ impl Transactional {
         let looked_at = txns.len() as u64;
         let mut result = match unusable(&txns) {
             Some((kind, notes)) => self.unknown(kind, notes),
-            None => match analyze(txns, self.shape, &self.model.orders(), budget) {
+            None => match analyze(txns, self.shape, self.model, budget) {
                 Ok(analysis) => self.conclude(analysis, &mut figures),
                 Err(exhausted) => CheckResult::new(
                     self.name,
@@ -250,10 +255,11 @@ fn unusable(txns: &Transactions) -> Option<(String, Vec<(&'static str, String)>)
 fn analyze(
     txns: Transactions,
     shape: Shape,
-    orders: &[Order],
+    model: Model,
     budget: &dyn Budget,
 ) -> Result<Analysis, Exhausted> {
     let mut findings = Findings::default();
+    let orders = &model.orders();
     match shape {
         Shape::Lists => {
             let lists = Lists::new(txns);
@@ -278,7 +284,7 @@ fn analyze(
             let reason = |from, to, kind: Kinds| registers.reason(from, to, kind);
             let told = ("wrote", &reason as &explain::Reason<'_>);
             let took_effect = &registers.took_effect;
-            let analysis = analyze_cycles(
+            let mut analysis = analyze_cycles(
                 &registers.txns,
                 took_effect,
                 &data,
@@ -287,10 +293,15 @@ fn analyze(
                 orders,
                 budget,
             )?;
-            Ok(Analysis {
-                passed_over,
-                ..analysis
-            })
+            let broken = analysis
+                .findings
+                .counts()
+                .any(|(anomaly, _)| model.forbids(anomaly));
+            if !broken {
+                analysis.open = settle::decide(&registers, model, &mut analysis.findings, budget)?;
+            }
+            analysis.passed_over = passed_over;
+            Ok(analysis)
         }
     }
 }
@@ -324,6 +335,7 @@ fn analyze_cycles(
         largest: cycles.largest,
         undecided: cycles.singles_undecided,
         passed_over: 0,
+        open: None,
     })
 }
 
@@ -352,7 +364,8 @@ impl Transactional {
         if analysis.undecided {
             worst.push(Anomaly::Cycle(Order::Plain, anomaly::Cycle::GSingle));
         }
-        let verdict = match (broken, self.model.holds(&worst)) {
+        let holds = self.model.holds(&worst) && analysis.open.is_none();
+        let verdict = match (broken, holds) {
             (true, _) => Verdict::Invalid,
             (false, true) => Verdict::Valid,
             (false, false) => Verdict::Unknown,
@@ -362,7 +375,7 @@ impl Transactional {
             verdict,
             self.summary(&counts, &not, verdict, figures),
         );
-        self.remark(&mut result, &counts, &not);
+        self.remark(&mut result, &counts, &not, analysis.open);
         if analysis.passed_over > 0 {
             result.notes.push(words::note(
                 "initial-value",
@@ -442,6 +455,10 @@ impl Transactional {
                 self.model.name(),
                 not.join(", not ")
             ),
+            Verdict::Unknown if counts.is_empty() => format!(
+                "{transactions}: the order of values is known in part only; {} is left open",
+                self.model.name()
+            ),
             Verdict::Unknown => format!(
                 "{transactions}: {kinds}: not {}; {} is left open",
                 not.join(", not "),
@@ -451,7 +468,13 @@ impl Transactional {
         }
     }
 
-    fn remark(&self, result: &mut CheckResult, counts: &[(Anomaly, u64)], not: &[&str]) {
+    fn remark(
+        &self,
+        result: &mut CheckResult,
+        counts: &[(Anomaly, u64)],
+        not: &[&str],
+        open: Option<String>,
+    ) {
         for (anomaly, count) in counts {
             let severity = if self.model.forbids(*anomaly) {
                 Severity::Error
@@ -483,10 +506,10 @@ impl Transactional {
             result.notes.push(words::note(
                 "left-open",
                 Severity::Error,
-                format!(
+                open.unwrap_or_else(|| format!(
                     "{} forbids more than what is looked for, and the stronger models that imply it do not hold",
                     self.model.name()
-                ),
+                )),
             ));
         }
     }
