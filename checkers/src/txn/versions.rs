@@ -479,7 +479,7 @@ impl<'r> Case<'r> {
         let rank = |point: u32| {
             let txn = self.txn_of(point) as usize;
             let number = self.txns[txn];
-            let when = match self.split && point % 2 == 0 {
+            let when = match self.split && point.is_multiple_of(2) {
                 true => self.registers.txns.index[number as usize],
                 false => serial::rank(self.registers, number),
             };
