@@ -136,12 +136,15 @@ fn comes_before(a: &Operation, b: &Operation, order: char) -> bool {
     }
 }
 
+/// Phases of transactions, and what is in the store.
+type Seen = (Vec<u8>, Vec<(u64, String)>);
+
 /// Whether some order of starts and ends explains all reads.
 struct Oracle<'h> {
     txns: Vec<&'h Operation>,
     snapshots: bool,
     order: char,
-    seen: HashSet<(Vec<u8>, Vec<(u64, String)>)>,
+    seen: HashSet<Seen>,
 }
 
 impl Oracle<'_> {
