@@ -38,6 +38,25 @@ pub(crate) fn pieces<T: Send>(
     })
 }
 
+/// What both make, by two threads if there are two.
+pub(crate) fn both<A: Send, B>(
+    threads: usize,
+    beside: impl FnOnce() -> A + Send,
+    here: impl FnOnce() -> B,
+) -> (A, B) {
+    if threads < 2 {
+        return (beside(), here());
+    }
+    std::thread::scope(|scope| {
+        let handle = scope.spawn(beside);
+        let made = here();
+        match handle.join() {
+            Ok(other) => (other, made),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
 /// Has `work` write all of a slice, piece by piece; it is told where its piece begins.
 pub(crate) fn fill<T: Send>(
     threads: usize,

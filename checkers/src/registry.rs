@@ -84,6 +84,18 @@ pub fn names() -> Vec<&'static str> {
     ]
 }
 
+/// Other names that people look for, and the checkers that they mean.
+const ALIASES: [(&str, &str); 2] = [("mutex", "lock"), ("set", "set-full")];
+
+/// The name of the checker that somebody means: an alias becomes the name that stands in [`names`], all else stays.
+#[must_use]
+pub fn meant(name: &str) -> &str {
+    ALIASES
+        .iter()
+        .find(|(alias, _)| *alias == name)
+        .map_or(name, |(_, name)| name)
+}
+
 fn parsed<T: DeserializeOwned + Default>(name: &str, options: &Value) -> Result<T, RegistryError> {
     if options.is_null() {
         return Ok(T::default());

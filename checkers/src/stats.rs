@@ -2,12 +2,13 @@
 //!
 //! A run in which no transfer ever succeeded proves nothing about transfers, however valid the rest is. So a kind
 //! without a single `ok` makes this checker `unknown`, and with it the run; figures hold counts, error kinds and
-//! latency quantiles for the report.
+//! latency quantiles for the report. Left out is `retry-unwiped`: it asks whether the cluster refuses, and `membership-progress` judges that.
 
 use std::collections::BTreeMap;
 
 use harness_core::{
     history::{Operation, Outcome},
+    membership::RETRY_UNWIPED,
     verdict::{Budget, CheckInput, CheckResult, Checker, Severity, Verdict},
 };
 use serde_json::{Value, json};
@@ -96,7 +97,7 @@ impl Checker for Stats {
         }
         let never: Vec<&str> = by_f
             .iter()
-            .filter(|(_, counts)| counts.ok == 0)
+            .filter(|(f, counts)| counts.ok == 0 && **f != RETRY_UNWIPED)
             .map(|(f, _)| *f)
             .collect();
         let verdict = if never.is_empty() && !operations.is_empty() {

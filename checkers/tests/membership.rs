@@ -229,9 +229,12 @@ fn a_needed_source_that_was_not_read_is_unknown() {
         .iter()
         .find(|result| result.checker == "three-source-agreement")
         .unwrap();
-    assert_eq!(
-        agreement.summary,
-        "truststore (local) of n2 could not be read: timeout: no answer in 5 s"
+    // Which of the two is told first is chance.
+    let told = &agreement.summary;
+    assert!(
+        told.starts_with("truststore (")
+            && told.ends_with(") of n2 could not be read: timeout: no answer in 5 s"),
+        "{told}"
     );
 }
 

@@ -430,6 +430,15 @@ fn stats_wants_an_ok_of_each_kind() {
     let result = judge(&*named("stats"), &shown, &Meta::default());
     assert_eq!(result.verdict, Verdict::Unknown);
     assert_eq!(result.summary, "no write ever succeeded");
+    // A retry that is asked for to see whether it is refused may be refused.
+    let probed = history(&[
+        (1, "invoke", "read", json!(null)),
+        (1, "ok", "read", json!(1)),
+        (1, "invoke", "retry-unwiped", json!(1)),
+        (1, "fail", "retry-unwiped", json!(1)),
+    ]);
+    let of_probe = judge(&*named("stats"), &probed, &Meta::default());
+    assert_eq!(of_probe.verdict, Verdict::Valid);
     assert_eq!(
         result.figures["errors"],
         json!([{"f": "write", "outcome": "fail", "kind": "busy", "count": 1}])

@@ -27,24 +27,34 @@ const MODELS: [&str; 3] = [
     "read-committed",
 ];
 
-/// Both ways, by every checker; whether the bytes are a history at all.
+/// Numbers of threads that must come to the same as none.
+const THREADS: [usize; 3] = [1, 2, 5];
+
+/// Both ways, by every checker and any number of threads; whether the bytes are a history at all.
 fn same(bytes: &[u8], format: Format, models: &[&str]) -> bool {
     let history = format::read(bytes, format);
-    let source = Source {
-        bytes,
-        format,
-        threads: 0,
-        release: &|_| {},
-    };
     for model in models {
         let options = json!({"model": model});
         for name in ["list-append", "rw-register"] {
-            let straight = registry::check_bytes(name, &options, &source, &Unlimited);
+            let by = |threads| {
+                let source = Source {
+                    bytes,
+                    format,
+                    threads,
+                    release: &|_| {},
+                };
+                registry::check_bytes(name, &options, &source, &Unlimited)
+                    .map(|(result, remarks)| (json!(result), remarks))
+            };
+            let straight = by(0);
+            for threads in THREADS {
+                assert_eq!(by(threads), straight, "{threads} threads");
+            }
             match (&history, straight) {
                 (Ok(history), Some((result, remarks))) => {
                     let checker = registry::checker(name, &options).unwrap();
                     let expected = judge(&*checker, history, &Meta::default());
-                    assert_eq!(json!(result), json!(expected));
+                    assert_eq!(result, json!(expected));
                     assert_eq!(remarks, history.remarks);
                 }
                 (Err(_), None) => return false,
@@ -118,6 +128,70 @@ fn generated_histories() {
                 assert!(same(&bytes, format, &MODELS));
             }
         }
+    }
+}
+
+/// A history that is taken apart in several pieces, as a file: its keys are numbers or text.
+fn long(
+    seed: u64,
+    workload: Workload,
+    plant: Option<Plant>,
+    text: bool,
+    format: Format,
+) -> Vec<u8> {
+    let parameters = Parameters {
+        seed: Seed(seed),
+        info: 0.02,
+        fail: 0.02,
+        keys: 5,
+        plant,
+        ..Parameters::new(workload, 1_500)
+    };
+    let mut events = generate::collect(&parameters).unwrap();
+    if text {
+        for step in events
+            .iter_mut()
+            .flat_map(|event| event.value.as_array_mut())
+            .flatten()
+        {
+            step[1] = json!(format!("key {}", step[1]));
+        }
+    }
+    let mut bytes = Vec::new();
+    format::write_events(&events, format, &mut bytes);
+    bytes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    /// Nothing of a result depends on the number of threads, nor on the piece in which something odd stands.
+    #[test]
+    fn threads_judge_alike(
+        seed in 0..1_000_u64,
+        lists in any::<bool>(),
+        plant in prop::sample::select(vec![None, Some(Plant::LostAppend), Some(Plant::OldSnapshot)]),
+        text in any::<bool>(),
+        edn in any::<bool>(),
+        swaps in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..3),
+        damage in prop::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>())),
+    ) {
+        let format = if edn { Format::Edn } else { Format::Ours };
+        let (workload, plant) = match lists {
+            true => (Workload::ListAppend, plant),
+            false => (Workload::RwRegister, None),
+        };
+        let mut bytes = long(seed, workload, plant, text, format);
+        assert!(bytes.len() > 3 * 64 * 1024, "{}", bytes.len());
+        // Other digits are other reads and writes, other processes, other times.
+        let digits: Vec<usize> = (40..bytes.len()).filter(|at| bytes[*at].is_ascii_digit()).collect();
+        for (one, other) in swaps {
+            bytes.swap(digits[one.index(digits.len())], digits[other.index(digits.len())]);
+        }
+        if let Some((at, byte)) = damage {
+            let at = at.index(bytes.len());
+            bytes[at] = b" ]}[{\":,x9;#\\\n"[usize::from(byte) % 14];
+        }
+        same(&bytes, format, &MODELS[..1]);
     }
 }
 

@@ -14,6 +14,7 @@ use harness_core::{
     meta::Meta,
     verdict::{Budget, CheckInput, CheckResult, Exhausted, Verdict},
 };
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 /// One event: process, type, value.
@@ -493,13 +494,134 @@ fn the_explanation_stands_beside_stale_reads_only() {
     assert_eq!(witness.culprits, [2]);
     assert_eq!(
         witness.story,
-        "T0 had ended (0.100 s) before T2 began (0.200 s). But T2 read x as empty and missed the 1 that T0 appended. \
-         So each of the two must come before the other; T2 (process 1, 0.200 s) cannot be placed."
+        "T0 (process 0) had ended (0.100 s) before T2 (process 1) began (0.200 s). \
+         But T2 read x as empty and missed the 1 that T0 appended. \
+         So each of the two must come before the other; T2 read an old state."
     );
     assert_eq!(
         check("append", &options, &early).witnesses[0].explanation,
         None
     );
+}
+
+/// Circles go through fresh reads as well: whoever is told of one must be told who read the old value.
+#[test]
+fn who_read_an_old_register_is_named() {
+    let write = |process, value: i64| alone(process, "ok", json!([["w", "x", value]]));
+    let read = |process, value: i64| alone(process, "ok", json!([["r", "x", value]]));
+    let table: [(&str, Vec<Line>, u64, &[u64]); 5] = [
+        (
+            "a fresh read before the old one",
+            [write(0, 1), write(1, 2), read(2, 2), read(3, 1)].concat(),
+            6,
+            &[0, 2, 6],
+        ),
+        (
+            "fresh reads on either side",
+            [write(0, 1), write(1, 2), read(2, 2), read(3, 1), read(2, 2)].concat(),
+            6,
+            &[0, 2, 6],
+        ),
+        (
+            "many fresh reads",
+            [
+                write(0, 1),
+                read(4, 1),
+                write(1, 2),
+                read(2, 2),
+                read(3, 2),
+                read(4, 1),
+            ]
+            .concat(),
+            10,
+            &[0, 4, 10],
+        ),
+        (
+            "two writes at once, and back again",
+            [
+                vec![
+                    (0, "invoke", json!([["w", "x", 1]])),
+                    (1, "invoke", json!([["w", "x", 2]])),
+                    (0, "ok", json!([["w", "x", 1]])),
+                    (1, "ok", json!([["w", "x", 2]])),
+                ],
+                read(2, 1).to_vec(),
+                read(3, 2).to_vec(),
+                read(4, 1).to_vec(),
+            ]
+            .concat(),
+            6,
+            &[0, 1, 4, 6],
+        ),
+        (
+            "a process that went back",
+            [write(0, 1), write(1, 2), read(2, 1), read(2, 2), read(2, 1)].concat(),
+            8,
+            &[],
+        ),
+    ];
+    for (what, lines, culprit, operations) in table {
+        let result = check("rw-register", &Value::Null, &lines);
+        assert_eq!(result.verdict, Verdict::Invalid, "{what}");
+        for witness in &result.witnesses {
+            println!("{what}: {} {}", witness.kind, witness.story);
+        }
+        let witness = &result.witnesses[0];
+        assert_eq!(witness.culprits, [culprit], "{what}: {}", witness.story);
+        let told = format!("T{culprit} read an old value.");
+        assert!(witness.story.ends_with(&told), "{what}: {}", witness.story);
+        let named = format!("T{culprit} (process ");
+        assert!(witness.story.contains(&named), "{what}: {}", witness.story);
+        let mut shown = witness.operations.clone();
+        shown.sort_unstable();
+        if !operations.is_empty() {
+            assert_eq!(shown, operations, "{what}: {}", witness.story);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    /// One read of many shows an old value: it is to blame, however fresh ones lie around it.
+    #[test]
+    fn the_one_old_read_is_to_blame(
+        steps in prop::collection::vec((any::<bool>(), 0..4_u64), 4..24),
+        which in any::<prop::sample::Index>(),
+        older in any::<prop::sample::Index>(),
+    ) {
+        let mut latest = 0;
+        let mut values: Vec<i64> = Vec::new();
+        let mut reads = Vec::new();
+        for (place, (writes, _)) in steps.iter().enumerate() {
+            latest += i64::from(*writes);
+            values.push(latest);
+            if !writes && latest >= 2 {
+                reads.push(place);
+            }
+        }
+        prop_assume!(!reads.is_empty());
+        let old = reads[which.index(reads.len())];
+        values[old] = 1 + older.index(values[old] as usize - 1) as i64;
+        let lines: Vec<Line> = steps
+            .iter()
+            .zip(&values)
+            .flat_map(|((writes, process), value)| {
+                let step = match (*writes, *value) {
+                    (true, value) => json!(["w", "x", value]),
+                    (false, 0) => json!(["r", "x", null]),
+                    (false, value) => json!(["r", "x", value]),
+                };
+                alone(*process, "ok", json!([step]))
+            })
+            .collect();
+        let result = check("rw-register", &Value::Null, &lines);
+        prop_assert_eq!(result.verdict, Verdict::Invalid);
+        let culprit = 2 * old as u64;
+        for witness in &result.witnesses {
+            prop_assert_eq!(&witness.culprits, &[culprit], "{}", witness.story);
+            prop_assert!(witness.story.ends_with(" read an old value."), "{}", witness.story);
+        }
+    }
 }
 
 #[test]

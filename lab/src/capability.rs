@@ -227,6 +227,12 @@ pub trait Membership: Send + Sync {
         deadline: Duration,
     ) -> Result<(), ChangeError>;
 
+    /// Whether [`Membership::join`] may be asked of a node whose join broke off, as that node is: not wiped, its program started
+    /// anew or still at it, as a user would try again. The default says no.
+    fn joins_unwiped(&self) -> bool {
+        false
+    }
+
     /// `member` tries to join under a name that another member has, so that the system takes back what the join did. Comes back
     /// with the error that it failed with; the default says that this is not offered, and sends nothing.
     async fn join_under(

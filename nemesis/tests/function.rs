@@ -346,6 +346,45 @@ async fn a_node_that_is_lost_when_it_is_struck_is_reported() {
     assert!(scene.sim.world().nodes[3].pid.is_some());
 }
 
+/// Its watch is armed again on the new agent and counts anew; what was missed is told.
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_lost_with_the_agent_is_armed_again() {
+    let scene = scene(vec![waiting(1, "kill:n4", 2, None)]).await;
+    scene.sim.run_function(3, 103);
+    scene.sim.lose_agent(3);
+    a_moment().await;
+    assert_eq!(scene.sim.steps(), ["1 intend"], "it goes on");
+    scene.sim.run_function(3, 103);
+    a_moment().await;
+    assert_eq!(scene.pid(3), Some(103), "the entry before does not count");
+    scene.sim.run_function(3, 103);
+    a_moment().await;
+    assert_eq!(scene.pid(3), None);
+    let outcome = scene.running.await.unwrap();
+    assert!(outcome.done[0].observed && outcome.done[0].healed);
+    let record = fold(&scene.sim.world().lines).remove(0);
+    assert!(evidence(&record, "gone after SIGKILL at entry 2 of"));
+    assert!(evidence(&record, "entries until then do not count"));
+}
+
+/// Where the signal may have been sent before the agent was lost, nothing is armed that could strike once more.
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_may_have_struck_is_not_armed_again() {
+    let scene = scene(vec![waiting(1, "kill:n4", 1, None)]).await;
+    scene.sim.world().nodes[3].pid = None;
+    scene.sim.lose_agent(3);
+    let outcome = scene.running.await.unwrap();
+    assert!(!outcome.done[0].observed && outcome.done[0].healed);
+    let reason = scene.sim.reason(1);
+    assert!(
+        reason.contains("was lost") && reason.contains("may have been struck"),
+        "{reason}"
+    );
+    assert!(scene.sim.world().armed.is_empty());
+    let pid = scene.sim.world().nodes[3].pid;
+    assert!(pid.is_some(), "it was healed as if it had struck");
+}
+
 #[tokio::test]
 async fn what_cannot_be_watched_is_refused_before_the_run() {
     let mut unknown = waiting(7, "kill:n4", 1, None);

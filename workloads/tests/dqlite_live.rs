@@ -9,6 +9,8 @@
     reason = "helpers of tests, which clippy does not take for tests"
 )]
 
+mod reading_cost;
+
 use std::{
     collections::BTreeSet,
     path::PathBuf,
@@ -30,7 +32,7 @@ use harness_lab::{
 use harness_workloads::systems::{
     System,
     dqlite::{Dqlite, Options, SETTLE, VOTER_TARGET, paths},
-    raft_disk,
+    raft_disk, sampling,
 };
 use tempfile::TempDir;
 
@@ -277,6 +279,9 @@ async fn members_come_and_go_and_every_place_says_so() {
     assert_eq!(on.join("n1", "n5").await, Ok(()), "who is in is in");
 
     assert_positions(&on, &all).await;
+    let nodes: Vec<&Node> = on.lab.nodes.iter().collect();
+    let interval = sampling::usual_interval("dqlite", nodes.len());
+    reading_cost::assert_within_limit("dqlite", dqlite, &nodes, interval).await;
 
     leadership_and_roles(&on).await;
     refusals(&on).await;

@@ -10,6 +10,9 @@
     reason = "helpers of tests, which clippy does not take for tests"
 )]
 
+mod lxd_recovery;
+mod reading_cost;
+
 use std::{
     collections::BTreeSet,
     path::PathBuf,
@@ -20,7 +23,7 @@ use std::{
 use harness_core::view::{Member, MemberState, Reading, Role, Source, UnreadKind};
 use harness_lab::{
     Exec, Lab, Node, UpOptions,
-    capability::{ChangeError, Cost, Invitation, Membership, Place, Sources},
+    capability::{ChangeError, Invitation, Membership, Place, Sources},
     image::{ImageSystem, Recipe, Suite},
     inventory, lab,
     provider::{LabSpec, LxcSpec, ProgressFn},
@@ -31,6 +34,7 @@ use harness_workloads::{
     systems::{
         System,
         lxd::{Lxd, Options},
+        sampling,
     },
     workload::Kind,
 };
@@ -45,8 +49,6 @@ const READ: Duration = Duration::from_secs(5);
 const NODES: usize = 4;
 /// How long one must lead until no other is expected to: longer than an election.
 const STEADY: Duration = Duration::from_secs(8);
-/// Rounds of reading over which the cost is measured.
-const ROUNDS: u32 = 20;
 
 struct Fixture {
     state: State,
@@ -222,12 +224,6 @@ async fn shell(node: &Node, script: &str) -> String {
     output.stdout_text().trim().to_owned()
 }
 
-/// Clock ticks that all processes of a node have used.
-async fn ticks(node: &Node) -> u64 {
-    let script = "cat /proc/[0-9]*/stat 2>/dev/null | sed 's/.*) //' | awk '{ sum += $12 + $13 } END { print sum }'";
-    shell(node, script).await.parse().unwrap()
-}
-
 async fn refusals(lxd: &Lxd, nodes: &[Node]) {
     let [n1, n2, n3, n4] = nodes else { panic!() };
     let token = lxd.invite(n1, n4, CHANGE).await.unwrap();
@@ -298,38 +294,6 @@ async fn name_taken(lxd: &Lxd, nodes: &[Node]) {
         "a join under a name that was taken",
     )
     .await;
-}
-
-/// What a round costs, as most of the sampler's are and with the costly places too.
-async fn cost_of_reading(lxd: &Lxd, members: &[&Node]) {
-    for costly in [false, true] {
-        let mut before = 0;
-        for node in members {
-            before += ticks(node).await;
-        }
-        let begun = Instant::now();
-        for _ in 0..ROUNDS {
-            for node in members {
-                for place in lxd.places() {
-                    if costly || place.cost == Cost::Low {
-                        lxd.read(node, place, READ).await;
-                    }
-                }
-            }
-        }
-        let took = begun.elapsed();
-        let mut after = 0;
-        for node in members {
-            after += ticks(node).await;
-        }
-        eprintln!(
-            "a round on {} nodes, costly places {}: {} ms of CPU on the nodes, {:?} one after the other",
-            members.len(),
-            if costly { "too" } else { "left out" },
-            (after - before) * 10 / u64::from(ROUNDS),
-            took / ROUNDS
-        );
-    }
 }
 
 async fn clients_work(lxd: &Lxd, members: &[Node]) {
@@ -519,7 +483,8 @@ async fn real_lxd_forms_joins_removes_and_every_place_tells_it() {
     assert!(!lxd.takes_part(n4, READ).await.unwrap());
     refusals(&lxd, nodes).await;
     name_taken(&lxd, nodes).await;
-    cost_of_reading(&lxd, &[n1, n2, n3]).await;
+    let interval = sampling::usual_interval("lxd", 3);
+    reading_cost::assert_within_limit("lxd", &lxd, &[n1, n2, n3], interval).await;
     clients_work(&lxd, &nodes[..3]).await;
 
     lxd.stand_by(n4).await.unwrap();
@@ -559,6 +524,8 @@ async fn real_lxd_forms_joins_removes_and_every_place_tells_it() {
     agree(&lxd, nodes, &[n1, n2, n3], "the forced removal of n4").await;
     assert!(!lxd.takes_part(n4, READ).await.unwrap());
     removed_alive(&lxd, nodes).await;
+    lxd_recovery::taken_out_of_raft(&lxd, nodes).await;
+    lxd_recovery::quorum_lost(&lxd, nodes).await;
 
     for node in &fixture.lab.nodes {
         lxd.wipe(node).await.unwrap();

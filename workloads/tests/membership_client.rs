@@ -224,6 +224,27 @@ async fn a_node_is_wiped_before_it_joins_again_and_only_then() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_retry_that_is_to_be_unwiped_leaves_the_node_as_it_is() {
+    let world = World::new(&Parameters::default());
+    world.made.0.lock().unwrap().join = Some(ChangeError::Unclear(error("lost")));
+    world.ask("join", json!({"member": "sim4"})).await;
+    world.made.asked();
+    for (f, expected) in [
+        ("retry-unwiped", &["invite sim4", "join sim4"][..]),
+        ("retry-join", &["stand-by sim4", "invite sim4", "join sim4"]),
+    ] {
+        let asked = world.ask(f, json!({"member": "sim4"})).await;
+        assert_eq!(kind(&asked), "info lost");
+        assert_eq!(world.made.asked(), expected, "{f}");
+    }
+    // Who joined that way is a member, and is never wiped.
+    world.made.0.lock().unwrap().join = None;
+    let join = |f: &'static str| world.ask(f, json!({"member": "sim4"}));
+    assert_eq!(kind(&join("retry-unwiped").await), "ok");
+    assert_eq!(kind(&join("retry-unwiped").await), "fail nonsense");
+}
+
+#[tokio::test(start_paused = true)]
 async fn outcomes_are_those_that_are_proven() {
     let world = World::new(&Parameters::default());
     for (problem, told, members) in [

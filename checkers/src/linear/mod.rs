@@ -12,6 +12,7 @@ mod aspects;
 mod blocks;
 mod configs;
 mod explain;
+mod fit;
 mod objects;
 mod problem;
 mod register;
@@ -125,6 +126,13 @@ impl Options {
         )
     }
 
+    /// What was taken for granted because nobody said it, where that alone may make a history invalid.
+    fn assumed(&self) -> Option<&'static str> {
+        (self.model == "multi-register" && self.initial.is_null()).then_some(
+            "every register is taken to be absent before its first write: the option initial says what was there, as in {\"initial\":{\"x\":0}}",
+        )
+    }
+
     /// What a text is before the first write.
     fn initial_text(&self) -> Value {
         if self.initial.is_null() {
@@ -225,7 +233,13 @@ impl Checker for Linearizable {
         if let Some(unfit) = self.add_keys(keys, input, &mut tally, budget) {
             return unfit;
         }
-        tally.result(self.name(), &self.options.model)
+        let mut result = tally.result(self.name(), &self.options.model);
+        if result.verdict == Verdict::Invalid
+            && let Some(assumed) = self.options.assumed()
+        {
+            result.summary = format!("{}; {assumed}", result.summary);
+        }
+        result
     }
 }
 
@@ -246,8 +260,9 @@ impl Linearizable {
                         self.name(),
                         Verdict::Unknown,
                         format!(
-                            "operation {operation} does not fit the model {}: {error}",
-                            self.options.model
+                            "operation {operation} does not fit the model {}: {error}{}",
+                            self.options.model,
+                            fit::mend(&self.options, &views, operation)
                         ),
                     );
                     result

@@ -128,7 +128,7 @@ fn complete_samples(analysis: &Analysis<'_>) -> Vec<(u64, u64, bool)> {
                 start_ns: quiet_ns.unwrap_or(start_ns),
                 end_ns,
             };
-            let settled = quiet::complete(analysis, window, numbers).ok()?;
+            let settled = quiet::complete(analysis, window, window.start_ns, numbers).ok()?;
             Some((start_ns, end_ns, agrees(analysis, &settled)))
         })
         .collect();

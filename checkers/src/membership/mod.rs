@@ -28,6 +28,7 @@ mod convergence;
 mod crash_points;
 mod identity;
 mod judgement;
+mod leftovers;
 mod order;
 mod outcomes;
 mod presence;

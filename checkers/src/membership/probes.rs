@@ -5,7 +5,8 @@
 //!
 //! `membership-progress`: a canary that was never touched, and every member whose last join or remove was `info`, can be
 //! joined and can be removed. Which comes first depends on where the member is, so one refusal alone proves nothing: a kind
-//! of change that was refused and, after the opposite one had succeeded, not tried again, is left open.
+//! of change that was refused and, after the opposite one had succeeded, not tried again, is left open. What was refused on the way to
+//! a join that worked, [`leftovers`] judges.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ use super::{
     analysis::{Analysis, because},
     changes::{Change, Status},
     judgement::{Finding, Judgement, listed},
+    leftovers,
     order::still_inside,
     roster::Id,
 };
@@ -212,7 +214,14 @@ fn tried<'b, 'a>(
     probes: &[&'b Change<'a>],
     kind: ChangeKind,
 ) -> Tried<'b, 'a> {
-    let attempts = || probes.iter().filter(|change| change.kind == kind);
+    // A join of the node as it was left is judged by itself; that it worked counts.
+    let counts = |change: &Change<'_>| {
+        change.operation.outcome == Outcome::Ok || !leftovers::unwiped(change)
+    };
+    let attempts = || {
+        let of_kind = probes.iter().filter(|change| change.kind == kind);
+        of_kind.filter(|change| counts(change))
+    };
     if attempts().any(|change| change.operation.outcome == Outcome::Ok) {
         return Tried::Succeeded;
     }
@@ -274,6 +283,9 @@ pub(super) fn membership_progress(analysis: &Analysis<'_>) -> Judgement {
         judgement.looked_at += probes.len();
         for kind in [ChangeKind::Join, ChangeKind::Remove] {
             judge_probe(analysis, (*canary, *member), probes, kind, &mut judgement);
+        }
+        if !canary {
+            leftovers::judge(analysis, *member, probes, &mut judgement);
         }
     }
     let names: Vec<String> = probed

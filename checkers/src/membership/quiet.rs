@@ -205,7 +205,7 @@ fn settle_window<'a>(
         if numbers.is_empty() {
             continue;
         }
-        match complete(analysis, window, &numbers) {
+        match complete(analysis, window, window.start_ns, &numbers) {
             Ok(settled) => return Ok(settled),
             Err(why) => {
                 reason.get_or_insert(why);
@@ -215,13 +215,13 @@ fn settle_window<'a>(
     Err(reason)
 }
 
-/// A sample of which all needed readings were made, and have a moment in common.
+/// A sample of which all needed readings were made, and have a moment in common; who is a member, as of `at_ns`.
 pub(super) fn complete<'a>(
     analysis: &Analysis<'a>,
     window: Window,
+    at_ns: u64,
     sample: &[usize],
 ) -> Result<Settled<'a>, String> {
-    let at_ns = window.start_ns;
     let standings: Vec<Standing<'a>> = analysis
         .roster
         .ids()

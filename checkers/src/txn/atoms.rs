@@ -41,6 +41,14 @@ impl Atom {
         self.0
     }
 
+    /// Among other atoms, of which these are the values that are no small numbers, by their places here.
+    pub fn renamed(self, known: &[Self]) -> Self {
+        match self.0.checked_sub(OTHERS).map(usize::try_from) {
+            Some(Ok(place)) => known.get(place).copied().unwrap_or(self),
+            _ => self,
+        }
+    }
+
     /// From [`Atom::word`].
     pub fn of_word(word: u64) -> Self {
         Self(word)
@@ -69,6 +77,11 @@ impl Atoms {
             self.others.push(value.clone());
         }
         Atom(OTHERS + u64::from(place))
+    }
+
+    /// The values that are no small numbers, by place.
+    pub fn others(&self) -> impl Iterator<Item = &Value> {
+        self.others.iter()
     }
 
     /// The value of an atom.

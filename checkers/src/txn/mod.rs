@@ -14,7 +14,7 @@
 //!    the result unknown;
 //! 2. `lists` or `registers`: the order of versions, as far as it is proven, and the edges; `list_faults` and
 //!    `register_faults`: what is wrong within single reads;
-//! 3. `cycles`: circles, exact in what exists; `explain`: words for them;
+//! 3. `cycles`: circles, exact in what exists; `explain`: words for them, with `stale` of who read an old value;
 //! 4. `model`: which consistency models the anomalies rule out.
 //!
 //! Outcomes: an `ok` transaction took effect, a failed one never did, one whose outcome is not known did if somebody saw its work. Nothing
@@ -42,6 +42,7 @@ mod scc;
 mod serial;
 mod settle;
 mod single;
+mod stale;
 mod take;
 mod versions;
 pub mod weak;
@@ -56,11 +57,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
+    parallel,
     registry::{Source, Straight},
     words,
 };
 use anomaly::{Anomaly, Order};
 use builder::find_writes;
+use cycles::Found;
+use explain::{Evidence, Righted, Versions};
 use findings::Findings;
 use graph::{Edges, Graph, Kinds};
 use input::{Shape, Transactions};
@@ -143,7 +147,7 @@ impl Checker for Transactional {
     }
 
     fn check(&self, input: &CheckInput<'_>, budget: &dyn Budget) -> CheckResult {
-        self.judge(take::history(input.history, self.shape), budget)
+        self.judge(take::history(input.history, self.shape), 0, budget)
     }
 }
 
@@ -154,18 +158,18 @@ impl Straight for Transactional {
         budget: &dyn Budget,
     ) -> Option<(CheckResult, Vec<String>)> {
         let (txns, remarks) = take::source(source, self.shape)?;
-        Some((self.judge(txns, budget), remarks))
+        Some((self.judge(txns, source.threads, budget), remarks))
     }
 }
 
 impl Transactional {
-    fn judge(&self, mut txns: Transactions, budget: &dyn Budget) -> CheckResult {
+    fn judge(&self, mut txns: Transactions, threads: usize, budget: &dyn Budget) -> CheckResult {
         find_writes(&mut txns);
         let mut figures = counts(&txns);
         let looked_at = txns.len() as u64;
         let mut result = match unusable(&txns) {
             Some((kind, notes)) => self.unknown(kind, notes),
-            None => match analyze(txns, self.shape, self.model, budget) {
+            None => match analyze(txns, self.shape, self.model, threads, budget) {
                 Ok(analysis) => self.conclude(analysis, &mut figures),
                 Err(exhausted) => CheckResult::new(
                     self.name,
@@ -256,43 +260,37 @@ fn analyze(
     txns: Transactions,
     shape: Shape,
     model: Model,
+    threads: usize,
     budget: &dyn Budget,
 ) -> Result<Analysis, Exhausted> {
-    let mut findings = Findings::default();
     let orders = &model.orders();
     match shape {
         Shape::Lists => {
             let lists = Lists::new(txns);
-            list_faults::find(&lists, &mut findings);
-            let data = |edges: &mut Edges| lists.edges(edges);
-            let reason = |from, to, kind: Kinds| lists.reason(from, to, kind);
-            let told = ("appended", &reason as &explain::Reason<'_>);
-            analyze_cycles(
-                &lists.txns,
-                &lists.took_effect,
-                &data,
-                findings,
-                told,
-                orders,
-                budget,
-            )
+            let known = Known {
+                txns: &lists.txns,
+                took_effect: &lists.took_effect,
+                data: &|edges: &mut Edges| lists.edges(edges),
+                versions: &lists,
+                threads,
+            };
+            let faults = |findings: &mut Findings| {
+                list_faults::find(&lists, findings);
+                0
+            };
+            known.analyze(&faults, orders, budget)
         }
         Shape::Registers => {
             let registers = Registers::new(txns);
-            let passed_over = register_faults::find(&registers, &mut findings);
-            let data = |edges: &mut Edges| registers.edges(edges);
-            let reason = |from, to, kind: Kinds| registers.reason(from, to, kind);
-            let told = ("wrote", &reason as &explain::Reason<'_>);
-            let took_effect = &registers.took_effect;
-            let mut analysis = analyze_cycles(
-                &registers.txns,
-                took_effect,
-                &data,
-                findings,
-                told,
-                orders,
-                budget,
-            )?;
+            let known = Known {
+                txns: &registers.txns,
+                took_effect: &registers.took_effect,
+                data: &|edges: &mut Edges| registers.edges(edges),
+                versions: &registers,
+                threads,
+            };
+            let faults = |findings: &mut Findings| register_faults::find(&registers, findings);
+            let mut analysis = known.analyze(&faults, orders, budget)?;
             let broken = analysis
                 .findings
                 .counts()
@@ -300,43 +298,106 @@ fn analyze(
             if !broken {
                 analysis.open = settle::decide(&registers, model, &mut analysis.findings, budget)?;
             }
-            analysis.passed_over = passed_over;
             Ok(analysis)
         }
     }
 }
 
-fn analyze_cycles(
-    txns: &Transactions,
-    took_effect: &[bool],
-    data: &dyn Fn(&mut Edges),
-    mut findings: Findings,
-    (verb, reason): (&str, &explain::Reason<'_>),
-    orders: &[Order],
-    budget: &dyn Budget,
-) -> Result<Analysis, Exhausted> {
-    let graph = Graph::build(txns.len(), |edges| {
-        data(edges);
-        if orders.contains(&Order::Process) {
-            txns.process_edges(took_effect, edges);
-        }
-        if orders.contains(&Order::Realtime) {
-            txns.realtime_edges(took_effect, edges);
-        }
-    });
-    let cycles = cycles::search(&graph, txns.len(), orders, budget)?;
-    for found in &cycles.found {
-        findings.add(found.anomaly, || explain::cycle(txns, found, verb, reason));
+impl Versions for Lists {
+    fn verb(&self) -> &'static str {
+        "appended"
     }
-    Ok(Analysis {
-        findings,
-        edges: graph.edge_count(),
-        components: cycles.components,
-        largest: cycles.largest,
-        undecided: cycles.singles_undecided,
-        passed_over: 0,
-        open: None,
-    })
+
+    fn shows(&self) -> &'static str {
+        "an old state"
+    }
+
+    fn reason(&self, from: u32, to: u32, kind: Kinds) -> Option<(usize, usize)> {
+        self.reason(from, to, kind)
+    }
+}
+
+impl Versions for Registers {
+    fn verb(&self) -> &'static str {
+        "wrote"
+    }
+
+    fn shows(&self) -> &'static str {
+        "an old value"
+    }
+
+    fn reason(&self, from: u32, to: u32, kind: Kinds) -> Option<(usize, usize)> {
+        self.reason(from, to, kind)
+    }
+
+    fn evidence(&self, first: usize, second: usize, kind: Kinds) -> Option<Evidence> {
+        self.evidence(first, second, kind)
+    }
+
+    fn righted(&self, found: &Found) -> Righted {
+        self.righted(found)
+    }
+}
+
+/// What is known of the versions of lists or registers.
+struct Known<'a> {
+    txns: &'a Transactions,
+    took_effect: &'a [bool],
+    /// Adds the edges that the data gives.
+    data: &'a dyn Fn(&mut Edges),
+    versions: &'a dyn Versions,
+    threads: usize,
+}
+
+impl Known<'_> {
+    /// `faults` adds what is wrong within single reads, and says how many were passed over.
+    fn analyze(
+        &self,
+        faults: &(dyn Fn(&mut Findings) -> usize + Sync),
+        orders: &[Order],
+        budget: &dyn Budget,
+    ) -> Result<Analysis, Exhausted> {
+        let txns = self.txns;
+        // Neither looks at what the other finds: faults come first, whoever is done first.
+        let (faulty, circles) = parallel::both(
+            self.threads,
+            || {
+                let mut findings = Findings::default();
+                let passed_over = faults(&mut findings);
+                (findings, passed_over)
+            },
+            || {
+                let graph = self.graph(orders);
+                cycles::search(&graph, txns.len(), orders, budget)
+                    .map(|cycles| (cycles, graph.edge_count()))
+            },
+        );
+        let ((mut findings, passed_over), (cycles, edges)) = (faulty, circles?);
+        for found in &cycles.found {
+            findings.add(found.anomaly, || explain::cycle(txns, found, self.versions));
+        }
+        Ok(Analysis {
+            findings,
+            edges,
+            components: cycles.components,
+            largest: cycles.largest,
+            undecided: cycles.singles_undecided,
+            passed_over,
+            open: None,
+        })
+    }
+
+    fn graph(&self, orders: &[Order]) -> Graph {
+        Graph::build(self.txns.len(), |edges| {
+            (self.data)(edges);
+            if orders.contains(&Order::Process) {
+                self.txns.process_edges(self.took_effect, edges);
+            }
+            if orders.contains(&Order::Realtime) {
+                self.txns.realtime_edges(self.took_effect, edges);
+            }
+        })
+    }
 }
 
 impl Transactional {

@@ -50,9 +50,9 @@ pub(super) struct Registers {
     /// By transaction: whether it is known to have taken effect.
     pub took_effect: Vec<bool>,
     /// By write: the first event at which somebody who touched the version had ended.
-    ended: Vec<u64>,
+    pub(super) ended: Vec<u64>,
     /// By write: the last event at which somebody began who touched it.
-    began: Vec<u64>,
+    pub(super) began: Vec<u64>,
     /// Pairs of writes of which some process touched the first before the second; sorted.
     in_process: Vec<(u32, u32)>,
 }
@@ -137,7 +137,8 @@ impl Registers {
             .is_some_and(|write| !write.overwritten && self.took_effect[write.txn as usize])
     }
 
-    fn writer(&self, version: u32) -> u32 {
+    /// The transaction that wrote a version.
+    pub fn writer(&self, version: u32) -> u32 {
         self.txns.writes[version as usize].txn
     }
 
@@ -186,7 +187,7 @@ impl Registers {
         self.in_process = pairs;
     }
 
-    /// Those who read a version of a key first.
+    /// First reads of a version.
     pub fn reads_of(&self, key: u32, version: u32) -> &[Read] {
         let low = self
             .reads
@@ -253,6 +254,15 @@ impl Registers {
         }
     }
 
+    /// The version that a step wrote or saw, as [`Self::saw`] says.
+    pub fn version_at(&self, place: usize) -> u32 {
+        let step = self.txns.step(place);
+        match step.write {
+            true => self.txns.writer(step.key, step.atom()).unwrap_or(NONE),
+            false => self.saw(place),
+        }
+    }
+
     /// Steps of two transactions that make an edge of this kind: `(of from, of to)`.
     pub fn reason(&self, from: u32, to: u32, kind: Kinds) -> Option<(usize, usize)> {
         for a in self.txns.places(from) {
@@ -261,14 +271,7 @@ impl Registers {
                 if first.key != second.key {
                     continue;
                 }
-                let version = |step: usize, write: bool| match write {
-                    true => self
-                        .txns
-                        .writer(first.key, self.txns.step(step).atom())
-                        .unwrap_or(NONE),
-                    false => self.saw(step),
-                };
-                let (before, after) = (version(a, first.write), version(b, second.write));
+                let (before, after) = (self.version_at(a), self.version_at(b));
                 let fits = match (first.write, second.write) {
                     (true, false) if kind & WR != 0 => before == after,
                     (true, true) if kind & (WW_PROCESS | WW_REALTIME) != 0 => {
@@ -294,12 +297,14 @@ impl Registers {
         None
     }
 
-    fn came_before(&self, before: u32, after: u32, kind: Kinds) -> bool {
+    /// Whether an order of this kind puts one version before the other.
+    pub fn came_before(&self, before: u32, after: u32, kind: Kinds) -> bool {
         if before == after || !self.is_version(before) || !self.is_version(after) {
             return false;
         }
         kind & (WW_PROCESS | RW_PROCESS) != 0
-            && self.in_process.binary_search(&(before, after)).is_ok()
+            && (self.in_process.binary_search(&(before, after)).is_ok()
+                || self.in_one_process(before, after).is_some())
             || kind & (WW_REALTIME | RW_REALTIME) != 0
                 && self.ended[before as usize] < self.began[after as usize]
     }

@@ -1,12 +1,15 @@
 //! Reads transactions: out of a history that is in memory, or straight from the bytes of one.
 //!
-//! Both ways give the same columns; what the bytes' quick way does not know is left to the general reader, value by value.
+//! Both ways give the same columns; what the bytes' quick way does not know is left to the general reader, value by value. Threads may
+//! read steps ahead, piece by piece; putting them into columns is for one, in the order of the file.
+
+use std::ops::Range;
 
 use harness_core::{
     event::{EventType, Process},
     format::{
         Cursor, Format, FormatError,
-        raw::{Head, Payload, Text, each_event},
+        raw::{Head, Payload, Text, Usual, each_event_ahead},
         sessions,
     },
     history::{History, HistoryError, Outcome},
@@ -70,8 +73,12 @@ fn bytes(
         steps: Steps::default(),
         open: Vec::new(),
     };
-    let mut each = |head: Head, payload| stream.event(&head, payload);
-    let remarks = each_event(bytes, format, &mut each, consumed)?;
+    let prepare = |ahead: &mut Ahead, usual: &Usual<'_, '_>| ahead.prepare(usual, shape);
+    let mut each = |head: Head, payload, ahead: Option<&mut Ahead>| {
+        let line = ahead.map(|ahead| ahead.next(&mut stream.builder.atoms));
+        stream.event(&head, payload, line)
+    };
+    let remarks = each_event_ahead(bytes, format, source.threads, &prepare, &mut each, consumed)?;
     for open in std::mem::take(&mut stream.open).into_iter().flatten() {
         if open.txn != NONE {
             stream.take(open.txn, &open.input, false)?;
@@ -215,14 +222,20 @@ struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    fn event(&mut self, head: &Head, payload: Payload<'a>) -> Result<(), FormatError> {
+    fn event(
+        &mut self,
+        head: &Head,
+        payload: Payload<'a>,
+        line: Option<Line<'_>>,
+    ) -> Result<(), FormatError> {
+        let read = line.as_ref().is_some_and(|line| line.valid);
         let wrong = |detail| HistoryError::Pairing {
             index: head.index,
             process: head.process,
             detail,
         };
         if head.process == Process::Nemesis {
-            return self.look_at(&payload, false);
+            return self.look_at(&payload, false, read);
         }
         let process = self.builder.process(head.process) as usize;
         if self.open.len() <= process {
@@ -230,7 +243,7 @@ impl<'a> Stream<'a> {
         }
         if head.event_type == EventType::Invoke {
             let is_txn = &*head.f == "txn";
-            self.look_at(&payload, is_txn)?;
+            self.look_at(&payload, is_txn, read)?;
             let txn = match is_txn {
                 true => self.builder.begin(&Begun {
                     index: head.index,
@@ -254,7 +267,7 @@ impl<'a> Stream<'a> {
             .take()
             .ok_or_else(|| wrong("completes an operation that it did not invoke"))?;
         if open.txn == NONE {
-            return self.look_at(&payload, false);
+            return self.look_at(&payload, false, read);
         }
         let outcome = match head.event_type {
             EventType::Ok => Outcome::Ok,
@@ -268,25 +281,42 @@ impl<'a> Stream<'a> {
             Payload::Value(value) => value.is_array(),
         };
         if outcome == Outcome::Ok && is_list {
+            if let Some(Line {
+                steps: Some((steps, range)),
+                ..
+            }) = line
+            {
+                steps.put(range, &mut self.builder, open.txn, true);
+                return Ok(());
+            }
             return self.take(open.txn, &payload, true);
         }
-        self.look_at(&payload, true)?;
+        self.look_at(&payload, true, read)?;
         self.take(open.txn, &open.input, false)
     }
 
-    /// Whether a value that judges nothing is one.
-    fn look_at(&mut self, payload: &Payload<'a>, is_txn: bool) -> Result<(), FormatError> {
-        if let Payload::Text(text) = payload {
-            let quick = is_txn
-                && self
-                    .steps
-                    .read(text, self.builder.shape, &mut self.builder.atoms)
-                    .is_some();
+    /// Whether a value that judges nothing is one, unless somebody read it already.
+    fn look_at(
+        &mut self,
+        payload: &Payload<'a>,
+        is_txn: bool,
+        read: bool,
+    ) -> Result<(), FormatError> {
+        if let Payload::Text(text) = payload
+            && !read
+        {
+            let quick = is_txn && self.read(text).is_some();
             if !quick {
                 text.value()?;
             }
         }
         Ok(())
+    }
+
+    fn read(&mut self, text: &Text<'_>) -> Option<Range<usize>> {
+        self.steps.clear();
+        let builder = &mut self.builder;
+        self.steps.read(text, builder.shape, &mut builder.atoms)
     }
 
     fn take(&mut self, txn: u32, payload: &Payload<'a>, answered: bool) -> Result<(), FormatError> {
@@ -297,30 +327,69 @@ impl<'a> Stream<'a> {
             }
             Payload::Text(text) => text,
         };
-        let shape = self.builder.shape;
-        if self
-            .steps
-            .read(text, shape, &mut self.builder.atoms)
-            .is_none()
-        {
-            take(&mut self.builder, txn, &text.value()?, answered);
-            return Ok(());
+        match self.read(text) {
+            None => take(&mut self.builder, txn, &text.value()?, answered),
+            Some(range) => self.steps.put(range, &mut self.builder, txn, answered),
         }
-        let builder = &mut self.builder;
-        builder.open_steps(txn);
-        for step in &self.steps.steps {
-            match *step {
-                Quick::Write { key, element } => builder.write(key, element),
-                _ if !answered => {}
-                Quick::Read { key, value } => builder.read(key, value),
-                Quick::ReadNull { key } => builder.read_list(key, None),
-                Quick::ReadList { key, start, end } => {
-                    builder.read_list(key, Some(&self.steps.elements[start..end]));
-                }
+        Ok(())
+    }
+}
+
+/// What a thread read of the lines of a piece, before their turn.
+#[derive(Default)]
+struct Ahead {
+    steps: Steps,
+    /// Of this piece alone; what is no number has another atom in the columns.
+    atoms: Atoms,
+    /// By line: whether its value is one; and of an answer the steps of the usual shape.
+    lines: Vec<(bool, Option<Range<usize>>)>,
+    /// Lines that had their turn.
+    past: usize,
+}
+
+/// One of these lines.
+struct Line<'s> {
+    valid: bool,
+    steps: Option<(&'s Steps, Range<usize>)>,
+}
+
+impl Ahead {
+    fn prepare(&mut self, usual: &Usual<'_, '_>, shape: Shape) {
+        let text = usual.text();
+        let steps = usual
+            .is_clients("txn")
+            .then(|| self.steps.read(text, shape, &mut self.atoms))
+            .flatten();
+        let valid = steps.is_some() || text.value().is_ok();
+        let answer = steps.filter(|range| {
+            let kept = usual.event_type() == EventType::Ok;
+            if !kept {
+                self.steps.cut(range.start);
+            }
+            kept
+        });
+        self.lines.push((valid, answer));
+    }
+
+    /// The next line, with atoms of the columns.
+    fn next(&mut self, atoms: &mut Atoms) -> Line<'_> {
+        if self.past == 0 {
+            let known: Vec<Atom> = self
+                .atoms
+                .others()
+                .map(|value| atoms.intern(value))
+                .collect();
+            if !known.is_empty() {
+                self.steps.rename(&known);
             }
         }
-        builder.close_steps(txn);
-        Ok(())
+        let line = self.lines.get(self.past).cloned();
+        self.past += 1;
+        let (valid, steps) = line.unwrap_or_default();
+        Line {
+            valid,
+            steps: steps.map(|range| (&self.steps, range)),
+        }
     }
 }
 
@@ -333,19 +402,80 @@ enum Quick {
     ReadList { key: Atom, start: usize, end: usize },
 }
 
-/// The steps of one transaction, as text gives them.
+/// The steps of transactions, as text gives them.
 #[derive(Default)]
 struct Steps {
     steps: Vec<Quick>,
-    /// What its reads of lists returned, one after the other.
+    /// What reads of lists returned, one after the other.
     elements: Vec<Atom>,
 }
 
 impl Steps {
-    /// Reads steps of the usual shape; None for whatever is not.
-    fn read(&mut self, text: &Text<'_>, shape: Shape, atoms: &mut Atoms) -> Option<()> {
+    fn clear(&mut self) {
         self.steps.clear();
         self.elements.clear();
+    }
+
+    /// Forgets steps from this one on, with what they read.
+    fn cut(&mut self, from: usize) {
+        let mut forgotten = self.steps.drain(from..);
+        let lists = forgotten.find_map(|step| match step {
+            Quick::ReadList { start, .. } => Some(start),
+            _ => None,
+        });
+        drop(forgotten);
+        self.elements.truncate(lists.unwrap_or(usize::MAX));
+    }
+
+    /// Gives every atom that is no number its other one.
+    fn rename(&mut self, known: &[Atom]) {
+        for element in &mut self.elements {
+            *element = element.renamed(known);
+        }
+        for step in &mut self.steps {
+            match step {
+                Quick::Write {
+                    key,
+                    element: value,
+                }
+                | Quick::Read { key, value } => {
+                    *key = key.renamed(known);
+                    *value = value.renamed(known);
+                }
+                Quick::ReadNull { key } | Quick::ReadList { key, .. } => *key = key.renamed(known),
+            }
+        }
+    }
+
+    /// Puts steps into columns: all of an answer, and of a question what it writes.
+    fn put(&self, range: Range<usize>, builder: &mut Builder, txn: u32, answered: bool) {
+        builder.open_steps(txn);
+        for step in &self.steps[range] {
+            match *step {
+                Quick::Write { key, element } => builder.write(key, element),
+                _ if !answered => {}
+                Quick::Read { key, value } => builder.read(key, value),
+                Quick::ReadNull { key } => builder.read_list(key, None),
+                Quick::ReadList { key, start, end } => {
+                    builder.read_list(key, Some(&self.elements[start..end]));
+                }
+            }
+        }
+        builder.close_steps(txn);
+    }
+
+    /// Adds steps of the usual shape, and says which those are; None for whatever is not.
+    fn read(&mut self, text: &Text<'_>, shape: Shape, atoms: &mut Atoms) -> Option<Range<usize>> {
+        let (steps, elements) = (self.steps.len(), self.elements.len());
+        let read = self.add(text, shape, atoms);
+        if read.is_none() {
+            self.steps.truncate(steps);
+            self.elements.truncate(elements);
+        }
+        read.map(|()| steps..self.steps.len())
+    }
+
+    fn add(&mut self, text: &Text<'_>, shape: Shape, atoms: &mut Atoms) -> Option<()> {
         let mut cursor = text.cursor();
         cursor.eat(b'[')?;
         let mut first = true;

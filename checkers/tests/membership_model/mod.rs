@@ -76,6 +76,30 @@ impl Run {
 }
 
 impl World {
+    /// The sources are read, as they are between two probes.
+    fn look(&mut self) {
+        self.now += MS;
+        self.take_sample(false);
+    }
+
+    /// An operation that did nothing, and how it ended.
+    fn in_vain(&mut self, f: &str, node: usize, event_type: EventType, kind: &str) {
+        let value = json!({"member": name(node), "force": true});
+        let process = self.process();
+        self.emit(process, EventType::Invoke, f, None, value.clone());
+        self.now += 5 * MS;
+        self.last_end = self.now;
+        self.emit(process, event_type, f, None, value);
+        if let Some(error) = self
+            .events
+            .last_mut()
+            .and_then(|event| event.error.as_mut())
+        {
+            error.kind = kind.to_owned();
+        }
+        self.now += 10 * MS;
+    }
+
     /// Everything is tried once more, and looked at for the last time.
     pub fn finish(mut self, canary: Option<usize>, options: Value) -> Run {
         self.quiet();
@@ -92,9 +116,27 @@ impl World {
         }
         for node in std::mem::take(&mut self.doubtful) {
             if self.truth.contains_key(&node) {
+                // Who is a member already is rightly refused.
+                if self.rng.random_bool(0.3) {
+                    self.in_vain("retry-unwiped", node, EventType::Fail, "already-clustered");
+                }
                 self.remove("retry-remove", node, End::Ok);
                 self.join("retry-join", node, End::Ok);
             } else {
+                match self.rng.random_range(0..4) {
+                    0 => {
+                        self.join("retry-unwiped", node, End::Ok);
+                        self.remove("retry-remove", node, End::Ok);
+                    }
+                    1 => self.in_vain("retry-unwiped", node, EventType::Fail, "no-member"),
+                    2 => self.in_vain("retry-unwiped", node, EventType::Info, "connection-lost"),
+                    _ => {}
+                }
+                // Who is in no source is rightly not found.
+                if self.rng.random_bool(0.5) {
+                    self.look();
+                    self.in_vain("retry-remove", node, EventType::Fail, "not-found");
+                }
                 self.join("retry-join", node, End::Ok);
                 self.remove("retry-remove", node, End::Ok);
             }

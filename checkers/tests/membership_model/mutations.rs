@@ -38,7 +38,7 @@ const fn row(
 
 /// The table: mutation, invariants that must fail.
 #[rustfmt::skip]
-pub const TABLE: [Mutation; 35] = [
+pub const TABLE: [Mutation; 38] = [
     row("the row of a joined member is gone", "lxd", joined_row_gone, &["convergence-time", "no-lost", "ok-join-durable", "three-source-agreement"]),
     row("a joined member is gone from everywhere", "microcluster", joined_gone, &["no-lost", "ok-join-durable"]),
     row("one node lost a certificate", "lxd", certificate_gone, &["convergence-time", "no-lost", "three-source-agreement"]),
@@ -73,6 +73,9 @@ pub const TABLE: [Mutation; 35] = [
     Mutation { profile: Profile::Double, ..row("starting one of two does not restore service", "dqlite", not_restored, &["restart-one-restores"]) },
     row("the canary is refused", "lxd", canary_refused, &["membership-progress"]),
     row("a name is burnt", "microcluster", burnt_name, &["membership-progress"]),
+    row("a half-joined member is not found, and joins once it is wiped", "lxd", half_joined_not_found, &["convergence-time", "info-join-atomic", "membership-progress", "no-pending", "three-source-agreement"]),
+    row("a certificate is left whose member is not found, and which joins once it is wiped", "microcluster", certificate_not_found, &["convergence-time", "info-join-atomic", "membership-progress", "three-source-agreement"]),
+    row("a join is refused of the node as it is, and works once it is wiped", "dqlite", refused_unwiped, &["membership-progress"]),
     row("a list hangs", "lxd", list_hangs, &["no-hang"]),
 ];
 
@@ -559,6 +562,54 @@ fn burnt_name(run: &mut Run) -> bool {
     end_otherwise(run, EventType::Fail, "refused", |event| {
         event.f.starts_with("retry-") && event.value["member"] == "n10"
     })
+}
+
+/// n10 is left in some sources from its join on until it is joined anew, wiped, after a removal that did not find it.
+fn not_found(run: &mut Run, which: impl Fn(&View) -> bool) -> bool {
+    let of = |event: &&Event, f: &str| &*event.f == f && event.value["member"] == "n10";
+    let begin = |f| {
+        let mut all = run.events.iter();
+        all.find(|event| of(event, f)).map(|event| event.time_ns)
+    };
+    let refused = run.events.iter().any(|event| {
+        let error = event.error.as_ref();
+        of(&event, "retry-remove") && error.is_some_and(|error| error.kind == "not-found")
+    });
+    let joined_unwiped = run
+        .events
+        .iter()
+        .any(|event| of(&event, "retry-unwiped") && event.event_type == EventType::Ok);
+    let (Some(until), true, false) = (begin("retry-join"), refused, joined_unwiped) else {
+        return false;
+    };
+    let from = began(run, 10);
+    gain(run, 10, from, MemberState::Pending, |view| {
+        view.start_ns < until && which(view)
+    })
+}
+
+fn half_joined_not_found(run: &mut Run) -> bool {
+    not_found(run, |view| {
+        matches!(view.source, Source::Database | Source::Truststore)
+    })
+}
+
+fn certificate_not_found(run: &mut Run) -> bool {
+    not_found(run, |view| view.source == Source::Truststore)
+}
+
+fn refused_unwiped(run: &mut Run) -> bool {
+    let mut any = false;
+    for event in &mut run.events {
+        if &*event.f == "retry-unwiped"
+            && event.value["member"] == "n10"
+            && let Some(error) = &mut event.error
+        {
+            error.kind = "answered-error".to_owned();
+            any = true;
+        }
+    }
+    any
 }
 
 fn list_hangs(run: &mut Run) -> bool {

@@ -4,12 +4,18 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness_core::format::Format;
+use harness_run::interpreter::CONCURRENCY_LIMIT;
 
 use crate::options::RunOptions;
 
 mod sweep;
+mod trace;
+
+/// Clients of a bench, at most: what the interpreter takes.
+const CLIENTS_MAX: i64 = CONCURRENCY_LIMIT as i64;
 
 pub use sweep::SweepArgs;
+pub use trace::TraceArgs;
 
 /// Forms clusters of real products on real nodes, breaks them, and judges what is left.
 #[derive(Parser, Debug)]
@@ -62,7 +68,7 @@ pub enum Command {
     Faults(FaultsArgs),
     /// List the functions of the system's program on a node: the crash points
     Points(PointsArgs),
-    /// Tell which functions of the system's program are entered on a node, in order
+    /// Tell which functions of the system's program are entered, in order: on a node, or by a join on every node
     Trace(TraceArgs),
     /// Try every crash point of a join or a remove, each on a fresh cluster, and tell what is left where
     Sweep(Box<SweepArgs>),
@@ -97,7 +103,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub repeat: u32,
     /// Take the lab down afterwards
-    #[arg(long)]
+    #[arg(long, conflicts_with = "leave_running")]
     pub down: bool,
     /// Leave the system running afterwards
     #[arg(long)]
@@ -122,14 +128,15 @@ pub struct CheckArgs {
     /// Format of history files; guessed from the content if not given
     #[arg(long, value_parser = format, value_name = "FORMAT")]
     pub format: Option<Format>,
-    /// Options of the workload for history files, as JSON, such as '{"total":80}'
+    /// Options of the checker, as JSON: for bank such as '{"total":80}', for linearizable '{"initial":0}', the value before the first
+    /// write (by default absent; of multi-register an object, '{"initial":{"x":0}}')
     #[arg(long, value_name = "JSON")]
     pub options: Option<String>,
     /// Time that each checker may take
     #[arg(long, value_name = "TIME", default_value = "120s")]
     pub timeout: String,
     /// Memory that each checker's own structures may take, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 4096)]
+    #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..))]
     pub memory: u64,
     /// Look at each witness again, slowly and from the history alone; one that proves nothing is a failure of the harness
     #[arg(long)]
@@ -337,14 +344,9 @@ pub struct FaultsArgs {
 /// Which functions of which program.
 #[derive(Args, Debug)]
 pub struct PointChoice {
-    /// The system whose program is meant: dqlite or lxd
-    #[arg(
-        long,
-        env = "HARNESS_SYSTEM",
-        default_value = "dqlite",
-        value_name = "NAME"
-    )]
-    pub system: String,
+    /// The system whose program is meant: dqlite or lxd [default: dqlite; lxd with --op]
+    #[arg(long, env = "HARNESS_SYSTEM", value_name = "NAME")]
+    pub system: Option<String>,
     /// Another program or library, by its path on the node
     #[arg(long, value_name = "PATH")]
     pub binary: Option<PathBuf>,
@@ -367,20 +369,6 @@ pub struct PointsArgs {
     /// Which functions.
     #[command(flatten)]
     pub choice: PointChoice,
-    /// As JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `harness trace`.
-#[derive(Args, Debug)]
-pub struct TraceArgs {
-    /// Which functions.
-    #[command(flatten)]
-    pub choice: PointChoice,
-    /// How long to watch; ctrl-c ends it earlier
-    #[arg(long = "for", value_name = "TIME", default_value = "10s")]
-    pub window: String,
     /// As JSON
     #[arg(long)]
     pub json: bool,
@@ -433,11 +421,11 @@ pub enum BenchCommand {
     /// Operations a second that the interpreter drives with a client that does nothing
     Interpreter {
         /// Operations
-        #[arg(long, default_value_t = 2_000_000)]
+        #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
         operations: u64,
         /// Clients
-        #[arg(long, default_value_t = 1024)]
-        concurrency: usize,
+        #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
+        concurrency: u32,
         /// At most for so many seconds
         #[arg(long, default_value_t = 60.0)]
         seconds: f64,
@@ -478,7 +466,7 @@ pub enum BenchCommand {
     /// Time and size of a report for a synthetic history
     Report {
         /// Operations
-        #[arg(long, default_value_t = 1_000_000)]
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
         operations: u64,
         /// Where to keep the report; thrown away if not given
         #[arg(long, value_name = "FILE")]

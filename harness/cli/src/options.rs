@@ -8,16 +8,14 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use harness_core::seed::Seed;
 use harness_nemesis::exec::MIN_LEASE;
-use harness_workloads::{
-    systems::lxd,
-    workload::{Kind, NAMES, Reads},
-};
+use harness_workloads::{systems::lxd, workload::Kind};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
 mod data;
 mod membership;
+mod workload;
 
 /// The longest load that is accepted.
 const TIME_LIMIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -29,6 +27,8 @@ const RATE: f64 = 100.0;
 const RATE_BESIDE_MEMBERSHIP: f64 = 10.0;
 /// The most workers.
 const CONCURRENCY_MAX: usize = 4096;
+/// Memory that each checker's own structures may take, in MiB, if nothing else is chosen.
+const CHECK_MEMORY_MIB: u64 = 4096;
 /// How long a node may be out of hearing before it heals itself.
 const DEFAULT_LEASE_TEXT: &str = "30s";
 
@@ -53,11 +53,21 @@ pub struct RunOptions {
     #[serde(deserialize_with = "text_or_number")]
     pub time_limit: Option<String>,
     /// The seed of the plan and of what clients ask, such as 7 or 0x5eed42; a fresh one, which is printed, if not given
-    #[arg(long, env = "HARNESS_SEED", value_name = "SEED")]
+    #[arg(
+        long,
+        env = "HARNESS_SEED",
+        value_name = "SEED",
+        allow_hyphen_values = true
+    )]
     #[serde(deserialize_with = "text_or_number")]
     pub seed: Option<String>,
     /// Operations on data a second, all clients together; 0 for as many as they can [default: 100; 10 beside membership]
-    #[arg(long, env = "HARNESS_RATE", value_name = "PER_SECOND")]
+    #[arg(
+        long,
+        env = "HARNESS_RATE",
+        value_name = "PER_SECOND",
+        allow_hyphen_values = true
+    )]
     pub rate: Option<f64>,
     /// Clients: a number, or a multiple of the nodes such as 2n [default: 2n]
     #[arg(long, env = "HARNESS_CONCURRENCY", value_name = "N")]
@@ -82,6 +92,9 @@ pub struct RunOptions {
     /// How reads of the register workload are answered: leader (as its users read) or log (through the log) [default: leader]
     #[arg(long, env = "HARNESS_READS", value_name = "HOW")]
     pub reads: Option<String>,
+    /// Let accounts of the bank workload go below 0; only their total is judged then [default: false]
+    #[arg(long, env = "HARNESS_ALLOW_NEGATIVE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub allow_negative: Option<bool>,
     /// Members at first, of the membership workload; other nodes stand by to join, and the last one is the canary, kept for the end [default: 3]
     #[arg(long, env = "HARNESS_INITIAL", value_name = "N")]
     pub initial: Option<usize>,
@@ -108,7 +121,7 @@ pub struct RunOptions {
     #[arg(long, env = "HARNESS_SAMPLE_INTERVAL", value_name = "TIME")]
     #[serde(deserialize_with = "text_or_number")]
     pub sample_interval: Option<String>,
-    /// LXD's paths, programs, environment and additions to its preseeds, from a YAML file (fields in README) [default: Debian's]
+    /// LXD's paths, programs, environment and additions to its preseeds, from a YAML file (its fields: README, LXD) [default: Debian's]
     #[arg(long, env = "HARNESS_LXD_OPTIONS", value_name = "FILE")]
     pub lxd_options: Option<PathBuf>,
     /// LXD's cluster.offline_threshold, more than 10s [default: 11s]
@@ -193,6 +206,7 @@ impl RunOptions {
             interval,
             agent_heals_after,
             reads,
+            allow_negative,
             initial,
             parallel_join,
             floor,
@@ -321,6 +335,14 @@ fn positive(field: &str, text: &str) -> Result<Duration, Failure> {
     Ok(time)
 }
 
+/// Refuses an option that has no meaning here.
+fn refuse(given: &[(&str, bool)], why: &str) -> Result<(), Failure> {
+    match given.iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(Failure::usage(format!("{name}: {why}; leave it out"))),
+        None => Ok(()),
+    }
+}
+
 fn parse_concurrency(text: &str) -> Result<Concurrency, Failure> {
     let (number, per_node) = match text.strip_suffix('n') {
         Some("") => ("1", true),
@@ -372,19 +394,7 @@ impl RunConfig {
                 "system: there is no system {system:?}; there are dqlite, lxd and sim (a simulation)"
             )));
         }
-        let reads: Reads = text(&options.reads, "leader")
-            .parse()
-            .map_err(|error| Failure::usage(format!("reads: {error}")))?;
-        let workload = Kind::named(&text(&options.workload, "membership"), reads)
-            .map_err(|error| Failure::usage(format!("workload: {error}")))?;
-        let workload = membership::with(workload, options)?;
-        if options.reads.is_some() && workload.name() != "register" {
-            return Err(Failure::usage(format!(
-                "reads: only the register workload can choose how it reads, not {}; leave it out (workloads: {})",
-                workload.name(),
-                NAMES.join(", ")
-            )));
-        }
+        let workload = workload::chosen(options)?;
         let time_limit = positive("time-limit", &text(&options.time_limit, "60"))?;
         if time_limit > TIME_LIMIT_MAX {
             return Err(Failure::usage("time-limit: at most 168h (a week)"));
@@ -407,6 +417,19 @@ impl RunConfig {
             )));
         }
         let (fault_on, fault_off) = parse_interval(&text(&options.interval, "10s"))?;
+        if system == "sim" {
+            let given = [
+                ("lab", options.lab.is_some()),
+                ("suite", options.suite.is_some()),
+            ];
+            refuse(&given, "the simulated system has no lab, only --nodes")?;
+        }
+        let check_memory_mib = options.check_memory.unwrap_or(CHECK_MEMORY_MIB);
+        if check_memory_mib == 0 {
+            return Err(Failure::usage(
+                "check-memory: must be 1 MiB at least; no checker can judge with nothing",
+            ));
+        }
         let plant = options.plant.clone();
         if plant.is_some() && system != "sim" {
             return Err(Failure::usage(
@@ -440,7 +463,7 @@ impl RunConfig {
             results: options.results.clone().unwrap_or_else(|| "results".into()),
             trace: options.trace.unwrap_or(false),
             check_timeout: positive("check-timeout", &text(&options.check_timeout, "120s"))?,
-            check_memory_bytes: options.check_memory.unwrap_or(4096) * 1024 * 1024,
+            check_memory_bytes: check_memory_mib.saturating_mul(1024 * 1024),
             system,
             workload,
             nodes,

@@ -160,7 +160,19 @@ fn counts(moment: &Moment) -> String {
     )
 }
 
-/// The live line: phase, time left, operations a second, faults in force, leader.
+/// Members by source: one number where all places agree, least and most where they do not.
+fn members(now: &Moment) -> String {
+    let told = |(source, least, most): &(&str, usize, usize)| {
+        if least == most {
+            format!("{source} {most}")
+        } else {
+            format!("{source} {least}-{most}")
+        }
+    };
+    now.members.iter().map(told).collect::<Vec<_>>().join(", ")
+}
+
+/// The live line: phase, time left, operations a second, leader, members by source, faults in force.
 fn line(before: &(Instant, Moment), now: &Moment) -> String {
     let mut line = now.phase.clone();
     if let Some(left) = now.left {
@@ -183,8 +195,27 @@ fn line(before: &(Instant, Moment), now: &Moment) -> String {
             now.leader.as_deref().unwrap_or("none")
         ));
     }
+    if !now.members.is_empty() && now.phase != "collect" {
+        line.push_str(&format!("  members {}", members(now)));
+    }
     if !now.faults.is_empty() {
         line.push_str(&format!("  in force: {}", now.faults.join("; ")));
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_live_line_tells_members_by_source() {
+        let now = Moment {
+            phase: "settle".to_owned(),
+            members: vec![("database", 4, 4), ("raft", 3, 4)],
+            ..Moment::default()
+        };
+        let before = (Instant::now(), Moment::default());
+        assert_eq!(line(&before, &now), "settle  members database 4, raft 3-4");
+    }
 }

@@ -87,12 +87,19 @@ fn bank(folder: &Folder, arguments: &[&str]) -> std::process::Output {
 #[test]
 fn every_workload_is_valid_without_faults() {
     let folder = Folder::new();
-    for workload in ["register", "set", "bank", "append"] {
+    // Long enough for members to join and to be removed.
+    for (workload, time_limit) in [
+        ("register", "8"),
+        ("set", "8"),
+        ("bank", "8"),
+        ("append", "8"),
+        ("membership", "20"),
+    ] {
         let output = folder.run(&[
             "--workload",
             workload,
             "--time-limit",
-            "8",
+            time_limit,
             "--nemesis",
             "none",
         ]);
@@ -182,6 +189,51 @@ fn membership_under_partitions_is_judged() {
     for node in ["n1", "n2", "n3", "n4", "n5"] {
         assert!(views.contains(&format!("\"node\":\"{node}\"")), "{node}");
     }
+}
+
+/// Two nodes join at the same time, and nothing is broken: both joins are under way at once, and every place has both members.
+#[test]
+fn members_that_join_at_once_are_judged() {
+    // A lab of five that another test left up is not asked for six.
+    expect_code(&lab(&["down"]), 0);
+    let folder = Folder::new();
+    // Initial members, two that join, the canary.
+    let output = folder.run(&["--nodes", "6", "--parallel-join", "2", "--time-limit", "15"]);
+    // A change that hung for as long as it may take is dqlite's, and is judged: seen in two of five such runs.
+    let code = code(&folder, &output);
+    assert!([0, 1].contains(&code), "{}", stderr(&output));
+    let options = &folder.json("meta.json")["workload_options"];
+    assert_eq!(options["canary"], "n6");
+    let history = std::fs::read_to_string(folder.latest().join("history.jsonl")).unwrap();
+    let joins = history
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let joins = joins.filter(|event: &Value| event["f"] == "join");
+    let (mut open, mut most_open) = (0_i32, 0);
+    for event in joins {
+        open += if event["type"] == "invoke" { 1 } else { -1 };
+        most_open = most_open.max(open);
+    }
+    assert_eq!(most_open, 2, "{history}");
+    let verdict = folder.json("verdict.json");
+    let results = verdict["results"].as_array().unwrap();
+    let invalid = results
+        .iter()
+        .filter(|result| result["verdict"] == "invalid");
+    for result in invalid.clone() {
+        assert_ne!(result["witnesses"], serde_json::json!([]), "{result}");
+    }
+    assert_eq!(invalid.count() > 0, code == 1, "{verdict}");
+    // Whatever hung: members are as all places say.
+    for name in ["no-ghost", "no-lost", "ok-join-durable"] {
+        assert_ne!(
+            checker(&verdict, name)["verdict"],
+            "invalid",
+            "{name}: {verdict}"
+        );
+    }
+    // Nor do the tests that follow want six.
+    expect_code(&lab(&["down"]), 0);
 }
 
 /// Each process fault is seen to hold and to be healed, two lanes at once too. What the system makes of it is not asserted:

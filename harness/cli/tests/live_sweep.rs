@@ -1,4 +1,4 @@
-//! A sweep of three points on real LXD, interrupted and gone on with. Needs root or `sudo -n` and a lab with LXD: fails, and never
+//! A sweep of three points on real LXD, interrupted and gone on with, and a trace of one join. Needs root or `sudo -n` and a lab with LXD: fails, and never
 //! skips, where the lab cannot come up.
 #![cfg(feature = "live")]
 
@@ -20,6 +20,8 @@ use support::{harness, stderr};
 
 /// Between the leader's acceptance and raft's add: the joiner dies with its row pending.
 const JOIN: &str = "github.com/lxc/lxd/lxd/cluster.Join";
+/// The leader lets the joiner in, asked by it.
+const POST_ACCEPT: &str = "main.internalClusterPostAccept";
 /// Before anything is asked of the cluster.
 const PUT_JOIN: &str = "main.clusterPutJoin";
 /// Entered by no join.
@@ -144,6 +146,61 @@ fn three_points_are_swept_with_an_interruption_between_and_each_leaves_what_is_k
         assert!(latest.join(name).is_file(), "{name}");
     }
     assert_eq!(lines(&journal, "point").len(), 3);
+}
+
+/// The joiner asks, the leader accepts, the joiner goes on: in order of time over two nodes, with no entry of an idle cluster.
+#[test]
+fn a_join_is_traced_on_every_node_in_order_of_time() {
+    let _lab = Lab::new();
+    let output = harness()
+        .args(["trace", "--op", "join", "--json"])
+        .output()
+        .expect("the binary starts");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let lines: Vec<Value> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let (head, rest) = lines.split_first().expect("a head");
+    assert_eq!(head["head"]["outcome"]["type"], "ok", "{head}");
+    let nodes = head["head"]["nodes"].as_array().expect("nodes");
+    assert_eq!(nodes.len(), 4, "three members and the joiner: {head}");
+    let of = |role: &str| -> &str {
+        let node = nodes.iter().find(|node| node["role"] == role);
+        let node = node.unwrap_or_else(|| panic!("no {role}: {head}"));
+        node["node"].as_str().expect("a name")
+    };
+    let (joiner, leader) = (of("joiner"), of("leader"));
+    let entered: Vec<&Value> = rest.iter().map(|line| &line["entered"]).collect();
+    let at = |node: &str, function: &str| -> f64 {
+        let found = entered
+            .iter()
+            .find(|one| one["node"] == node && one["function"] == function);
+        let found = found.unwrap_or_else(|| panic!("{node} did not enter {function}: {rest:?}"));
+        assert!(found["hits"].as_u64() >= Some(1), "{found}");
+        found["at_ms"].as_f64().expect("a time")
+    };
+    let asked = at(joiner, PUT_JOIN);
+    let accepted = at(leader, POST_ACCEPT);
+    let joined = at(joiner, JOIN);
+    assert!(
+        0.0 < asked && asked < accepted && accepted < joined,
+        "{asked} {accepted} {joined}"
+    );
+    let took = head["head"]["took_ms"].as_f64().expect("a time");
+    let times: Vec<f64> = entered
+        .iter()
+        .map(|one| one["at_ms"].as_f64().expect("a time"))
+        .collect();
+    assert!(times.is_sorted() && times.iter().all(|time| *time <= took));
+    // What is entered all the time is no part of a join.
+    assert!(head["head"]["idle"].as_u64() > Some(0), "{head}");
+    let heartbeat = entered.iter().find(|one| {
+        one["function"]
+            .as_str()
+            .is_some_and(|name| name.ends_with("HeartbeatNode"))
+    });
+    assert_eq!(heartbeat, None);
 }
 
 #[test]

@@ -27,6 +27,7 @@ fn its_runs_are_runs_that_the_harness_accepts() {
         .filter_map(|step| step["run"].as_str())
         .find_map(|run| run.strip_prefix("target/release/harness run "))
         .expect("a step that runs the harness");
+    let mut asked = Vec::new();
     for entry in matrix {
         let arguments = call.replace(
             "${{ matrix.arguments }}",
@@ -34,13 +35,33 @@ fn its_runs_are_runs_that_the_harness_accepts() {
         );
         assert!(!arguments.contains("${{"), "{arguments}");
         let output = Command::new(env!("CARGO_BIN_EXE_harness"))
-            .args(["run", "--dry-run"])
+            .args(["run", "--dry-run", "--json"])
             .args(arguments.split_whitespace())
             .current_dir(top())
             .env_remove("HARNESS_LAB")
             .output()
             .unwrap();
         assert!(output.status.success(), "{arguments}: {output:?}");
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let config = &told["config"];
+        let lab = config["lab"].as_str().unwrap();
+        assert!(lab.contains("+dqlite+lxd"), "{arguments}: {lab}");
+        let word = |value: &Value| value.as_str().unwrap().to_owned();
+        asked.push([
+            word(&config["system"]),
+            word(&config["workload"]["name"]),
+            word(&config["nemesis"]),
+        ]);
+    }
+    // What the harness is for is there by name, whatever else is.
+    for wanted in [
+        ["dqlite", "membership", "partition"],
+        ["lxd", "membership", "kill:subject@join+0ms..1200ms"],
+    ] {
+        assert!(
+            asked.iter().any(|run| *run == wanted),
+            "{wanted:?}: {asked:?}"
+        );
     }
 }
 

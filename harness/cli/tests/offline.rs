@@ -1,5 +1,7 @@
 //! The command line without a lab: usage, configuration, the simulated system, stored runs, histories.
 
+mod check;
+mod refusals;
 mod support;
 
 use serde_json::Value;
@@ -75,6 +77,10 @@ fn bad_usage_and_configuration_exit_254_and_name_the_place() {
             "initial",
         ),
         (vec!["run", "--max-voters", "5", "--dry-run"], "max-voters"),
+        (
+            vec!["run", "--workload", "set", "--allow-negative", "--dry-run"],
+            "allow-negative",
+        ),
         (vec!["check", "no-such-run"], "no-such-run"),
         (vec!["show", "no-such-run"], "no-such-run"),
         (vec!["report", "no-such-run"], "no-such-run"),
@@ -129,6 +135,28 @@ fn a_dry_run_prints_configuration_and_plan_and_touches_nothing() {
     let told = "kill subject, waits for a join that is invoked, then entry 2 of main.run";
     assert!(text.contains(told), "{text}");
     assert!(!folder.path().join("runs").exists());
+}
+
+/// What doctor warns of is told of the faults that need it, before anybody waits for a lab.
+#[test]
+fn a_dry_run_says_which_faults_this_kernel_does_not_offer() {
+    let folder = Folder::new();
+    let doctor = harness().args(["doctor", "--json"]).output().unwrap();
+    let doctor: Value = serde_json::from_slice(&doctor.stdout).expect("JSON");
+    let mut checks = doctor["checks"].as_array().unwrap().iter();
+    let netem = checks.find(|check| check["name"] == "netem").unwrap();
+    let lacks = netem["status"] != "pass";
+    let usual = ["--dry-run", "--nodes", "5", "--nemesis"];
+    let dry = folder.run(&[&usual[..], &["slow,corrupt"]].concat());
+    expect_code(&dry, 0);
+    let told = stdout(&dry);
+    assert_eq!(told.contains("corrupt, slow: not offered"), lacks, "{told}");
+    let dry = folder.run(&[&usual[..], &["slow,corrupt", "--json"]].concat());
+    let told: Value = serde_json::from_slice(&dry.stdout).expect("JSON");
+    let not_offered = told["not_offered"].as_array().unwrap();
+    assert_eq!(not_offered.is_empty(), !lacks, "{told}");
+    let dry = folder.run(&[&usual[..], &["kill"]].concat());
+    assert!(!stdout(&dry).contains("not offered"), "{}", stdout(&dry));
 }
 
 #[test]
@@ -263,6 +291,42 @@ fn planted_bugs_are_found_with_a_witness() {
             expect_code(&refused, 254);
             assert!(stderr(&refused).contains(said), "{}", stderr(&refused));
         }
+    }
+}
+
+/// No balance is negative unless that is asked for, and then it is no fault of the system's.
+#[test]
+fn balances_go_below_zero_only_if_asked() {
+    let folder = Folder::new();
+    for (asked, negative) in [
+        (vec![], false),
+        (vec!["--allow-negative"], true),
+        (vec!["--allow-negative", "false"], false),
+    ] {
+        let usual = [
+            "--system",
+            "sim",
+            "--workload",
+            "bank",
+            "--time-limit",
+            "2",
+            "--rate",
+            "500",
+            "--seed",
+            "3",
+        ];
+        expect_code(&folder.run(&[&usual[..], &asked].concat()), 0);
+        let history = std::fs::read_to_string(folder.latest().join("history.jsonl")).unwrap();
+        let below = history
+            .lines()
+            .any(|line| line.contains("\"f\":\"read\"") && line.contains(":-"));
+        assert_eq!(below, negative, "{asked:?}");
+        let repeat = folder.json("meta.json")["repeat"].to_string();
+        assert_eq!(
+            repeat.contains("allow-negative"),
+            !asked.is_empty(),
+            "{repeat}"
+        );
     }
 }
 
@@ -482,6 +546,7 @@ fn help_is_as_documented() {
         ("help_run", vec!["run", "--help"]),
         ("help_check", vec!["check", "--help"]),
         ("help_lab", vec!["lab", "--help"]),
+        ("help_trace", vec!["trace", "--help"]),
     ] {
         let output = harness()
             .args(&arguments)

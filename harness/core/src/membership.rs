@@ -9,6 +9,7 @@
 //! | `list` | null | `["n1","n2"]` | the product's own list of full members |
 //! | `canary-join`, `canary-remove` | as `join`, `remove` | | final phase: a node that was never touched is joined and removed |
 //! | `retry-join`, `retry-remove` | as `join`, `remove` | | final phase: a member whose last join or remove was `info` is joined and removed again, in the order that its state allows |
+//! | `retry-unwiped` | as `join` | | final phase: a join that was `info` is asked for again, of the node as it is |
 //! | `removed-probe` | `{"member":"n4"}` | `{"member":"n4","in":false}` | final phase: a removed node is asked whether it can still read or write |
 //! | `availability` | any | any | final phase: a write through one node (`node` is set), see the checker of that name |
 //!
@@ -32,6 +33,8 @@ pub const CANARY_JOIN: &str = "canary-join";
 pub const CANARY_REMOVE: &str = "canary-remove";
 /// A member in doubt is joined again.
 pub const RETRY_JOIN: &str = "retry-join";
+/// A join in doubt is asked for again, of the node as it is: not wiped, with whatever the join before left on it.
+pub const RETRY_UNWIPED: &str = "retry-unwiped";
 /// A member in doubt is removed again.
 pub const RETRY_REMOVE: &str = "retry-remove";
 /// A removed node is asked whether it still takes part.
@@ -108,7 +111,7 @@ pub fn change(f: &str) -> Option<(ChangeKind, Purpose)> {
         REMOVE => (ChangeKind::Remove, Purpose::Load),
         CANARY_JOIN => (ChangeKind::Join, Purpose::Canary),
         CANARY_REMOVE => (ChangeKind::Remove, Purpose::Canary),
-        RETRY_JOIN => (ChangeKind::Join, Purpose::Retry),
+        RETRY_JOIN | RETRY_UNWIPED => (ChangeKind::Join, Purpose::Retry),
         RETRY_REMOVE => (ChangeKind::Remove, Purpose::Retry),
         _ => return None,
     })
@@ -145,6 +148,10 @@ mod tests {
         assert_eq!(
             change("retry-remove"),
             Some((ChangeKind::Remove, Purpose::Retry))
+        );
+        assert_eq!(
+            change("retry-unwiped"),
+            Some((ChangeKind::Join, Purpose::Retry))
         );
         assert_eq!(change("list"), None);
     }

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::stats::{Snapshot, Stats};
+use crate::{
+    sampler::Changes,
+    stats::{Snapshot, Stats},
+};
 
 /// What is shown while a run goes on.
 #[derive(Default)]
@@ -20,6 +23,7 @@ struct Inner {
     until: Option<Instant>,
     stats: Option<Arc<Stats>>,
     faults: Option<Arc<harness_nemesis::exec::Live>>,
+    members: Option<Arc<Changes>>,
 }
 
 /// A moment of a run.
@@ -35,6 +39,8 @@ pub struct Moment {
     pub operations: Snapshot,
     /// Faults in force.
     pub faults: Vec<String>,
+    /// Sources, and how many members each has now: least and most of the places that have any. Empty if none is read.
+    pub members: Vec<(&'static str, usize, usize)>,
 }
 
 impl Live {
@@ -55,6 +61,10 @@ impl Live {
 
     pub(crate) fn show_faults(&self, faults: Arc<harness_nemesis::exec::Live>) {
         self.change(|inner| inner.faults = Some(faults));
+    }
+
+    pub(crate) fn show_members(&self, members: Arc<Changes>) {
+        self.change(|inner| inner.members = Some(members));
     }
 
     /// Where whoever watches the leader writes its name.
@@ -98,6 +108,11 @@ impl Live {
                     labels.dedup();
                     labels
                 })
+                .unwrap_or_default(),
+            members: inner
+                .members
+                .as_ref()
+                .map(|members| members.members())
                 .unwrap_or_default(),
         }
     }

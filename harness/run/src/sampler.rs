@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness_core::view::{self, Member, Reading, UnreadKind, View};
+use harness_core::view::{self, Member, Reading, Source, UnreadKind, View};
 use harness_lab::{
     Node,
     capability::{Cost, Place, PlaceReading, Sources},
@@ -31,16 +31,14 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
+pub use harness_workloads::systems::sampling::COSTLY_ONE_IN;
+
 use crate::{clock::RunClock, worker::panic_text};
 
-/// How long between the starts of two rounds if nothing else is chosen.
-pub const INTERVAL: Duration = Duration::from_secs(1);
 /// How long one reading may take.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much longer a reader that does not keep to its deadline is waited for.
 const READ_GRACE: Duration = Duration::from_secs(1);
-/// Costly places are read in one round of so many.
-pub const COSTLY_ONE_IN: u64 = 10;
 /// How long a view may wait in memory before it is written.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Views that may wait for the writer.
@@ -142,6 +140,11 @@ impl Sampler {
         ended.await.map_err(|_| gone())
     }
 
+    /// What every place said last, kept up to date.
+    pub(crate) fn said(&self) -> Arc<Changes> {
+        Arc::clone(&self.changes)
+    }
+
     /// How long no place has said anything else than before; why one cannot be read counts, the words for it do not.
     #[must_use]
     pub fn unchanged_for(&self) -> Duration {
@@ -185,7 +188,8 @@ struct Seen {
     since: Instant,
 }
 
-struct Changes(std::sync::Mutex<Seen>);
+/// What every place said last.
+pub(crate) struct Changes(std::sync::Mutex<Seen>);
 
 impl Default for Changes {
     fn default() -> Self {
@@ -199,6 +203,26 @@ impl Default for Changes {
 impl Changes {
     fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many members each source has now, least and most of the places that have any: nodes outside of the cluster have none.
+    pub(crate) fn members(&self) -> Vec<(&'static str, usize, usize)> {
+        let seen = self.lock();
+        let of = |source: Source| {
+            let counts = seen.last.iter().filter_map(|((_, name, _), says)| {
+                let Says::Members(members) = says else {
+                    return None;
+                };
+                (*name == source.as_str() && !members.is_empty()).then_some(members.len())
+            });
+            let counts: Vec<usize> = counts.collect();
+            Some((
+                source.as_str(),
+                *counts.iter().min()?,
+                *counts.iter().max()?,
+            ))
+        };
+        Source::ALL.into_iter().filter_map(of).collect()
     }
 
     fn note(&self, view: &View) {

@@ -127,7 +127,9 @@ fn keyring() -> Check {
 }
 
 fn space(name: &str, path: &Path) -> Check {
-    let existing = path.ancestors().find(|ancestor| ancestor.exists());
+    // What is not there yet is made where its nearest parent is; a name alone has the current folder above it.
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let existing = whole.ancestors().find(|ancestor| ancestor.exists());
     let Some(free) = existing.and_then(free_bytes) else {
         return Check::warn(
             name,
@@ -277,6 +279,14 @@ fn drops_forwarded(chains: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_a_run_would_make_is_looked_for_above() {
+        for path in ["results-that-nobody-made", "none/of/these"] {
+            let check = space("disk of the results", Path::new(path));
+            assert!(check.detail.contains("MiB free"), "{check:?}");
+        }
+    }
 
     #[test]
     fn a_firewall_that_drops_what_is_forwarded_is_seen() {

@@ -42,30 +42,9 @@ pub(super) fn all(subject: &Subject<'_>) -> Vec<Check> {
             detail: "partitions work: sets, counters and drops in the inet family",
             mend: "take a kernel with nftables; is nft installed?",
         }),
-        in_namespace(&Trial {
-            name: "netem",
-            module: Some("sch_netem"),
-            script: "ip link set dev lo up && tc qdisc add dev lo root netem delay 1ms",
-            without: Status::Warn,
-            detail: "the faults slow, duplicate, reorder and corrupt",
-            mend: "the faults slow, duplicate, reorder and corrupt are not offered (loss and rate are); take a kernel with sch_netem",
-        }),
-        in_namespace(&Trial {
-            name: "htb",
-            module: Some("sch_htb"),
-            script: "ip link set dev lo up && tc qdisc add dev lo root htb",
-            without: Status::Warn,
-            detail: "the fault rate",
-            mend: "the fault rate is not offered; take a kernel with sch_htb",
-        }),
-        in_namespace(&Trial {
-            name: "nft numgen",
-            module: Some("nft_numgen"),
-            script: "printf 'table inet harness {\n chain out {\n type filter hook output priority 0;\n ip daddr 192.0.2.1 numgen random mod 100 < 30 counter drop\n }\n}\n' | nft -f -",
-            without: Status::Warn,
-            detail: "the fault loss",
-            mend: "the fault loss is not offered; take a kernel with nft_numgen",
-        }),
+        netem(),
+        htb(),
+        numgen(),
         loop_devices(),
         fuse(),
         cgroup(),
@@ -75,6 +54,73 @@ pub(super) fn all(subject: &Subject<'_>) -> Vec<Check> {
         core_pattern(),
         core_limit(),
     ]
+}
+
+/// Packets that come late, twice, in another order or damaged.
+fn netem() -> Check {
+    in_namespace(&Trial {
+        name: "netem",
+        module: Some("sch_netem"),
+        script: "ip link set dev lo up && tc qdisc add dev lo root netem delay 1ms",
+        without: Status::Warn,
+        detail: "the faults slow, duplicate, reorder and corrupt",
+        mend: "the faults slow, duplicate, reorder and corrupt are not offered (loss and rate are); take a kernel with sch_netem",
+    })
+}
+
+/// Bandwidth that is limited.
+fn htb() -> Check {
+    in_namespace(&Trial {
+        name: "htb",
+        module: Some("sch_htb"),
+        script: "ip link set dev lo up && tc qdisc add dev lo root htb",
+        without: Status::Warn,
+        detail: "the fault rate",
+        mend: "the fault rate is not offered; take a kernel with sch_htb",
+    })
+}
+
+/// Packets that are lost by chance.
+fn numgen() -> Check {
+    in_namespace(&Trial {
+        name: "nft numgen",
+        module: Some("nft_numgen"),
+        script: "printf 'table inet harness {\n chain out {\n type filter hook output priority 0;\n ip daddr 192.0.2.1 numgen random mod 100 < 30 counter drop\n }\n}\n' | nft -f -",
+        without: Status::Warn,
+        detail: "the fault loss",
+        mend: "the fault loss is not offered; take a kernel with nft_numgen",
+    })
+}
+
+/// Names of faults.
+type Faults = &'static [&'static str];
+
+/// What stands between a kernel and faults by their names. `@fn=` is every fault that strikes at a function's entry.
+const OF_FAULTS: [(fn() -> Check, Faults); 7] = [
+    (netem, &["slow", "duplicate", "reorder", "corrupt"]),
+    (htb, &["rate"]),
+    (numgen, &["loss"]),
+    (fuse, &["io-error", "lose-writes"]),
+    (process_clock, &["clock"]),
+    (uprobe, &["@fn="]),
+    (bpf, &["@fn="]),
+];
+
+/// Of these faults those that this kernel, which is also that of nodes that are containers here, does not offer, or of which that could
+/// not be found out: with the check that says why. Changes nothing.
+#[must_use]
+pub fn without_faults<'a>(wanted: &[&'a str]) -> Vec<(Vec<&'a str>, Check)> {
+    let concerned = OF_FAULTS.iter().filter_map(|(check, faults)| {
+        let of: Vec<&str> = wanted
+            .iter()
+            .copied()
+            .filter(|fault| faults.contains(fault))
+            .collect();
+        (!of.is_empty()).then(|| (of, check()))
+    });
+    concerned
+        .filter(|(_, check)| check.status != Status::Pass)
+        .collect()
 }
 
 /// Data folders of limited size are files that are mounted.

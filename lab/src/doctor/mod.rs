@@ -14,6 +14,8 @@ mod lxd_checks;
 
 use std::path::Path;
 
+pub use kernel_checks::without_faults;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -131,6 +133,30 @@ mod tests {
         assert_eq!(worst(&[warn.clone(), pass.clone()]), Status::Warn);
         assert_eq!(worst(&[warn, fail.clone(), pass]), Status::Fail);
         assert_eq!(fail.mend.as_deref(), Some("c"));
+    }
+
+    #[test]
+    fn the_kernel_says_of_a_fault_what_doctor_says() {
+        let state = State::look_at("/nonexistent").unwrap();
+        let subject = Subject {
+            state: &state,
+            results: Path::new("/"),
+            subnet: Subnet::default(),
+            bridge: "harness0",
+            lab: None,
+        };
+        let netem = |check: &Check| check.name == "netem";
+        let doctor = kernel_checks::all(&subject)
+            .into_iter()
+            .find(netem)
+            .unwrap();
+        let told = without_faults(&["kill", "corrupt", "slow"]);
+        if doctor.status == Status::Pass {
+            assert_eq!(told, []);
+        } else {
+            assert_eq!(told, [(vec!["corrupt", "slow"], doctor)]);
+        }
+        assert_eq!(without_faults(&["kill", "partition"]), []);
     }
 
     #[test]

@@ -209,6 +209,24 @@ impl Recipe {
         }
     }
 
+    /// The same systems and packages on another suite.
+    ///
+    /// # Errors
+    /// If that suite lacks one of the systems.
+    pub fn on_suite(&self, suite: Suite) -> Result<Self, RecipeError> {
+        Self::new(suite, self.systems.clone(), self.extra.clone())
+    }
+
+    /// The same with this system too.
+    ///
+    /// # Errors
+    /// If the suite lacks it.
+    pub fn with_system(&self, system: ImageSystem) -> Result<Self, RecipeError> {
+        let mut systems = self.systems.clone();
+        systems.insert(system);
+        Self::new(self.suite, systems, self.extra.clone())
+    }
+
     /// Its suite.
     #[must_use]
     pub fn suite(&self) -> Suite {
@@ -322,6 +340,28 @@ mod tests {
     ) -> Result<Recipe, RecipeError> {
         let extra = extra.iter().map(|name| (*name).to_owned());
         Recipe::new(suite, systems.iter().copied(), extra)
+    }
+
+    #[test]
+    fn another_suite_keeps_systems_and_packages() {
+        use ImageSystem::{Dqlite, Lxd};
+        let base = recipe(Suite::Bookworm, &[Dqlite], &["strace"]).unwrap();
+        let with_lxd = base.with_system(Lxd).unwrap();
+        assert_eq!(
+            Ok(&with_lxd),
+            recipe(Suite::Bookworm, &[Dqlite, Lxd], &["strace"]).as_ref()
+        );
+        assert_eq!(with_lxd.with_system(Lxd).as_ref(), Ok(&with_lxd));
+        assert_eq!(
+            with_lxd.on_suite(Suite::Trixie),
+            recipe(Suite::Trixie, &[Dqlite, Lxd], &["strace"])
+        );
+        for lacking in [
+            with_lxd.on_suite(Suite::Forky),
+            base.on_suite(Suite::Forky).unwrap().with_system(Lxd),
+        ] {
+            assert!(matches!(lacking, Err(RecipeError::NotInSuite { .. })));
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! 2. A kill and a pause are done by the hit. For a partition the process is frozen by the hit, the network is cut, and it goes on.
 //! 3. What was armed and not entered is recorded as not observed, and taken away.
 //! 4. A hit in another process than the system's own is no fault of the system; what was frozen by it goes on.
+//! 5. A watch that was lost with the agent is armed again on the new one: see `again`.
 
 use std::{collections::BTreeSet, io, path::Path, sync::Arc, time::Duration};
 
@@ -156,12 +157,8 @@ impl Inner {
             }
         };
         self.live.stage(fault.head.id, Stage::Armed);
-        let until = tokio::select! {
-            biased;
-            _ = point.probe.wait_fired() => None,
-            () = over => Some("the operation was over"),
-            () = cancelled(cancel) => Some("the load ended"),
-        };
+        let watched = self.watch(&fault, entry, point, over, cancel).await;
+        let (point, until) = (&watched.point, watched.until);
         let node = &self.nodes[at];
         let hit = match self.hit(point, until.is_some()).await {
             Ok(Ok(hit)) => hit,
@@ -177,13 +174,15 @@ impl Inner {
                         node.name, entry.name, entry.nth
                     ),
                 };
+                let why = [vec![why], watched.missed].concat().join("; ");
                 self.tell(&fault, Err(why)).await;
                 return Ok((Met::Never, fault));
             }
             Err(lost) => {
                 // It may have fired.
                 self.journal.note(&fault.head, Step::Asked).await;
-                self.tell(&fault, Err(lost.to_string())).await;
+                let why = [vec![lost.to_string()], watched.missed].concat();
+                self.tell(&fault, Err(why.join("; "))).await;
                 return Ok((Met::Unseen, fault));
             }
         };
@@ -195,6 +194,13 @@ impl Inner {
         self.journal.note(&fault.head, triggered).await;
         self.journal.note(&fault.head, Step::Asked).await;
         self.announce(&fault, FaultMoment::Asked);
+        let seen = seen.map(|mut evidence| {
+            evidence.extend(watched.missed.into_iter().map(|text| Evidence {
+                node: node.name.to_string(),
+                text,
+            }));
+            evidence
+        });
         let met = match self.tell(&fault, seen).await {
             true => Met::Struck,
             false => Met::Unseen,
@@ -202,12 +208,22 @@ impl Inner {
         Ok((met, fault))
     }
 
-    /// Which node is watched, and what watches it.
-    async fn arm<'a>(
+    /// Which node is watched, and what watches it from now on.
+    async fn arm(
         &self,
-        fault: &'a Fault,
+        fault: &Fault,
         entry: &FunctionEntry,
-    ) -> Result<(usize, &'a Point), String> {
+    ) -> Result<(usize, Arc<Point>), String> {
+        let (at, point) = self.arm_only(fault, entry).await?;
+        Ok((at, fault.watched_by(point)))
+    }
+
+    /// The same without a note of it with the fault: dropping it takes it away.
+    pub(super) async fn arm_only(
+        &self,
+        fault: &Fault,
+        entry: &FunctionEntry,
+    ) -> Result<(usize, Point), String> {
         if let Some(why) = fault.forbidden.get() {
             return Err(why.clone());
         }
@@ -232,7 +248,7 @@ impl Inner {
                 with_sources(&error)
             )
         })?;
-        Ok((at, fault.point.get_or_init(|| point)))
+        Ok((at, point))
     }
 
     /// The hit that fired, or how many there were; `take_away` says not to wait for it any more.
@@ -352,7 +368,7 @@ impl Inner {
 
     /// Takes away what watches a function. Some if it certainly struck nobody: then there is nothing else to undo.
     pub(super) async fn take_point_away(&self, fault: &Fault, deadline: Instant) -> Option<Undone> {
-        let (point, at) = (fault.point.get()?, fault.frozen?);
+        let (point, at) = (fault.watch()?, fault.frozen?);
         let ended = timeout_at(deadline, point.probe.disarm()).await;
         match (ended, point.probe.fired()) {
             (_, Some(_)) => {
@@ -398,7 +414,7 @@ pub(super) async fn see(node: &Node, pid: u32, signal: ProbeSignal) -> Result<()
 }
 
 /// The state of a process as `/proc/PID/stat` has it; none if there is none.
-async fn state(node: &Node, pid: u32) -> Result<Option<char>, TransportError> {
+pub(super) async fn state(node: &Node, pid: u32) -> Result<Option<char>, TransportError> {
     let path = format!("/proc/{pid}/stat");
     let read = node.transport.read_file(Path::new(&path), 0, STAT_BYTES);
     match read.await {

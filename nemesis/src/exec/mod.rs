@@ -10,6 +10,7 @@
 //! The use, in this order: [`Executor::prepare`] before the run begins (it refuses what cannot be
 //! done), [`Executor::run`] when load begins, [`Executor::final_heal`] whatever happened.
 
+mod again;
 mod anew;
 mod condition;
 mod each;

@@ -100,8 +100,8 @@ pub(super) struct Fault {
     pub(super) asked: Option<Asked>,
     /// Which node's process is struck where a function is entered.
     pub(super) frozen: Option<usize>,
-    /// What watches that function, once it does.
-    pub(super) point: OnceLock<Point>,
+    /// What watches that function, once it does; another one if the first was lost.
+    pub(super) point: Mutex<Option<Arc<Point>>>,
     /// Why it must not be injected, if so.
     pub(super) forbidden: OnceLock<String>,
 }
@@ -384,7 +384,7 @@ impl Inner {
             effect: Effect::Nodes(Vec::new()),
             asked: None,
             frozen: None,
-            point: OnceLock::new(),
+            point: Mutex::default(),
             forbidden: OnceLock::new(),
         }))
     }
@@ -415,7 +415,7 @@ impl Inner {
             effect: resolved.effect,
             asked: planned.asked.clone(),
             frozen: entry.and_then(|_| resolved.nodes.first().copied()),
-            point: OnceLock::new(),
+            point: Mutex::default(),
             forbidden: OnceLock::new(),
         });
         self.lock_open().insert(id, Arc::clone(&fault));

@@ -28,7 +28,10 @@ use harness_lab::{
     Address, ClockOffset, Daemon, Exec, ExitStatus, Node, NodeName, NodeStream, Output, Transport,
     TransportError,
     agent::Agent,
-    probe::{Fire, Probe, ProbeArmed, ProbeDriver, ProbeEnd, ProbeHit, ProbeMethod, ProbeSignal},
+    probe::{
+        Fire, Probe, ProbeArmed, ProbeDriver, ProbeEnd, ProbeError, ProbeHit, ProbeMethod,
+        ProbeSignal,
+    },
     watch::{WatchHit, WatchRequest, Watches, Watching},
 };
 use harness_nemesis::{
@@ -293,6 +296,26 @@ impl Sim {
                 wall_ns: 0,
             };
             let _ = watch.ended.send(Ok(hit));
+        }
+    }
+
+    /// The agent of a node is lost, and with it what it watched.
+    pub fn lose_agent(&self, at: usize) {
+        let mut world = self.world();
+        world.trace.push(format!("n{} lost its agent", at + 1));
+        let (lost, kept) = std::mem::take(&mut world.armed)
+            .into_iter()
+            .partition(|probe| probe.at == at);
+        world.armed = kept;
+        let lost: Vec<SimProbe> = lost;
+        for probe in lost {
+            let error = ProbeError::Lost {
+                node: format!("n{}", at + 1),
+                detail: "the agent ended".to_owned(),
+            };
+            probe
+                .progress
+                .send_modify(|progress| progress.end = Some(Err(error)));
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! | f | before it | ok | fail | info |
 //! | --- | --- | --- | --- | --- |
-//! | joins | wiped, unless it stands by since the start; then an invitation | the system says so | refused, or nothing was sent | anything else |
+//! | joins | wiped, unless it stands by since the start or is to join unwiped; then an invitation | the system says so | refused, or nothing was sent | anything else |
 //! | removes | a member that answers is looked for, to ask there | likewise | likewise | likewise |
 //! | `list` | | names | refused | anything else; or the member that was asked left meanwhile |
 //! | `removed-probe` | | `in` as the node says | refused | anything else |
@@ -14,7 +14,8 @@ use async_trait::async_trait;
 use harness_core::{
     event::OpError,
     membership::{
-        ChangeKind, JoinValue, LIST, Purpose, REMOVED_PROBE, RemoveValue, RemovedProbeValue, change,
+        ChangeKind, JoinValue, LIST, Purpose, REMOVED_PROBE, RETRY_UNWIPED, RemoveValue,
+        RemovedProbeValue, change,
     },
 };
 use harness_lab::{
@@ -155,7 +156,8 @@ impl Client for MembershipClient {
     async fn invoke(&mut self, invocation: Invocation<'_>) -> Completion {
         let done = match (invocation.f, change(invocation.f)) {
             (_, Some((ChangeKind::Join, purpose))) => {
-                self.shared.join(invocation.value, purpose).await
+                let wiped = invocation.f != RETRY_UNWIPED;
+                self.shared.join(invocation.value, purpose, wiped).await
             }
             (_, Some((ChangeKind::Remove, purpose))) => {
                 self.shared.remove(invocation.value, purpose).await
@@ -197,7 +199,7 @@ impl Shared {
         Err(refused(refusal::NO_MEMBER, last))
     }
 
-    async fn join(&self, value: &Value, purpose: Purpose) -> Done {
+    async fn join(&self, value: &Value, purpose: Purpose, wiped: bool) -> Done {
         let join: JoinValue = parsed(value)?;
         let node = self.node(&join.member)?;
         let party = join
@@ -211,7 +213,7 @@ impl Shared {
         if purpose == Purpose::Load && !self.parameters.allows(Change::JoinWhileDown) {
             self.all_run().await?;
         }
-        if !self.group.is_ready(&join.member) {
+        if wiped && !self.group.is_ready(&join.member) {
             self.stand_by(&node).await?;
         }
         let until = Instant::now() + self.parameters.change_timeout;

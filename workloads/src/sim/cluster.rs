@@ -215,6 +215,10 @@ impl Membership for Cluster {
         })
     }
 
+    fn joins_unwiped(&self) -> bool {
+        true
+    }
+
     async fn invite(
         &self,
         via: &Node,

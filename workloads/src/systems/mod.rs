@@ -28,6 +28,7 @@ pub mod fresh;
 pub mod http;
 pub mod lxd;
 pub mod raft_disk;
+pub mod sampling;
 pub mod scripts;
 pub mod supervised;
 

@@ -121,6 +121,21 @@ impl Kind {
         }
     }
 
+    /// The kinds of operations that its load consists of: what a fault can wait for.
+    #[must_use]
+    pub fn operations(&self) -> &'static [&'static str] {
+        match self {
+            Self::Register(_) => &["read", "write", "cas"],
+            Self::Set(_) => &["add", "read"],
+            Self::Bank(_) => &["transfer", "read"],
+            Self::Append(_) => &["txn"],
+            Self::Membership(_) => {
+                use harness_core::membership::{DATA_WRITE, JOIN, LIST, REMOVE};
+                &[JOIN, REMOVE, LIST, DATA_WRITE, "read"]
+            }
+        }
+    }
+
     /// What is done while faults strike.
     #[must_use]
     pub fn load(&self, load: &Load) -> BoxGenerator {

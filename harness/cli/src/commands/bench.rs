@@ -44,7 +44,7 @@ pub fn bench(args: BenchArgs) -> Result<Exit, Failure> {
                 .block_on(interpreter(
                     BenchSpec {
                         ops: operations,
-                        concurrency,
+                        concurrency: concurrency as usize,
                         seconds,
                     },
                     &folder.join("history.jsonl"),

@@ -2,15 +2,26 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use harness_checkers::verify::Finding;
+use harness_checkers::{registry, verify::Finding};
 use harness_core::{
     exit::Exit,
     verdict::{Verdict, VerdictFile, Witness},
 };
+use harness_run::{
+    check::Limits,
+    store::{RunStore, StoreError},
+};
 use serde_json::{Value, json};
 
 use super::sources;
-use crate::{args::CheckArgs, failure::Failure, terminal};
+use crate::{
+    args::CheckArgs,
+    failure::{Failure, chain},
+    terminal,
+};
+
+/// What stands in the place of a verdict on a target that could not be judged.
+const ERROR: &str = "✗ error";
 
 /// The checkers that test against one of several models.
 const WITH_MODELS: [&str; 5] = [
@@ -21,81 +32,77 @@ const WITH_MODELS: [&str; 5] = [
     "weak-isolation",
 ];
 
-/// Judges each target; many print a line each, and the worst exit code counts.
+/// What became of one target.
+struct Judged {
+    verdict: VerdictFile,
+    exit: Exit,
+    /// The witnesses, looked at again.
+    again: Vec<Finding>,
+}
+
+/// What holds for all targets.
+struct Way<'a> {
+    args: &'a CheckArgs,
+    checker: Option<&'a str>,
+    options: Value,
+    limits: Limits,
+    store: RunStore,
+    many: bool,
+}
+
+/// Judges each target; many print a line each, and the worst exit code counts. A target that cannot be judged is told as the others
+/// are, and keeps none of them from being judged.
 pub fn check(args: CheckArgs) -> Result<Exit, Failure> {
-    let limits = sources::limits(&args.timeout, args.memory)?;
-    let options = options(&args)?;
-    let store = sources::store(&args.results);
-    let many = args.targets.len() > 1;
-    if args.report.is_some() && (many || !Path::new(&args.targets[0]).is_file()) {
+    let way = Way {
+        checker: args.checker.as_deref().map(registry::meant),
+        options: options(&args)?,
+        limits: sources::limits(&args.timeout, args.memory)?,
+        store: sources::store(&args.results),
+        many: args.targets.len() > 1,
+        args: &args,
+    };
+    if args.report.is_some() && (way.many || !Path::new(&args.targets[0]).is_file()) {
         return Err(Failure::usage(
             "report: give one history file; harness report makes the page of a run",
         ));
     }
+    // What is wrong for all of them is said once.
+    if let Some(name) = way.checker {
+        registry::checker(name, &Value::Null).map_err(|error| Failure::usage(chain(&error)))?;
+    }
     let mut worst = Exit::Valid;
     let mut told = Vec::new();
     let mut refuted = None;
+    let mut failed = None;
     for target in &args.targets {
-        let path = Path::new(target);
-        let mut again = Vec::new();
-        let (verdict, exit) = if path.is_file()
-            && path.file_name().is_none_or(|name| name != "meta.json")
-        {
-            let checker = args.checker.as_deref().ok_or_else(|| {
-                Failure::usage(format!(
-                    "{target}: a history file does not say how it is to be judged; add --checker NAME (one of {})",
-                    harness_checkers::registry::names().join(", ")
-                ))
-            })?;
-            let how = sources::How {
-                format: args.format,
-                checker,
-                options: &options,
-                limits,
-                again: args.verify,
-                page: args.report.as_deref(),
-            };
-            let (verdict, found) = sources::judge_file(path, &how)?;
-            again.extend(found);
-            let exit = Exit::from(verdict.verdict);
-            if !args.json {
-                print_file(target, &verdict, many);
-            }
-            (verdict, exit)
-        } else {
-            let run = sources::load(&store, target)?;
-            let asked = sources::asked(&run.meta, args.checker.as_deref(), &options)?;
-            let (verdict, found) = sources::judge_run(&run, &asked, limits, args.verify)?;
-            again.extend(found);
-            let whole = args.checker.is_none();
-            if whole && !args.dry_run {
-                run.folder
-                    .write_verdict(&verdict)
-                    .map_err(|error| Failure::because("the verdict cannot be stored", &error))?;
-            }
-            sources::with_model(&run, &verdict, |model| {
-                if whole && !args.dry_run {
-                    sources::write_reports(&run, model);
+        match way.judge(target) {
+            Ok(Judged {
+                verdict,
+                exit,
+                again,
+            }) => {
+                let mut tell = json!({ "target": target, "verdict": verdict.verdict, "results": verdict.results });
+                if args.verify {
+                    tell["verified"] = told_again(target, &again, args.json, &mut refuted);
                 }
-                if many && !args.json {
-                    print_file(target, &verdict, many);
-                } else if !args.json {
-                    sources::print_results(model, false);
+                told.push(tell);
+                worst = worst.worst(exit);
+            }
+            Err(failure) => {
+                told.push(json!({ "target": target, "error": failure.message }));
+                worst = worst.worst(failure.exit);
+                if way.many && !args.json {
+                    let message = &failure.message;
+                    let own = message.strip_prefix(&format!("{target}: "));
+                    let message = own.unwrap_or(message);
+                    terminal::print(&format!("{ERROR}  {target}  {message}"));
                 }
-            });
-            let exit = sources::exit(&run.meta, &verdict);
-            (verdict, exit)
-        };
-        let mut tell =
-            json!({ "target": target, "verdict": verdict.verdict, "results": verdict.results });
-        if args.verify {
-            tell["verified"] = told_again(target, &again, args.json, &mut refuted);
+                failed = Some(failure);
+            }
         }
-        told.push(tell);
-        worst = worst.worst(exit);
     }
     if args.json {
-        let all = if many {
+        let all = if way.many {
             Value::from(told)
         } else {
             told.swap_remove(0)
@@ -105,7 +112,85 @@ pub fn check(args: CheckArgs) -> Result<Exit, Failure> {
     if let Some(why) = refuted {
         return Err(Failure::harness(why));
     }
-    Ok(worst)
+    match failed {
+        // One alone has no line of its own.
+        Some(failure) if !way.many => Err(failure),
+        _ => Ok(worst),
+    }
+}
+
+impl Way<'_> {
+    fn judge(&self, target: &str) -> Result<Judged, Failure> {
+        let path = Path::new(target);
+        if path.is_file() && path.file_name().is_none_or(|name| name != "meta.json") {
+            self.judge_file(target, path)
+        } else {
+            self.judge_run(target)
+        }
+    }
+
+    fn judge_file(&self, target: &str, path: &Path) -> Result<Judged, Failure> {
+        let checker = self.checker.ok_or_else(|| {
+            Failure::usage(format!(
+                "{target}: a history file does not say how it is to be judged; add --checker NAME (one of {})",
+                registry::names().join(", ")
+            ))
+        })?;
+        let how = sources::How {
+            format: self.args.format,
+            checker,
+            options: &self.options,
+            limits: self.limits,
+            again: self.args.verify,
+            page: self.args.report.as_deref(),
+        };
+        let (verdict, again) = sources::judge_file(path, &how)?;
+        if !self.args.json {
+            print_file(target, &verdict, self.many);
+        }
+        Ok(Judged {
+            exit: Exit::from(verdict.verdict),
+            verdict,
+            again,
+        })
+    }
+
+    fn judge_run(&self, target: &str) -> Result<Judged, Failure> {
+        let folder = self.store.open(target).map_err(|error| match error {
+            StoreError::NotFound { .. } if Path::new(target).is_dir() => Failure::usage(format!(
+                "{target}: this folder is no run's, for want of a meta.json; name a run's folder, or a history file"
+            )),
+            StoreError::NotFound { root, .. } => Failure::usage(format!(
+                "{target}: there is no such file, and no such run in {}",
+                root.display()
+            )),
+            error => Failure::usage(chain(&error)),
+        })?;
+        let run = sources::load_folder(folder)?;
+        let asked = sources::asked(&run.meta, self.checker, &self.options)?;
+        let (verdict, again) = sources::judge_run(&run, &asked, self.limits, self.args.verify)?;
+        let keeps = self.checker.is_none() && !self.args.dry_run;
+        if keeps {
+            run.folder
+                .write_verdict(&verdict)
+                .map_err(|error| Failure::because("the verdict cannot be stored", &error))?;
+        }
+        sources::with_model(&run, &verdict, |model| {
+            if keeps {
+                sources::write_reports(&run, model);
+            }
+            if self.many && !self.args.json {
+                print_file(target, &verdict, self.many);
+            } else if !self.args.json {
+                sources::print_results(model, false);
+            }
+        });
+        Ok(Judged {
+            exit: sources::exit(&run.meta, &verdict),
+            verdict,
+            again,
+        })
+    }
 }
 
 /// Says what became of the witnesses when they were looked at again.
@@ -115,14 +200,10 @@ fn told_again(
     as_json: bool,
     refuted: &mut Option<String>,
 ) -> Value {
-    let confirmed = again
-        .iter()
-        .filter(|finding| **finding == Finding::Confirmed)
-        .count();
-    let mut words = vec![format!(
-        "verified: {confirmed} of {} witnesses prove what they claim",
-        again.len()
-    )];
+    let count = |which: fn(&Finding) -> bool| again.iter().filter(|one| which(one)).count();
+    let confirmed = count(|finding| *finding == Finding::Confirmed);
+    let untried = count(|finding| matches!(finding, Finding::NotTried(_)));
+    let mut words = vec![verified(confirmed, untried, again.len())];
     for (number, finding) in (1..).zip(again) {
         match finding {
             Finding::Confirmed => {}
@@ -143,7 +224,19 @@ fn told_again(
             terminal::print(&format!("  {line}"));
         }
     }
-    json!({ "confirmed": confirmed, "of": again.len(), "remarks": words[1..] })
+    json!({ "confirmed": confirmed, "not_tried": untried, "of": again.len(), "remarks": words[1..] })
+}
+
+/// One line about all witnesses. One that nobody tried is neither proven nor refuted.
+fn verified(confirmed: usize, untried: usize, all: usize) -> String {
+    let tried = all - untried;
+    let proven = format!("{confirmed} of {tried} witnesses that were tried prove what they claim");
+    match (all, tried, untried) {
+        (0, ..) => "verified: there is no witness to try".to_owned(),
+        (_, 0, _) => format!("verified: none of {all} witnesses was tried"),
+        (_, _, 0) => format!("verified: {confirmed} of {all} witnesses prove what they claim"),
+        _ => format!("verified: {proven}; {untried} were not tried"),
+    }
 }
 
 fn options(args: &CheckArgs) -> Result<Value, Failure> {
@@ -192,6 +285,29 @@ fn print_file(target: &str, verdict: &VerdictFile, brief: bool) {
             if said.insert(line) {
                 terminal::print(&format!("  {line}"));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_tried_is_not_counted_as_failed() {
+        for (confirmed, untried, all, said) in [
+            (0, 0, 0, "no witness"),
+            (0, 1, 1, "none of 1 witnesses was tried"),
+            (2, 0, 3, "2 of 3 witnesses prove"),
+            (
+                1,
+                2,
+                3,
+                "1 of 1 witnesses that were tried prove what they claim; 2 were not",
+            ),
+        ] {
+            let line = verified(confirmed, untried, all);
+            assert!(line.contains(said), "{line}");
         }
     }
 }

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use harness_core::{
+    membership,
     meta::{self, Plan},
     seed::Seed,
 };
-use harness_nemesis::plan::{self, Lane, NamedLane, Timing};
+use harness_nemesis::plan::{self, Lane, NamedLane, Selector, Timing, WaitsFor};
+use harness_workloads::workload::Kind as Workload;
 
 use crate::failure::{Failure, chain};
 
@@ -38,6 +40,38 @@ impl FaultsAsked {
             lanes: named.iter().map(|named| named.lane.clone()).collect(),
             file: Some((path, named)),
         })
+    }
+
+    /// Refuses to wait for what the workload never does: nobody would be struck, and nobody would say so before the end.
+    pub fn fit(&self, workload: &Workload) -> Result<(), Failure> {
+        let operations = workload.operations();
+        let name = workload.name();
+        for lane in &self.lanes {
+            let Some((trigger, phase)) = lane
+                .trigger
+                .as_ref()
+                .and_then(|trigger| Some((trigger, trigger.phase()?)))
+            else {
+                continue;
+            };
+            let f = phase.f.as_str();
+            if !operations.contains(&f) {
+                return Err(Failure::usage(format!(
+                    "nemesis: {lane}: the workload {name} has no operation {f:?} that a fault could wait for; it has {}",
+                    operations.join(", ")
+                )));
+            }
+            // Where something is watched, the node on which it is seen is the subject.
+            let watched = matches!(trigger, WaitsFor::Watch(_));
+            let subject = lane.target.selector() == Some(&Selector::Subject);
+            if subject && !watched && membership::change(f).is_none() {
+                return Err(Failure::usage(format!(
+                    "nemesis: {lane}: no operation {f:?} is about a node, so that it has no subject; name nodes, as in {}:one@{f}",
+                    lane.kind
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Draws the plan of one run.

@@ -1,19 +1,20 @@
 //! `harness lab`: images and nodes.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use harness_core::{exit::Exit, fault};
 use harness_lab::{
     Exec, ExitStatus, Node,
-    image::{BuildOptions, ImageStore, ImageSystem, Recipe},
-    inventory,
+    image::{BuildOptions, ImageStore},
     lab::{self, Lab, UpOptions},
-    provider::{LabError, LabPhase, LabSpec, NodeState},
+    provider::{LabError, LabSpec, NodeState},
     state::{RunLock, State},
 };
+
+mod choice;
+
+use choice::recipe;
+pub use choice::{spec_or_up, with_lxd};
 
 use crate::{
     args::{ImageCommand, LabArgs, LabChoice, LabCommand},
@@ -44,34 +45,6 @@ pub fn lab(args: LabArgs) -> Result<Exit, Failure> {
     }
 }
 
-/// The lab that was asked for; if nothing was, the one that is up; else the built-in one.
-pub fn spec_or_up(
-    lab: Option<&Path>,
-    nodes: Option<usize>,
-    suite: Option<&str>,
-) -> Result<LabSpec, Failure> {
-    if lab.is_none()
-        && nodes.is_none()
-        && suite.is_none()
-        && let Ok(Ok(Some(record))) = State::look_from_environment().map(|state| state.read_lab())
-        && record.phase != LabPhase::GoingDown
-    {
-        return Ok(record.spec);
-    }
-    spec(lab, nodes, suite)
-}
-
-/// The built-in lab with LXD in its image, beside dqlite; other labs as they are.
-pub fn with_lxd(mut spec: LabSpec) -> Result<LabSpec, Failure> {
-    if let LabSpec::Lxc(containers) = &mut spec
-        && !containers.image.systems().contains(&ImageSystem::Lxd)
-    {
-        let suite = containers.image.suite().to_string();
-        containers.image = recipe(&suite, &["dqlite".to_owned(), "lxd".to_owned()])?;
-    }
-    Ok(spec)
-}
-
 /// How a lab is brought up, with the environment's mirror for an image that must be built.
 #[must_use]
 pub fn up_options() -> UpOptions {
@@ -82,50 +55,6 @@ pub fn up_options() -> UpOptions {
         },
         ..UpOptions::default()
     }
-}
-
-/// The lab that was asked for: an inventory, or the built-in one.
-fn spec(lab: Option<&Path>, nodes: Option<usize>, suite: Option<&str>) -> Result<LabSpec, Failure> {
-    let mut spec = match lab {
-        Some(path) => inventory::read(path).map_err(|error| Failure::usage(chain(&error)))?,
-        None => LabSpec::default(),
-    };
-    if suite.is_some() && spec.recipe().is_none() {
-        return Err(Failure::usage(
-            "suite: the nodes of this lab have what is installed on them; leave it out",
-        ));
-    }
-    match spec.made_mut() {
-        Some((count, image)) => {
-            *count = nodes.unwrap_or(*count);
-            if let Some(suite) = suite {
-                *image = recipe(suite, &["dqlite".to_owned()])?;
-            }
-        }
-        None => {
-            let listed = spec.node_names().len();
-            if nodes.is_some_and(|nodes| nodes != listed) {
-                return Err(Failure::usage(format!(
-                    "nodes: the inventory has {listed}; leave it out"
-                )));
-            }
-        }
-    }
-    spec.check()
-        .map_err(|error| Failure::usage(chain(&error)))?;
-    Ok(spec)
-}
-
-fn recipe(suite: &str, with: &[String]) -> Result<Recipe, Failure> {
-    let usage = |error: &dyn std::error::Error| Failure::usage(chain(error));
-    let suite = suite.parse().map_err(|error| usage(&error))?;
-    let systems = with
-        .iter()
-        .filter(|name| !name.is_empty())
-        .map(|name| name.parse())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| usage(&error))?;
-    Recipe::new(suite, systems, []).map_err(|error| usage(&error))
 }
 
 /// Becomes root if the lab needs it.
@@ -183,6 +112,11 @@ fn image(command: ImageCommand) -> Result<Exit, Failure> {
             with,
             mirror,
         } => {
+            if with.iter().all(String::is_empty) {
+                return Err(Failure::usage(
+                    "with: an image without a system is of no use; name one or several: dqlite, lxd",
+                ));
+            }
             let recipe = recipe(&suite, &with)?;
             elevate::require_root("building an image")?;
             let state = state()?;
@@ -440,6 +374,15 @@ fn down() -> Result<Exit, Failure> {
 }
 
 fn heal(run: Option<PathBuf>, purge: bool) -> Result<Exit, Failure> {
+    // A mistake in a path is told whether a lab is up or not.
+    if let Some(run) = &run
+        && !run.join("ledger.jsonl").try_exists().unwrap_or(true)
+    {
+        return Err(Failure::usage(format!(
+            "run: {}: no ledger.jsonl is there; name the folder of a run",
+            run.display()
+        )));
+    }
     elevate_to_change()?;
     let state = state()?;
     let lock = lock(&state, "lab heal")?;

@@ -16,6 +16,7 @@ mod run;
 mod selftest;
 mod sources;
 mod sweep;
+mod traced;
 
 pub use lab::{failure as lab_failure, open_faults};
 
@@ -38,6 +39,7 @@ pub fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Lab(args) => lab::lab(args),
         Command::Faults(args) => faults::faults(&args),
         Command::Points(args) => points::points(args),
+        Command::Trace(args) if args.op.is_some() => traced::traced(args),
         Command::Trace(args) => points::trace(args),
         Command::Sweep(args) => sweep::sweep(*args),
         Command::Doctor(args) => doctor::doctor(args),

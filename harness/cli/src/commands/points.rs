@@ -1,4 +1,4 @@
-//! `harness points` and `harness trace`: the functions of the system's program on a node, and those that are entered.
+//! `harness points` and `harness trace` for a while: the functions of the system's program on a node, and those that are entered.
 
 use std::{future::Future, path::PathBuf};
 
@@ -22,6 +22,10 @@ use crate::{
 
 /// Version of the JSON that both commands print.
 const FORMAT_VERSION: u32 = 1;
+/// How long is watched if nothing is said.
+const USUAL_WINDOW: &str = "10s";
+/// Whose program is meant if nothing is said.
+const USUAL_SYSTEM: &str = "dqlite";
 
 /// Lists the functions of a program.
 pub fn points(args: PointsArgs) -> Result<Exit, Failure> {
@@ -62,7 +66,7 @@ pub fn points(args: PointsArgs) -> Result<Exit, Failure> {
 
 /// Watches functions for a while and tells which were entered, in the order of their first entry.
 pub fn trace(args: TraceArgs) -> Result<Exit, Failure> {
-    let window = parse_time("for", &args.window)?;
+    let window = parse_time("for", args.window.as_deref().unwrap_or(USUAL_WINDOW))?;
     with_program(&args.choice, async |node, programs, program, functions| {
         let trace = programs
             .trace(&node, &program, functions, 1)
@@ -165,12 +169,12 @@ fn program(choice: &PointChoice) -> Result<PathBuf, Failure> {
     if let Some(binary) = &choice.binary {
         return Ok(binary.clone());
     }
-    let handles = system_handles(&choice.system, &[])?;
+    let system = choice.system.as_deref().unwrap_or(USUAL_SYSTEM);
+    let handles = system_handles(system, &[])?;
     let program = handles.program.map(|system| system.program());
     program.ok_or_else(|| {
         Failure::usage(format!(
-            "system: {} is no program; --binary takes any path on the node",
-            choice.system
+            "system: {system} is no program; --binary takes any path on the node"
         ))
     })
 }

@@ -28,6 +28,11 @@ use harness_workloads::{
 };
 use serde_json::{Value, json};
 
+mod offered;
+mod repeat;
+
+use offered::NotOffered;
+
 use super::{faults_asked::FaultsAsked, lab, sources};
 use crate::{
     args::RunArgs,
@@ -56,6 +61,7 @@ struct Session {
 pub fn run(args: RunArgs) -> Result<Exit, Failure> {
     let config = RunConfig::from_options(&merged(&args)?)?;
     let faults = FaultsAsked::read(&config.nemesis)?;
+    faults.fit(&config.workload)?;
     let wipes = faults.lanes.iter().any(|lane| lane.kind == Kind::Wipe);
     if wipes && config.workload.membership().is_some() {
         return Err(Failure::usage(format!(
@@ -93,7 +99,18 @@ fn merged(args: &RunArgs) -> Result<RunOptions, Failure> {
             })?),
             None => from_file(CONFIG_FILE.as_ref())?,
         };
-    Ok(args.options.clone().or(file.unwrap_or_default()))
+    let mut options = args.options.clone().or(file.unwrap_or_default());
+    if options.system.as_deref() == Some("sim") {
+        // An environment tells where somebody's labs are, whatever is run; a flag or a file means this run.
+        let told = |variable: &str| std::env::var_os(variable);
+        options
+            .lab
+            .take_if(|lab| told("HARNESS_LAB").is_some_and(|told| lab.as_os_str() == told));
+        options
+            .suite
+            .take_if(|suite| told("HARNESS_SUITE").is_some_and(|told| told == suite.as_str()));
+    }
+    Ok(options)
 }
 
 /// The lab that the run needs; none for a simulation.
@@ -113,7 +130,7 @@ fn spec(config: &RunConfig, lanes: &[Lane]) -> Result<Option<LabSpec>, Failure> 
         return Ok(None);
     }
     let spec = lab::spec_or_up(config.lab.as_deref(), config.nodes, config.suite.as_deref())?;
-    if config.system == "lxd" && config.lab.is_none() {
+    if config.system == "lxd" {
         return lab::with_lxd(spec).map(Some);
     }
     Ok(Some(spec))
@@ -149,8 +166,11 @@ impl Session {
 
     fn dry_run(&self, seed: Seed, plan: &Plan) -> Exit {
         let config = self.config_json(seed);
+        let not_offered = offered::not_offered(self.spec.as_ref(), &self.faults.lanes);
         if self.args.json {
-            terminal::print(&json!({ "config": config, "plan": plan }).to_string());
+            let not_offered: Vec<Value> = not_offered.iter().map(NotOffered::value).collect();
+            let all = json!({ "config": config, "plan": plan, "not_offered": not_offered });
+            terminal::print(&all.to_string());
             return Exit::Valid;
         }
         terminal::print("configuration, merged:");
@@ -191,6 +211,9 @@ impl Session {
                 lane.target,
                 lane.target.meaning(lane.kind)
             ));
+        }
+        for lacking in not_offered {
+            terminal::print(&lacking.to_string());
         }
         Exit::Valid
     }
@@ -455,31 +478,15 @@ impl Session {
             config: self.config_json(seed),
             workload_options: options,
             command_line: std::env::args().collect(),
-            repeat: self.repeat_arguments(seed),
+            repeat: repeat::arguments(
+                merged(&self.args).unwrap_or_default(),
+                &self.config,
+                self.spec.as_ref(),
+                seed,
+            ),
             environment: environment(),
             ..Meta::default()
         }
-    }
-
-    /// Arguments of `harness` that repeat this run: every choice that is not the default.
-    fn repeat_arguments(&self, seed: Seed) -> Vec<String> {
-        let mut arguments = vec!["run".to_owned()];
-        let chosen = merged(&self.args).unwrap_or_default();
-        let chosen = RunOptions {
-            seed: Some(seed.to_string()),
-            nemesis: Some(self.config.nemesis.clone()),
-            workload: Some(self.config.workload.name().to_owned()),
-            results: None,
-            ..chosen
-        };
-        if let Ok(Value::Object(fields)) = serde_json::to_value(&chosen) {
-            for (name, value) in fields {
-                if !value.is_null() {
-                    arguments.extend([format!("--{name}"), plain(&value)]);
-                }
-            }
-        }
-        arguments
     }
 }
 

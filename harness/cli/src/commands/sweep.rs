@@ -39,17 +39,17 @@ use crate::{
 };
 
 /// Heartbeats over which all sources must be unchanged.
-const UNCHANGED_HEARTBEATS: u32 = 2;
+pub(super) const UNCHANGED_HEARTBEATS: u32 = 2;
 /// How much longer than that, so that the last heartbeat has arrived everywhere.
-const UNCHANGED_MARGIN: Duration = Duration::from_millis(500);
+pub(super) const UNCHANGED_MARGIN: Duration = Duration::from_millis(500);
 /// How long the members may take to accept writes again.
-const RECOVERY_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const RECOVERY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Members at first where one joins.
-const MEMBERS_JOIN: usize = 3;
+pub(super) const MEMBERS_JOIN: usize = 3;
 /// The same where one is removed: three voters and the one that is removed.
-const MEMBERS_REMOVE: usize = 4;
+pub(super) const MEMBERS_REMOVE: usize = 4;
 /// Fewest members: an operation is about one, and is asked of another.
-const MEMBERS_MIN: usize = 2;
+pub(super) const MEMBERS_MIN: usize = 2;
 /// Most lines of a file of points.
 const POINTS_LIMIT: usize = 10_000;
 
@@ -69,16 +69,13 @@ pub fn sweep(args: SweepArgs) -> Result<Exit, Failure> {
     let asked = understood(args)?;
     let choice = &asked.args.choice;
     let spec = lab::spec_or_up(choice.lab.as_deref(), choice.nodes, choice.suite.as_deref())?;
-    let spec = match choice.lab {
-        None => lab::with_lxd(spec)?,
-        Some(_) => spec,
-    };
+    let spec = lab::with_lxd(spec)?;
     let cells = cells_of(&asked, spec.node_names().len())?;
     lab::elevate_for(&spec)?;
     super::runtime()?.block_on(session(asked, &spec, cells))
 }
 
-fn word<T: Copy>(
+pub(super) fn word<T: Copy>(
     field: &str,
     given: Option<&str>,
     from: fn(&str) -> Option<T>,
@@ -93,7 +90,7 @@ fn word<T: Copy>(
     })
 }
 
-fn words<T: Copy>(all: &[T], text: fn(T) -> &'static str) -> Vec<&'static str> {
+pub(super) fn words<T: Copy>(all: &[T], text: fn(T) -> &'static str) -> Vec<&'static str> {
     all.iter().map(|one| text(*one)).collect()
 }
 
@@ -373,7 +370,7 @@ async fn begin(
     Ok((folder, journal))
 }
 
-async fn versions(up: &Lab) -> Result<BTreeMap<String, String>, Failure> {
+pub(super) async fn versions(up: &Lab) -> Result<BTreeMap<String, String>, Failure> {
     let system = lxd_on(&up.nodes[..1])?;
     let versions = system.versions(&up.nodes[0]).await;
     versions.map_err(|error| Failure::usage(chain(&error)))
@@ -398,7 +395,7 @@ fn same_system(head: &Head, versions: &BTreeMap<String, String>) -> Result<(), F
     )))
 }
 
-fn lxd_on(nodes: &[Node]) -> Result<Arc<dyn System>, Failure> {
+pub(super) fn lxd_on(nodes: &[Node]) -> Result<Arc<dyn System>, Failure> {
     let system = lxd::Lxd::new(nodes, lxd::Options::default());
     Ok(Arc::new(
         system.map_err(|error| Failure::usage(error.to_string()))?,
@@ -406,7 +403,7 @@ fn lxd_on(nodes: &[Node]) -> Result<Arc<dyn System>, Failure> {
 }
 
 /// What is known of each point's run before it begins.
-fn meta(head: &Head, up: &Lab) -> Meta {
+pub(super) fn meta(head: &Head, up: &Lab) -> Meta {
     Meta {
         format_version: meta::FORMAT_VERSION,
         harness_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -2,28 +2,19 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use harness_run::sampler;
 use harness_workloads::{
-    systems::lxd,
+    systems::{lxd, sampling},
     workload::{
         Kind,
         membership::{self, Change},
     },
 };
 
-use super::{RunConfig, RunOptions, positive};
+use super::{RunConfig, RunOptions, positive, refuse};
 use crate::failure::Failure;
 
 /// The shortest interval of the sampler: below it, reading would be the load.
 const SAMPLE_INTERVAL_MIN: Duration = Duration::from_millis(50);
-
-/// Refuses an option that has no meaning here.
-fn refuse(given: &[(&str, bool)], why: &str) -> Result<(), Failure> {
-    match given.iter().find(|(_, given)| *given) {
-        Some((name, _)) => Err(Failure::usage(format!("{name}: {why}; leave it out"))),
-        None => Ok(()),
-    }
-}
 
 fn at_least_one(field: &str, number: Option<usize>) -> Result<Option<usize>, Failure> {
     match number {
@@ -135,21 +126,12 @@ fn from_file(path: &Path) -> Result<lxd::Options, Failure> {
     serde_yaml::from_str(&text).map_err(|error| wrong(&error))
 }
 
-/// What reading LXD's places may take: on a bookworm cluster a round costs about 21 ms of a core for each node, so this keeps the
-/// cluster under 5 % of one (measured by the test `lxd_live`).
-const LXD_SAMPLE_INTERVAL_A_NODE: Duration = Duration::from_millis(500);
-
 impl RunConfig {
     /// How often the sampler reads on so many nodes.
     #[must_use]
     pub fn sample_interval(&self, nodes: usize) -> Duration {
-        let usual = match self.system.as_str() {
-            "lxd" => {
-                LXD_SAMPLE_INTERVAL_A_NODE.saturating_mul(u32::try_from(nodes).unwrap_or(u32::MAX))
-            }
-            _ => sampler::INTERVAL,
-        };
-        self.sample_interval.unwrap_or(usual.max(sampler::INTERVAL))
+        self.sample_interval
+            .unwrap_or_else(|| sampling::usual_interval(&self.system, nodes))
     }
 
     /// Refuses a membership workload that these nodes, or so few clients, cannot do.

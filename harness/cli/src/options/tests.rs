@@ -39,7 +39,28 @@ fn what_makes_no_sense_is_refused_with_its_field() {
         (with(|o| o.interval = Some("1/".into())), "interval"),
         (with(|o| o.plant = Some("stale-read".into())), "plant"),
         (with(|o| o.reads = Some("log".into())), "reads"),
+        (with(|o| o.allow_negative = Some(true)), "allow-negative"),
+        (with(|o| o.check_memory = Some(0)), "check-memory"),
+        (with(|o| o.seed = Some("-1".into())), "seed"),
+        (
+            with(|o| {
+                o.system = Some("sim".into());
+                o.suite = Some("trixie".into());
+            }),
+            "suite",
+        ),
+        (
+            with(|o| {
+                o.system = Some("sim".into());
+                o.lab = Some("lab.yaml".into());
+            }),
+            "lab",
+        ),
         (with(|o| o.changes = Some("forec".into())), "changes"),
+        (
+            with(|o| o.changes = Some("none,rejoin".into())),
+            "changes: none stands alone",
+        ),
         (with(|o| o.floor = Some(0)), "floor"),
         (with(|o| o.initial = Some(0)), "initial"),
         (with(|o| o.parallel_join = Some(0)), "parallel-join"),
@@ -119,4 +140,14 @@ fn times_are_read_with_their_units() {
 fn unknown_fields_of_the_file_are_named() {
     let error = serde_yaml::from_str::<RunOptions>("wrokload: set\n").unwrap_err();
     assert!(error.to_string().contains("wrokload"), "{error}");
+}
+
+/// Help refers to it.
+#[test]
+fn the_readme_lists_every_field_of_lxds_options() {
+    let readme = include_str!("../../../../README.md");
+    let fields = serde_json::to_value(lxd::Options::default()).unwrap();
+    for field in fields.as_object().unwrap().keys() {
+        assert!(readme.contains(&format!("`{field}`")), "{field}");
+    }
 }

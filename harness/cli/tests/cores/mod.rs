@@ -2,13 +2,18 @@
 
 use std::process::Output;
 
-use crate::support::{Folder, checker};
+use crate::support::{Folder, checker, stderr};
 
 /// The exit code, and 0 where all that is unknown is what core dumps would have said: sudo takes them away, and on a machine whose root
 /// lacks `CAP_SYS_RESOURCE` nobody can give them back.
 #[track_caller]
 pub fn code(folder: &Folder, output: &Output) -> i32 {
     let code = output.status.code().expect("it ended by itself");
+    assert!(
+        [0, 1, 2].contains(&code),
+        "{code}, and no verdict: {}",
+        stderr(output)
+    );
     let visible = folder.json("meta.json")["nodes"][0]["cores_visible"].clone();
     if code != 2 || visible != false {
         return code;

@@ -6,9 +6,13 @@
 //! - memory does not grow with the length of the history;
 //! - `consumed` is told how far reading came, so that who mapped a file can give its pages back.
 
+mod ahead;
+
 use std::sync::Arc;
 
 use serde_json::Value;
+
+pub use ahead::{EachAhead, Usual, each_event_ahead};
 
 use super::{
     Format, FormatError,
@@ -127,9 +131,16 @@ pub fn each_event<'a>(
     each: &mut Each<'_, 'a>,
     consumed: &mut dyn FnMut(usize),
 ) -> Result<Vec<String>, FormatError> {
+    let (mut names, mut assembler) = (Names::default(), Assembler::default());
     match format {
-        Format::Ours => ours(bytes, each, consumed),
-        Format::Edn => edn(bytes, each, consumed),
+        Format::Ours => {
+            let from = header_end(bytes)?;
+            ours(bytes, from, &mut names, each, &mut Progress::new(consumed))
+        }
+        Format::Edn => {
+            let mut progress = Progress::new(consumed);
+            edn(bytes, 0, (&mut assembler, &mut names), each, &mut progress)
+        }
         other => {
             let (events, remarks) = super::read_events(bytes, other)?;
             for event in events {
@@ -260,16 +271,16 @@ fn usual<'a>(cursor: &mut Cursor<'a>) -> Option<Fields<'a>> {
     Some(fields)
 }
 
+/// Reads on from the beginning of an operation, or of all.
 fn edn<'a>(
     bytes: &'a [u8],
+    from: usize,
+    (assembler, names): (&mut Assembler, &mut Names),
     each: &mut Each<'_, 'a>,
-    consumed: &mut dyn FnMut(usize),
+    progress: &mut Progress<'_>,
 ) -> Result<Vec<String>, FormatError> {
-    let mut assembler = Assembler::default();
-    let mut names = Names::default();
-    let mut progress = Progress::new(consumed);
     let mut around = Around::default();
-    let mut reader = Reader::new(bytes);
+    let mut reader = Reader::starting_at(bytes, from);
     let mut torn = false;
     loop {
         // Mostly the next line begins with its operation.
@@ -290,9 +301,10 @@ fn edn<'a>(
         let start = reader.offset();
         progress.at(start);
         let mut cursor = Cursor::new(bytes, start, Syntax::Edn);
-        if let Some((head, text)) = usual(&mut cursor)
-            .and_then(|fields| stamped(bytes, &fields, &mut assembler, &mut names))
-        {
+        if let Some((head, text)) = usual(&mut cursor).and_then(|fields| {
+            let text = text(bytes, &fields, Syntax::Edn)?;
+            Some((stamped(&fields, assembler, names)?, text))
+        }) {
             reader.seek(cursor.at());
             each(head, Payload::Text(text))?;
             continue;
@@ -324,48 +336,55 @@ fn edn<'a>(
     Ok(remarks)
 }
 
-fn stamped<'a>(
-    bytes: &'a [u8],
-    fields: &Fields<'a>,
-    assembler: &mut Assembler,
-    names: &mut Names,
-) -> Option<(Head, Text<'a>)> {
-    let (process, event_type, f) = (fields.process?, fields.event_type?, fields.f?);
+/// The value of a line.
+fn text<'a>(bytes: &'a [u8], fields: &Fields<'a>, syntax: Syntax) -> Option<Text<'a>> {
     let (start, end) = fields.value?;
+    Some(Text {
+        bytes,
+        start,
+        end,
+        syntax,
+    })
+}
+
+fn stamped(fields: &Fields<'_>, assembler: &mut Assembler, names: &mut Names) -> Option<Head> {
+    let (process, event_type, f) = (fields.process?, fields.event_type?, fields.f?);
     let Stamp { index, time_ns } = assembler.stamp(fields.index, fields.time_ns);
-    let head = Head {
+    Some(Head {
         index,
         time_ns,
         process,
         node: fields.node.map(|node| names.shared(node)),
         event_type,
         f: names.shared(f),
-    };
-    let text = Text {
-        bytes,
-        start,
-        end,
-        syntax: Syntax::Edn,
-    };
-    Some((head, text))
+    })
 }
 
+/// Where the line that holds this byte ends.
+fn line_end(bytes: &[u8], from: usize) -> usize {
+    bytes[from..]
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .map_or(bytes.len(), |at| from + at + 1)
+}
+
+/// Where the header of our own format ends.
+fn header_end(bytes: &[u8]) -> Result<usize, FormatError> {
+    let end = line_end(bytes, 0);
+    history::check_header(&bytes[..end])?;
+    Ok(end)
+}
+
+/// Reads on from the beginning of a line behind the header.
 fn ours<'a>(
     bytes: &'a [u8],
+    from: usize,
+    names: &mut Names,
     each: &mut Each<'_, 'a>,
-    consumed: &mut dyn FnMut(usize),
+    progress: &mut Progress<'_>,
 ) -> Result<Vec<String>, FormatError> {
-    let mut names = Names::default();
-    let mut progress = Progress::new(consumed);
     let mut remarks = Vec::new();
-    let line_end = |from: usize| {
-        bytes[from..]
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .map_or(bytes.len(), |at| from + at + 1)
-    };
-    let mut at = line_end(0);
-    history::check_header(&bytes[..at])?;
+    let mut at = from;
     while at < bytes.len() {
         progress.at(at);
         let mut cursor = Cursor::new(bytes, at, Syntax::Json);
@@ -374,12 +393,15 @@ fn ours<'a>(
             cursor.peek() == Some(b'\n') && !bytes[at..cursor.at()].contains(&b'\n')
         };
         let fields = usual(&mut cursor).filter(|_| one_line(&cursor));
-        if let Some((head, text)) = fields.and_then(|fields| complete(bytes, &fields, &mut names)) {
+        if let Some((head, text)) = fields.and_then(|fields| {
+            let text = text(bytes, &fields, Syntax::Json)?;
+            Some((complete(&fields, names)?, text))
+        }) {
             at = cursor.at() + 1;
             each(head, Payload::Text(text))?;
             continue;
         }
-        let end = line_end(at);
+        let end = line_end(bytes, at);
         let line = &bytes[at..end];
         let number = || 1 + bytes[..at].iter().filter(|byte| **byte == b'\n').count();
         if line.trim_ascii().is_empty() {
@@ -402,27 +424,15 @@ fn ours<'a>(
     Ok(remarks)
 }
 
-fn complete<'a>(
-    bytes: &'a [u8],
-    fields: &Fields<'a>,
-    names: &mut Names,
-) -> Option<(Head, Text<'a>)> {
-    let (start, end) = fields.value?;
-    let head = Head {
+fn complete(fields: &Fields<'_>, names: &mut Names) -> Option<Head> {
+    Some(Head {
         index: fields.index?,
         time_ns: fields.time_ns?,
         process: fields.process?,
         node: fields.node.map(|node| names.shared(node)),
         event_type: fields.event_type?,
         f: names.shared(fields.f?),
-    };
-    let text = Text {
-        bytes,
-        start,
-        end,
-        syntax: Syntax::Json,
-    };
-    Some((head, text))
+    })
 }
 
 #[cfg(test)]

@@ -194,8 +194,27 @@ fn figure(name: &str, value: &Value) -> (String, String) {
         _ => match (whole, value.as_f64()) {
             (Some(count), _) => (words(name), number::count(count)),
             (None, Some(fraction)) => (words(name), number::three_digits(fraction)),
-            (None, None) => (words(name), text::value(value, text::VALUE_CHARS)),
+            (None, None) => (words(name), shown(value)),
         },
+    }
+}
+
+/// A value in words: `G1a 2, G-single 1` of what is counted by name.
+fn shown(value: &Value) -> String {
+    let one = |value: &Value| match (value.as_u64(), value.as_f64()) {
+        (Some(whole), _) => number::count(whole),
+        (None, Some(fraction)) => number::three_digits(fraction),
+        (None, None) => text::value(value, text::VALUE_CHARS),
+    };
+    let part = |(name, value): (&String, &Value)| format!("{name} {}", one(value));
+    match value {
+        Value::Object(parts) if !parts.is_empty() => {
+            let parts: Vec<String> = parts.iter().map(part).collect();
+            parts.join(", ")
+        }
+        Value::Object(_) => "none".to_owned(),
+        Value::Array(parts) if parts.is_empty() => "none".to_owned(),
+        other => text::value(other, text::VALUE_CHARS),
     }
 }
 
@@ -215,7 +234,15 @@ mod tests {
             ("keys", json!(12), "keys", "12"),
             ("share", json!(0.5), "share", "0.50"),
             ("leader", json!("n1"), "leader", "n1"),
-            ("by_node", json!({"n1": 2}), "by node", "{\"n1\":2}"),
+            ("by_node", json!({"n1": 2}), "by node", "n1 2"),
+            (
+                "anomalies",
+                json!({"G-single": 1200, "G1a": 1}),
+                "anomalies",
+                "G-single 1,200, G1a 1",
+            ),
+            ("anomalies", json!({}), "anomalies", "none"),
+            ("also_not", json!([]), "also not", "none"),
         ] {
             assert_eq!(
                 figure(name, &value),

@@ -161,7 +161,7 @@ pub(super) fn witnesses(model: &Model) -> Row {
         height_px: ROW_PX,
         ..Panel::default()
     };
-    let mut free_px = 0.0;
+    let mut taken: Vec<(f64, f64)> = Vec::new();
     for witness in model.witnesses() {
         let span = (witness.start_ns, witness.end_ns.max(witness.start_ns));
         let class = if model.is_about_a_member(witness) {
@@ -178,25 +178,22 @@ pub(super) fn witnesses(model: &Model) -> Row {
             "21",
         ));
         let at_px = model.axis.share(witness.end_ns) * REFERENCE_PX;
-        if at_px >= free_px {
-            let text = format!("✗ {} {}", witness.number, witness.kind);
-            let width = text.chars().count() as f64 * CHARACTER_PX + 10.0;
-            let leftward = at_px + width > REFERENCE_PX;
-            let end = if leftward { " end" } else { "" };
-            let dx = if leftward { -5 } else { 5 };
-            let brief = format!("✗ {}", witness.number);
+        let text = format!("✗ {} {}", witness.number, witness.kind);
+        let brief = format!("✗ {}", witness.number);
+        if let Some(leftward) = beside(at_px, label_px(&text), &taken) {
+            taken.push(covered(at_px, label_px(&text), leftward));
             for (size, words) in [("full", &text), ("brief", &brief)] {
-                let class = format!("row-label halo bad {size}{end}");
-                item.push_str(&layer::label(
-                    &model.axis,
-                    &class,
-                    witness.end_ns,
-                    15,
-                    dx,
-                    words,
-                ));
+                item.push_str(&witness_label(model, witness.end_ns, leftward, size, words));
             }
-            free_px = at_px + width;
+        } else if let Some(leftward) = beside(at_px, label_px(&brief), &taken) {
+            taken.push(covered(at_px, label_px(&brief), leftward));
+            item.push_str(&witness_label(
+                model,
+                witness.end_ns,
+                leftward,
+                "full",
+                &brief,
+            ));
         }
         panel.above.push_str(&format!(
             "<a href=\"#{}\" aria-label=\"witness {}: {} at {}\">{item}</a>",
@@ -213,6 +210,34 @@ pub(super) fn witnesses(model: &Model) -> Row {
         gutter_words("witnesses", ROW_PX),
         Ok(panel.svg()),
     )
+}
+
+fn label_px(words: &str) -> f64 {
+    words.chars().count() as f64 * CHARACTER_PX + 10.0
+}
+
+/// What a label beside a place covers.
+fn covered(at_px: f64, width_px: f64, leftward: bool) -> (f64, f64) {
+    match leftward {
+        false => (at_px, at_px + width_px),
+        true => (at_px - width_px, at_px),
+    }
+}
+
+/// Whether a label has room left of its place, as none right of it is left; None: neither.
+fn beside(at_px: f64, width_px: f64, taken: &[(f64, f64)]) -> Option<bool> {
+    [false, true].into_iter().find(|leftward| {
+        let (low, high) = covered(at_px, width_px, *leftward);
+        low >= 0.0
+            && high <= REFERENCE_PX
+            && taken.iter().all(|(from, to)| high <= *from || low >= *to)
+    })
+}
+
+fn witness_label(model: &Model, at_ns: u64, leftward: bool, size: &str, words: &str) -> String {
+    let (end, dx) = if leftward { (" end", -5) } else { ("", 5) };
+    let class = format!("row-label halo bad {size}{end}");
+    layer::label(&model.axis, &class, at_ns, 15, dx, words)
 }
 
 pub(super) fn time_axis(model: &Model) -> Row {
@@ -333,5 +358,32 @@ fn row(
         caption: caption.to_owned(),
         gutter,
         svg,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_of_witnesses_never_cover_each_other() {
+        let mut taken = Vec::new();
+        let mut sides = Vec::new();
+        for (at, words) in [
+            (500.0, "✗ 1 G-single-realtime"),
+            (505.0, "✗ 2 G-single-realtime"),
+            (510.0, "✗ 3 G2-item"),
+            (890.0, "✗ 4 lost"),
+            (100.0, "✗ 5 lost"),
+        ] {
+            let side = beside(at, label_px(words), &taken);
+            if let Some(leftward) = side {
+                taken.push(covered(at, label_px(words), leftward));
+            }
+            sides.push(side);
+        }
+        // The second would begin within the first's place on either side.
+        assert_eq!(sides, [Some(false), None, None, Some(true), Some(false)]);
+        assert_eq!(beside(499.0, 60.0, &taken), Some(true));
     }
 }

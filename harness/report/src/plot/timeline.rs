@@ -46,12 +46,17 @@ const TIME_PX: f64 = 66.0;
 /// Faults in the strip.
 const STRIP_FAULTS: usize = 4;
 
-/// A start or an end; of the same moment the start comes first, because intervals are closed.
-type Moment = (u64, bool);
+/// A start or an end, and its turn among those of the same time: starts come first (0), then ends (1), because intervals are closed. But
+/// one process does one thing after the other: what it begins where it ended something comes behind that end (2, 3 and so on).
+type Moment = (u64, u32);
+
+/// When an operation starts and ends.
+type Span = (Moment, Option<Moment>);
 
 /// Where everything is.
 struct Layout<'a> {
     witness: &'a WitnessView,
+    spans: BTreeMap<u64, Span>,
     x: BTreeMap<Moment, f64>,
     lane_y: Vec<f64>,
     /// Row of words by reason, from its number.
@@ -95,7 +100,8 @@ fn words_width(words: &str) -> f64 {
 
 impl<'a> Layout<'a> {
     fn new(witness: &'a WitnessView) -> Self {
-        let (x, mut width) = columns(witness);
+        let spans = spans(witness);
+        let (x, mut width) = columns(witness, &spans);
         let lanes = witness.lanes.len().max(1);
         let mut rows = vec![0_usize; lanes];
         let lane_of = |index: u64| {
@@ -123,6 +129,7 @@ impl<'a> Layout<'a> {
             .collect();
         let mut layout = Self {
             witness,
+            spans,
             x,
             lane_y,
             words_y,
@@ -143,17 +150,20 @@ impl<'a> Layout<'a> {
             .find(|shown| shown.index == index)
     }
 
+    fn x_at(&self, moment: Moment) -> Option<f64> {
+        self.x.get(&moment).copied()
+    }
+
     fn start_x(&self, shown: &Shown) -> f64 {
-        self.x
-            .get(&(shown.start_ns, false))
-            .copied()
+        let span = self.spans.get(&shown.index);
+        span.and_then(|(start, _)| self.x_at(*start))
             .unwrap_or(LEFT_PX)
     }
 
     fn end_x(&self, shown: &Shown) -> f64 {
-        match shown.end_ns {
-            Some(end) => self.x.get(&(end, true)).copied().unwrap_or(self.width),
-            None => self.width - 6.0,
+        match self.spans.get(&shown.index) {
+            Some((_, Some(end))) => self.x_at(*end).unwrap_or(self.width),
+            _ => self.width - 6.0,
         }
     }
 
@@ -170,8 +180,8 @@ impl<'a> Layout<'a> {
 
     /// A moment between two events, in proportion.
     fn x_of(&self, at_ns: u64) -> f64 {
-        let before = self.x.range(..=(at_ns, true)).next_back();
-        let after = self.x.range((at_ns, true)..).next();
+        let before = self.x.range(..=(at_ns, u32::MAX)).next_back();
+        let after = self.x.range((at_ns, u32::MAX)..).next();
         match (before, after) {
             (Some(((from, _), x)), Some(((to, _), next))) if to > from => {
                 x + (next - x) * ((at_ns - from) as f64 / (to - from) as f64)
@@ -362,6 +372,21 @@ impl<'a> Layout<'a> {
         )
     }
 
+    /// Those of these moments whose times have room beside each other, with so many decimals; the first come first.
+    fn with_room(&self, moments: &[Moment], decimals: usize) -> Vec<(u64, f64)> {
+        let mut taken: Vec<(u64, f64)> = Vec::new();
+        for moment in moments {
+            let Some(x) = self.x_at(*moment) else {
+                continue;
+            };
+            let room = words_width(&number::instant_to(moment.0, decimals)).max(TIME_PX);
+            if taken.iter().all(|(_, other)| (other - x).abs() >= room) {
+                taken.push((moment.0, x));
+            }
+        }
+        taken
+    }
+
     /// Times below, as many as have room; those of the witness' own operations first.
     fn times(&self) -> String {
         let own: Vec<Moment> = self
@@ -369,26 +394,21 @@ impl<'a> Layout<'a> {
             .operations
             .iter()
             .filter(|shown| !shown.neighbour)
-            .flat_map(|shown| {
-                [
-                    Some((shown.start_ns, false)),
-                    shown.end_ns.map(|end| (end, true)),
-                ]
-            })
-            .flatten()
+            .filter_map(|shown| self.spans.get(&shown.index))
+            .flat_map(|(start, end)| std::iter::once(*start).chain(*end))
             .collect();
-        let mut taken: Vec<(u64, f64)> = Vec::new();
         let bottom = self.height - TIMES_PX;
-        for moment in own {
-            let Some(x) = self.x.get(&moment) else {
-                continue;
-            };
-            if taken.iter().all(|(_, other)| (other - x).abs() >= TIME_PX) {
-                taken.push((moment.0, *x));
+        // More digits need more room, which leaves fewer times to tell apart.
+        let (mut decimals, mut taken) = (0, self.with_room(&own, 0));
+        loop {
+            let times: Vec<u64> = taken.iter().map(|(time, _)| *time).collect();
+            let needed = number::decimals_apart(&times);
+            if needed <= decimals {
+                break;
             }
+            decimals = needed;
+            taken = self.with_room(&own, decimals);
         }
-        let times: Vec<u64> = taken.iter().map(|(time, _)| *time).collect();
-        let decimals = number::decimals_apart(&times);
         let mut svg = String::new();
         for (time, x) in taken {
             svg.push_str(&format!(
@@ -411,16 +431,35 @@ fn arrow_words(reason: &Reason) -> String {
     )
 }
 
+/// When each operation starts and ends, by index.
+fn spans(witness: &WitnessView) -> BTreeMap<u64, Span> {
+    let mut shown: Vec<&Shown> = witness.operations.iter().collect();
+    shown.sort_by_key(|shown| shown.index);
+    let mut last: Vec<Option<Moment>> = vec![None; witness.lanes.len().max(1)];
+    shown
+        .into_iter()
+        .map(|shown| {
+            let behind = last[shown.lane].filter(|(time, _)| *time == shown.start_ns);
+            let start = (shown.start_ns, behind.map_or(0, |(_, turn)| turn + 1));
+            let end = shown.end_ns.map(|end| match end == shown.start_ns {
+                true => (end, start.1 + 1),
+                false => (end, 1),
+            });
+            last[shown.lane] = end;
+            (shown.index, (start, end))
+        })
+        .collect()
+}
+
 /// The place of each start and end, from left to right, and the width that they need.
-fn columns(witness: &WitnessView) -> (BTreeMap<Moment, f64>, f64) {
-    let mut moments: BTreeMap<Moment, Vec<&Shown>> = BTreeMap::new();
+fn columns(witness: &WitnessView, spans: &BTreeMap<u64, Span>) -> (BTreeMap<Moment, f64>, f64) {
+    let mut moments: BTreeMap<Moment, Vec<(&Shown, Span)>> = BTreeMap::new();
     for shown in &witness.operations {
-        moments
-            .entry((shown.start_ns, false))
-            .or_default()
-            .push(shown);
-        if let Some(end) = shown.end_ns {
-            moments.entry((end, true)).or_default().push(shown);
+        let Some(span) = spans.get(&shown.index) else {
+            continue;
+        };
+        for moment in std::iter::once(span.0).chain(span.1) {
+            moments.entry(moment).or_default().push((shown, *span));
         }
     }
     let times: Vec<u64> = moments.keys().map(|(time, _)| *time).collect();
@@ -442,10 +481,10 @@ fn columns(witness: &WitnessView) -> (BTreeMap<Moment, f64>, f64) {
                 x + (STEP_PX.0 + 6.0 * (1.0 + waited).log2()).min(STEP_PX.1)
             }
         };
-        for shown in concerned {
+        for (shown, (start, _)) in concerned {
             let words = words_width(&shown.label) + if shown.culprit { 26.0 } else { 12.0 };
-            if moment.1 {
-                let start = places.get(&(shown.start_ns, false)).copied().unwrap_or(x);
+            if moment != start {
+                let start = places.get(start).copied().unwrap_or(x);
                 x = x.max(start + words);
             } else {
                 x = x.max(lane_free[shown.lane] + BETWEEN_PX);
@@ -454,7 +493,7 @@ fn columns(witness: &WitnessView) -> (BTreeMap<Moment, f64>, f64) {
                 }
             }
         }
-        for shown in concerned {
+        for (shown, _) in concerned {
             lane_free[shown.lane] = lane_free[shown.lane].max(x);
         }
         places.insert(*moment, x);
@@ -467,11 +506,111 @@ fn columns(witness: &WitnessView) -> (BTreeMap<Moment, f64>, f64) {
         .iter()
         .filter(|shown| shown.end_ns.is_none())
     {
-        let start = places
-            .get(&(shown.start_ns, false))
-            .copied()
+        let span = spans.get(&shown.index);
+        let start = span
+            .and_then(|(start, _)| places.get(start).copied())
             .unwrap_or(LEFT_PX);
         width = width.max(start + words_width(&shown.label) + OPEN_PX);
     }
     (places, width + 8.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use harness_core::history::Outcome;
+
+    use super::*;
+
+    fn shown(index: u64, lane: usize, start_ns: u64, end_ns: u64) -> Shown {
+        Shown {
+            index,
+            lane,
+            label: format!("append {index} to a long list"),
+            start_ns,
+            end_ns: Some(end_ns),
+            outcome: Outcome::Ok,
+            culprit: index == 2,
+            neighbour: false,
+        }
+    }
+
+    fn witness(operations: Vec<Shown>) -> WitnessView {
+        WitnessView {
+            anchor: "witness-1".to_owned(),
+            number: 1,
+            kind: "G-single".to_owned(),
+            term: None,
+            title: String::new(),
+            story: String::new(),
+            explanation: None,
+            around: None,
+            start_ns: 0,
+            end_ns: 9,
+            nodes: Vec::new(),
+            lanes: vec!["process 0".to_owned(), "process 1".to_owned()],
+            operations,
+            reasons: Vec::new(),
+            left_out: 0,
+        }
+    }
+
+    #[test]
+    fn boxes_of_a_lane_never_overlap_however_close_their_times() {
+        // A clock of milliseconds: one ends where the next begins, or takes no time at all.
+        let operations = vec![
+            shown(0, 0, 1_000_000, 2_000_000),
+            shown(1, 1, 2_000_000, 2_000_000),
+            shown(2, 0, 2_000_000, 2_000_000),
+            shown(3, 0, 2_000_000, 2_000_000),
+            shown(4, 1, 2_000_000, 3_000_000),
+            shown(5, 0, 2_000_000, 3_000_000),
+        ];
+        let witness = witness(operations);
+        let layout = Layout::new(&witness);
+        let mut free = [0.0; 2];
+        for shown in &witness.operations {
+            let (start, end) = (layout.start_x(shown), layout.end_x(shown));
+            assert!(start >= free[shown.lane] + BETWEEN_PX, "{}", shown.index);
+            assert!(end >= start + words_width(&shown.label), "{}", shown.index);
+            free[shown.lane] = end;
+        }
+        // What another process began before it had ended still overlaps it.
+        let [first, beside, ..] = &witness.operations[..] else {
+            return;
+        };
+        assert!(layout.start_x(beside) < layout.end_x(first));
+    }
+
+    #[test]
+    fn times_have_room_for_all_their_digits() {
+        let hour_ns = 3_600_000_000_000;
+        let operations = (0..6)
+            .map(|index| {
+                shown(
+                    index,
+                    (index % 2) as usize,
+                    hour_ns + index,
+                    hour_ns + 900 * index + 1,
+                )
+            })
+            .collect();
+        let witness = witness(operations);
+        let layout = Layout::new(&witness);
+        let times = layout.times();
+        let texts: Vec<(f64, &str)> = times
+            .split("<text class=\"tick-label\" x=\"")
+            .skip(1)
+            .filter_map(|text| {
+                let (x, rest) = text.split_once('"')?;
+                let words = rest.split_once('>')?.1.split_once('<')?.0;
+                Some((x.parse().ok()?, words))
+            })
+            .collect();
+        assert!(texts.len() > 1, "{times}");
+        for (place, (x, words)) in texts.iter().enumerate() {
+            for (other, _) in &texts[..place] {
+                assert!((x - other).abs() >= words_width(words), "{times}");
+            }
+        }
+    }
 }

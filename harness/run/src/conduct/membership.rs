@@ -31,6 +31,8 @@ use crate::{
 const SETTLE: Duration = Duration::from_secs(30);
 /// Sampling intervals that are waited beyond the settle time.
 const SETTLE_MARGIN_INTERVALS: u32 = 2;
+/// Sampling intervals that are waited after a join that was asked for again: one round begins and ends in them.
+const LOOK_INTERVALS: u32 = 3;
 /// Complete rounds after settling: what two in a row say alike was so in between, in all places at once.
 const COMPLETE_ROUNDS: usize = 2;
 
@@ -174,7 +176,9 @@ impl Run<'_> {
                 clock,
             };
             let path = self.setting.folder.path("views.jsonl");
-            self.sampler = Some(Sampler::start(&path, sampling)?);
+            let sampler = Sampler::start(&path, sampling)?;
+            self.live.show_members(sampler.said());
+            self.sampler = Some(sampler);
         }
         Ok(())
     }
@@ -236,7 +240,12 @@ impl Run<'_> {
             return Ok(());
         };
         let roster = changing.roster(recorder);
-        let probes = Probes::new(&changing.cast.canary, roster.in_doubt(), roster.removed());
+        let joins = match changing.membership.joins_unwiped() {
+            true => roster.joins_in_doubt(),
+            false => Vec::new(),
+        };
+        let probes = Probes::new(&changing.cast.canary, roster.in_doubt(), roster.removed())
+            .asking_unwiped(&joins, self.setting.sample_interval * LOOK_INTERVALS);
         self.begin_phase("probes", None)?;
         self.interpret(Part {
             generator: probes.boxed(),

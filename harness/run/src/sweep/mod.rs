@@ -12,7 +12,7 @@
 //! 4. Cells (a cluster each, on nodes of their own) work at the same time, and share nothing but the journal.
 //!
 //! `cell` is a cluster that is put back; `trace` finds the points; `point` tries one; `mend` tries to mend what it left; `journal`
-//! keeps what is finished.
+//! keeps what is finished. `traced` only watches an operation, on every node.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -45,9 +45,11 @@ mod look;
 mod mend;
 mod point;
 mod trace;
+mod traced;
 
 pub use cell::Cell;
 pub use journal::{Journal, JournalError};
+pub use traced::{Entered, Traced, Watched, traced};
 
 /// How often a point is tried before it is told as never entered, or as not to be had.
 pub const TRIES: u32 = 2;

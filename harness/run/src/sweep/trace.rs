@@ -62,7 +62,7 @@ pub(super) async fn points(works: &Works, cell: &Cell) -> Result<Trace, SweepErr
     Ok(trace)
 }
 
-fn functions(works: &Works, cell: &Cell, program: &Program) -> Vec<Function> {
+pub(super) fn functions(works: &Works, cell: &Cell, program: &Program) -> Vec<Function> {
     let all = program.symbols.functions().iter();
     let wanted = all.filter(|function| match &works.ask.points {
         Points::Matching(pattern) => pattern.is_match(&function.name),
@@ -74,7 +74,7 @@ fn functions(works: &Works, cell: &Cell, program: &Program) -> Vec<Function> {
 }
 
 /// The name by which one of several functions of a name is found again.
-fn full_name(function: &Function, all: &[Function]) -> String {
+pub(super) fn full_name(function: &Function, all: &[Function]) -> String {
     let same = all
         .iter()
         .filter(|other| other.name == function.name)
@@ -102,8 +102,20 @@ async fn idle(
             watched.push(node.clone());
         }
     }
+    entered_idle(works, cell, &watched, program, functions).await
+}
+
+/// Addresses of what these nodes enter while nobody changes the cluster that stands.
+pub(super) async fn entered_idle(
+    works: &Works,
+    cell: &Cell,
+    watched: &[Node],
+    program: &Program,
+    functions: &[Function],
+) -> Result<BTreeSet<u64>, SweepError> {
+    let ask = &works.ask;
     let mut traces = Vec::new();
-    for node in &watched {
+    for node in watched {
         traces.push(
             works
                 .programs

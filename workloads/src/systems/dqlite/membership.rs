@@ -228,6 +228,11 @@ impl Membership for Dqlite {
         self.end_and_clear(node).await
     }
 
+    /// `dqlite-demo --join` started again goes on where it was.
+    fn joins_unwiped(&self) -> bool {
+        true
+    }
+
     async fn invite(
         &self,
         via: &Node,
@@ -384,7 +389,12 @@ impl Dqlite {
             .await
             .map_err(|error| outcome::of_node(&error))?
             .id;
-        let mut leader = session::leader_via(via, deadline).await?;
+        // Who was asked to let it in may have left since; the member knows the leader as well.
+        let soon = Deadline::after(SERVES_TIMEOUT.min(left(deadline)));
+        let mut leader = match session::leader_via(via, soon).await {
+            Ok(leader) => leader,
+            Err(_) => session::leader_via(member, deadline).await?,
+        };
         let members = session::members(&mut leader, deadline).await?;
         Ok(listed(&members, member).is_ok_and(|found| Some(found.id) == id))
     }

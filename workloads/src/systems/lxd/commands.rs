@@ -70,10 +70,11 @@ impl Lxd {
     }
 
     /// Takes an address out of raft's configuration, as the way out for a server in raft that no list shows:
-    /// `lxd cluster remove-raft-node -q ADDRESS`, on a member whose cluster has a leader.
+    /// `lxd cluster remove-raft-node -q ADDRESS`, on the member that leads.
     ///
     /// # Errors
-    /// If the command cannot be run, or does not succeed.
+    /// If the command cannot be run, or does not succeed: `Not leader` on another member (seen on bookworm's), and if raft
+    /// has no such address.
     pub async fn remove_raft_node(
         &self,
         node: &Node,

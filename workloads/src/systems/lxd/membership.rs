@@ -127,6 +127,11 @@ impl Membership for Lxd {
         self.start_and_wait(node).await
     }
 
+    /// `lxd init --preseed` once more, with a new token.
+    fn joins_unwiped(&self) -> bool {
+        true
+    }
+
     async fn invite(
         &self,
         via: &Node,

@@ -85,7 +85,13 @@ impl Change {
         if text.trim() == "none" {
             return Ok(BTreeSet::new());
         }
-        text.split(',').map(|word| word.trim().parse()).collect()
+        let words = || text.split(',').map(str::trim);
+        if words().any(|word| word == "none") {
+            return Err(format!(
+                "none stands alone, not in a list such as {text:?}; leave it out there"
+            ));
+        }
+        words().map(str::parse).collect()
     }
 }
 

@@ -3,10 +3,16 @@
 //! The canary, which nobody touched, is joined and removed. Every member in doubt is tried in the order that its state allows:
 //!
 //! ```text
+//! list ── in it, or the system joins wiped nodes only, or it was a remove ──┐
+//!   └─ not in it ─▶ retry-unwiped ──────────────────────────────────────────┤
+//! ┌─────────────────────────────────────────────────────────────────────────┘
+//! ▼
 //! retry-remove by force ── ok ──▶ retry-join
 //!            └─ not ok ─▶ list ── not in it ──▶ retry-join ── ok ──▶ retry-remove by force
 //!                           └─ in it: the remove was refused, and a member cannot join
 //! ```
+//!
+//! The unwiped retry is what a user does first, on the daemon as it is after its restart; whoever is listed needs none.
 //!
 //! Every removed node is asked whether it still takes part. A step that does not succeed is tried [`TRIES`] times: what is
 //! refused twice, with time to settle before, is refused.
@@ -18,7 +24,7 @@ use harness_core::{
     generator::{Context, Generator, Next, Op, OpSpec},
     membership::{
         CANARY_JOIN, CANARY_REMOVE, JoinValue, LIST, REMOVED_PROBE, RETRY_JOIN, RETRY_REMOVE,
-        RemoveValue,
+        RETRY_UNWIPED, RemoveValue,
     },
 };
 use serde_json::{Value, json};
@@ -38,6 +44,8 @@ enum Step {
     CanaryRemove {
         force: bool,
     },
+    AskBeforeRetry,
+    RetryUnwiped,
     RetryRemove {
         force: bool,
     },
@@ -58,6 +66,7 @@ pub struct Probes {
     tried: u32,
     not_before_ns: u64,
     open: bool,
+    look: Duration,
 }
 
 impl Probes {
@@ -81,11 +90,30 @@ impl Probes {
             tried: 0,
             not_before_ns: 0,
             open: false,
+            look: Duration::ZERO,
         }
+    }
+
+    /// Begins with these members in doubt by asking for their joins again, of the nodes as they are. `look`: how long to wait after
+    /// such a join, so that the sources are read before the next step: it may have changed them, however it ended.
+    #[must_use]
+    pub fn asking_unwiped(mut self, joins: &[&str], look: Duration) -> Self {
+        self.look = look;
+        for (step, member) in &mut self.steps {
+            if matches!(step, Step::RetryRemove { .. }) && joins.contains(&member.as_str()) {
+                *step = Step::AskBeforeRetry;
+            }
+        }
+        self
     }
 
     fn then(&mut self, step: Step, member: &str) {
         self.steps.push_front((step, member.to_owned()));
+    }
+
+    fn pause(&mut self, length: Duration, event: &Event) {
+        let length_ns = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+        self.not_before_ns = event.time_ns.saturating_add(length_ns);
     }
 
     fn ended(&mut self, event: &Event) {
@@ -96,16 +124,18 @@ impl Probes {
         self.tried += 1;
         // An indeterminate join is not tried again: whether the name is free, nobody knows.
         let again = match step {
-            Step::CanaryJoin | Step::RetryJoin { .. } => event.event_type == EventType::Fail,
+            Step::CanaryJoin | Step::RetryUnwiped | Step::RetryJoin { .. } => {
+                event.event_type == EventType::Fail
+            }
             Step::CanaryRemove { .. }
             | Step::RetryRemove { .. }
             | Step::RetryRemoveLast { .. }
+            | Step::AskBeforeRetry
             | Step::AskWhetherIn
             | Step::RemovedProbe => !ok,
         };
         if again && self.tried < TRIES {
-            let pause_ns = u64::try_from(PAUSE.as_nanos()).unwrap_or(u64::MAX);
-            self.not_before_ns = event.time_ns.saturating_add(pause_ns);
+            self.pause(PAUSE, event);
             // Whoever leads is asked to go: by force it is not even contacted.
             let leads = event
                 .error
@@ -130,6 +160,17 @@ impl Probes {
             }
             (Step::CanaryJoin, EventType::Info) => {
                 self.then(Step::CanaryRemove { force: true }, &member);
+            }
+            (Step::AskBeforeRetry, EventType::Ok) if !listed() => {
+                self.then(Step::RetryUnwiped, &member);
+            }
+            (Step::AskBeforeRetry, _) => self.then(Step::RetryRemove { force: true }, &member),
+            (Step::RetryUnwiped, _) => {
+                // What was refused did nothing.
+                if event.event_type != EventType::Fail {
+                    self.pause(self.look, event);
+                }
+                self.then(Step::RetryRemove { force: true }, &member);
             }
             (Step::RetryRemove { .. }, EventType::Ok) => {
                 self.then(Step::RetryJoin { last: true }, &member);
@@ -167,8 +208,9 @@ fn spec(step: Step, member: &str) -> OpSpec {
         Step::RetryRemove { force } | Step::RetryRemoveLast { force } => {
             remove(RETRY_REMOVE, force)
         }
+        Step::RetryUnwiped => join(RETRY_UNWIPED),
         Step::RetryJoin { .. } => join(RETRY_JOIN),
-        Step::AskWhetherIn => OpSpec::new(LIST, Value::Null),
+        Step::AskBeforeRetry | Step::AskWhetherIn => OpSpec::new(LIST, Value::Null),
         Step::RemovedProbe => OpSpec::new(REMOVED_PROBE, json!({ "member": member })),
     }
 }
@@ -295,6 +337,37 @@ mod tests {
             });
             assert_eq!(all[..2], ["canary-join n5", "canary-remove n5"], "{what}");
             assert_eq!(all[2..], *expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_join_in_doubt_is_asked_for_unwiped_first_unless_the_member_is_listed() {
+        use EventType::{Fail, Info, Ok};
+        let after = ["retry-remove n4", "retry-join n4"];
+        for (listed, retried, expected) in [
+            (json!(["n1", "n4"]), Ok, &["list "][..]),
+            (json!(["n1"]), Ok, &["list ", "retry-unwiped n4"]),
+            // Whether it took effect is unknown, so it is not tried again.
+            (json!(["n1"]), Info, &["list ", "retry-unwiped n4"]),
+            (
+                json!(["n1"]),
+                Fail,
+                &["list ", "retry-unwiped n4", "retry-unwiped n4"],
+            ),
+        ] {
+            let mut probes = Probes::new("n5", ["n3", "n4"], []).asking_unwiped(&["n4"], PAUSE);
+            let all = asked(&mut probes, |f| match f {
+                "list" => (Ok, listed.clone()),
+                "retry-unwiped" => (retried, Value::Null),
+                _ => (Ok, Value::Null),
+            });
+            // n3's was a remove, or its system joins wiped nodes only.
+            assert_eq!(all[2..4], ["retry-remove n3", "retry-join n3"]);
+            assert_eq!(
+                all[4..],
+                [expected, &after].concat(),
+                "{listed} {retried:?}"
+            );
         }
     }
 

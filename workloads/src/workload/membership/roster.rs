@@ -23,7 +23,7 @@ struct Entry {
     join_pending: bool,
     last: Option<(ChangeKind, EventType)>,
     /// How the last one that the load did and that was not refused ended.
-    last_of_load: Option<EventType>,
+    last_of_load: Option<(ChangeKind, EventType)>,
 }
 
 /// Who is in, out and in doubt.
@@ -85,7 +85,7 @@ impl Roster {
         entry.last = Some((kind, event.event_type));
         // What was refused did nothing, so it settles nothing.
         if purpose == Purpose::Load && event.event_type != EventType::Fail {
-            entry.last_of_load = Some(event.event_type);
+            entry.last_of_load = Some((kind, event.event_type));
         }
     }
 
@@ -106,7 +106,20 @@ impl Roster {
     /// Whose last operation of the load that was not refused was `info`.
     #[must_use]
     pub fn in_doubt(&self) -> Vec<&str> {
-        self.named(|entry| entry.open > 0 || entry.last_of_load == Some(EventType::Info))
+        self.named(|entry| {
+            entry.open > 0
+                || entry
+                    .last_of_load
+                    .is_some_and(|(_, end)| end == EventType::Info)
+        })
+    }
+
+    /// Those of them whose last operation of that sort was a join that ended.
+    #[must_use]
+    pub fn joins_in_doubt(&self) -> Vec<&str> {
+        self.named(|entry| {
+            entry.open == 0 && entry.last_of_load == Some((ChangeKind::Join, EventType::Info))
+        })
     }
 
     /// Whose last operation was a remove that was ok.
@@ -215,6 +228,31 @@ mod tests {
             assert_eq!(roster.certain(), certain, "{operations:?}");
             assert_eq!(roster.in_doubt(), in_doubt, "{operations:?}");
             assert_eq!(roster.removed(), removed, "{operations:?}");
+        }
+    }
+
+    #[test]
+    fn whose_join_is_in_doubt() {
+        for (operations, joins) in [
+            (vec![("join", "n4", Some(Info))], &["n4"][..]),
+            // What was refused, and what probes did, settles nothing.
+            (
+                vec![
+                    ("join", "n4", Some(Info)),
+                    ("remove", "n4", Some(Fail)),
+                    ("retry-unwiped", "n4", Some(Ok)),
+                ],
+                &["n4"],
+            ),
+            (
+                vec![("join", "n4", Some(Ok)), ("remove", "n4", Some(Info))],
+                &[],
+            ),
+            (vec![("join", "n4", None)], &[]),
+            (vec![("join", "n4", Some(Ok))], &[]),
+        ] {
+            let roster = roster(&["n1"], &operations);
+            assert_eq!(roster.joins_in_doubt(), joins, "{operations:?}");
         }
     }
 }

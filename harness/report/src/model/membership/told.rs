@@ -36,6 +36,8 @@ const WHERE: [&str; 10] = [
 ];
 /// A kind whose operation says what was tried.
 const REFUSED: &str = "change-refused";
+/// The kind of error of an operation that failed with words of the system's own.
+const ANSWERED: &str = "answered-error";
 /// The invariant whose figures are times of convergence.
 const CONVERGENCE: &str = "convergence-time";
 
@@ -275,8 +277,14 @@ fn refusal(membership: &Membership, witness: &WitnessView) -> Option<String> {
         ChangeKind::Join => "Joining it again",
         ChangeKind::Remove => "Removing it",
     };
+    let answered = change
+        .error
+        .as_ref()
+        .is_some_and(|(kind, _)| kind == ANSWERED);
     let how = match change.outcome {
-        Outcome::Info => "gave no answer",
+        // What it may have done before it failed is not known: an answer all the same.
+        Outcome::Info if !answered => "gave no answer",
+        Outcome::Info => "failed",
         _ => "was refused",
     };
     let because = change.error.as_ref().map_or_else(String::new, |(_, said)| {
