@@ -81,7 +81,7 @@ pub(super) fn decide(
             words::plural(all.len(), "transaction", "transactions")
         )));
     }
-    let bits = 4 * all.len() * all.len();
+    let bits = 2 * 4 * all.len() * all.len();
     let tries = match split {
         Some(split) => vec![split],
         None => vec![false, true],

@@ -37,7 +37,7 @@ impl Case<'_> {
             let (a, b) = (self.txns[a], self.txns[b]);
             serial::ordered(self.registers, Order::Realtime, a, b)
         };
-        let mut sure = self.open(&state, &self.guess(&state));
+        let mut sure = self.open(&state, &self.guess(&state, work));
         sure.retain_mut(|(at, a, b)| {
             let key = &self.keys[*at];
             if by_time(key, *b, *a) {
@@ -49,11 +49,10 @@ impl Case<'_> {
             if !self.take(&mut state, &sure, work) || self.saturate(&mut state, work).is_err() {
                 return false;
             }
-            *work += (self.points() * self.points()) as u64;
             if *work > WORK_LIMIT {
                 return false;
             }
-            sure = self.open(&state, &self.guess(&state));
+            sure = self.open(&state, &self.guess(&state, work));
             if sure.is_empty() {
                 return true;
             }
@@ -87,12 +86,9 @@ impl Case<'_> {
     ///
     /// A writer stands back while somebody who reads what it writes over was not placed, and with two points while another
     /// writer of the key has begun and not ended.
-    pub(super) fn guess(&self, state: &State) -> Vec<u32> {
+    pub(super) fn guess(&self, state: &State, work: &mut u64) -> Vec<u32> {
         let points = self.points() as u32;
-        let mut before = vec![0_u32; points as usize];
-        for from in 0..points {
-            state.each(from, |to| before[to as usize] += 1);
-        }
+        let mut waits = Waits::new(points);
         let mut writes: Vec<Vec<(usize, usize)>> = vec![Vec::new(); self.txns.len()];
         let mut reads: Vec<Vec<(usize, Option<usize>)>> = vec![Vec::new(); self.txns.len()];
         for (at, key) in self.keys.iter().enumerate() {
@@ -118,10 +114,9 @@ impl Case<'_> {
             };
             (!writes[txn].is_empty(), when, point)
         };
-        let mut ready: BinaryHeap<Reverse<(bool, u64, u32)>> = (0..points)
-            .filter(|point| before[*point as usize] == 0)
-            .map(|point| Reverse(rank(point)))
-            .collect();
+        let first = (0..points).filter(|point| waits.is_ready(state, *point, work));
+        let mut ready: BinaryHeap<Reverse<(bool, u64, u32)>> =
+            first.map(|point| Reverse(rank(point))).collect();
         let mut held: BinaryHeap<Reverse<(bool, u64, u32)>> = BinaryHeap::new();
         let mut place_of = vec![0; self.txns.len()];
         let mut next = 0;
@@ -173,13 +168,49 @@ impl Case<'_> {
             if freed {
                 ready.append(&mut held);
             }
-            state.each(point, |to| {
-                before[to as usize] -= 1;
-                if before[to as usize] == 0 {
-                    ready.push(Reverse(rank(to)));
+            for next in waits.placed(point) {
+                if waits.is_ready(state, next, work) {
+                    ready.push(Reverse(rank(next)));
                 }
-            });
+            }
         }
         place_of
+    }
+}
+
+/// Which points still wait for others: each for one that leads to it, and then for the next one.
+struct Waits {
+    /// Points that were not placed.
+    left: Vec<u64>,
+    /// By point: who waits for it.
+    waiting: Vec<Vec<u32>>,
+}
+
+impl Waits {
+    fn new(points: u32) -> Self {
+        Self {
+            // A bit beyond the last point is nobody's.
+            left: vec![u64::MAX; points.div_ceil(u64::BITS) as usize],
+            waiting: vec![Vec::new(); points as usize],
+        }
+    }
+
+    /// Whether nothing that was not placed leads to a point; it waits otherwise.
+    fn is_ready(&mut self, state: &State, point: u32, work: &mut u64) -> bool {
+        *work += state.words() as u64;
+        // Mostly later points are placed later.
+        match state.last_before(point, &self.left) {
+            None => true,
+            Some(other) => {
+                self.waiting[other as usize].push(point);
+                false
+            }
+        }
+    }
+
+    /// Places a point, and gives who waited for it.
+    fn placed(&mut self, point: u32) -> Vec<u32> {
+        self.left[(point / u64::BITS) as usize] &= !(1 << (point % u64::BITS));
+        std::mem::take(&mut self.waiting[point as usize])
     }
 }

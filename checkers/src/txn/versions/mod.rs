@@ -23,16 +23,16 @@ mod dive;
 mod state;
 mod told;
 
-use std::collections::HashMap;
+use std::{cmp::Reverse, collections::HashMap};
 
 use super::{
     anomaly::Order,
     registers::{INITIAL, Registers},
     serial,
 };
-use state::{Circle, State};
+use state::{Circle, Foundation, State};
 
-/// Transactions up to which versions are put in order: tables take the square of that in bits, up to four times.
+/// Transactions up to which versions are put in order: two tables take the square of that in bits each, four times if transactions are split.
 pub(super) const TRANSACTIONS_LIMIT: usize = 4_096;
 /// Words of tables that one search may look at.
 const WORK_LIMIT: u64 = 1_000_000_000;
@@ -192,53 +192,42 @@ impl<'r> Case<'r> {
 
     /// What the history says by itself.
     fn begin(&self, work: &mut u64) -> Result<State, Stop> {
-        let points = self.points();
-        let words = points.div_ceil(64);
-        let mut state = State {
-            words,
-            reach: vec![0; points * words],
-            links: Vec::new(),
-            done: Vec::new(),
-        };
         let count = self.txns.len() as u32;
-        if self.split {
-            for txn in 0..count {
-                state.set(self.start(txn), self.end(txn));
-            }
-        }
-        if self.order != Order::Plain {
-            // The latest first, so that what it leads to is complete; nearer ones first, so that farther ones are known.
-            for a in (0..count).rev() {
+        let mut foundation = Foundation::new(self.points());
+        // The latest first, so that what it leads to is complete; nearer ones first, so that farther ones are known.
+        for a in (0..count).rev() {
+            if self.order != Order::Plain {
                 for b in a + 1..count {
-                    if !state.leads(self.end(a), self.start(b)) && self.is_ordered(a, b) {
-                        state.follow(self.end(a), self.start(b));
-                        *work += words as u64;
+                    if !foundation.leads(self.end(a), self.start(b)) && self.is_ordered(a, b) {
+                        foundation.follow(self.end(a), self.start(b));
                     }
                 }
-                if self.split {
-                    state.follow(self.start(a), self.end(a));
-                }
+            }
+            if self.split {
+                foundation.follow(self.start(a), self.end(a));
             }
         }
+        let widths = self.keys.iter().map(|key| key.writers.len());
+        let done = widths.map(|width| vec![false; width * width]).collect();
+        let mut state = foundation.done(done);
+        let mut links = Vec::new();
         for key in &self.keys {
-            state
-                .done
-                .push(vec![false; key.writers.len() * key.writers.len()]);
             for (writer, readers) in key.writers.iter().zip(&key.readers) {
                 for reader in readers {
                     let why = Why::Read(key.key);
-                    let (from, to) = (self.end(*writer), self.start(*reader));
-                    if state.add(from, to, why, None, work).is_err() {
-                        return Err(Stop::Circle(state));
-                    }
+                    links.push((self.end(*writer), self.start(*reader), why));
                 }
                 for reader in key.initial.iter().filter(|reader| *reader != writer) {
                     let why = Why::Initial(key.key);
-                    let (from, to) = (self.start(*reader), self.end(*writer));
-                    if state.add(from, to, why, None, work).is_err() {
-                        return Err(Stop::Circle(state));
-                    }
+                    links.push((self.start(*reader), self.end(*writer), why));
                 }
+            }
+        }
+        // The latest first here as well: most links then have nothing before them that must learn of them.
+        links.sort_by_key(|(from, ..)| Reverse(*from));
+        for (from, to, why) in links {
+            if state.add(from, to, why, None, work).is_err() {
+                return Err(Stop::Circle(state));
             }
         }
         Ok(state)
@@ -327,8 +316,7 @@ impl<'r> Case<'r> {
             if *work > WORK_LIMIT || depth > DEPTH_LIMIT {
                 return Err(Stop::Exhausted);
             }
-            *work += (self.points() * self.points()) as u64;
-            let guess = self.guess(&state);
+            let guess = self.guess(&state, work);
             let open = self.open(&state, &guess);
             let Some(first) = open.first().copied() else {
                 return Ok(());
