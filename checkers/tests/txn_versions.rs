@@ -7,7 +7,10 @@
 
 mod common;
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use common::judge;
 use harness_checkers::{
@@ -18,7 +21,7 @@ use harness_core::{
     event::{Event, EventType, Process},
     history::{History, Operation, Outcome, pair},
     meta::Meta,
-    verdict::{CheckInput, CheckResult, Verdict},
+    verdict::{Budget, CheckInput, CheckResult, Exhausted, Unlimited, Verdict},
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -26,6 +29,9 @@ use serde_json::{Value, json};
 
 /// Histories that are tried.
 const CASES: u64 = 3_000;
+/// Histories that are tried with little time, and how often the time is asked for, at most.
+const BUDGET_CASES: u64 = 1_500;
+const QUESTIONS: u64 = 8;
 /// Transactions of one, at most.
 const TRANSACTIONS_LIMIT: usize = 6;
 /// States back that a read may be.
@@ -338,31 +344,32 @@ fn serial_history(count: u64) -> History {
 /// Transactions up to which all orders of values are weighed.
 const WEIGHED: u64 = 4_096;
 
+/// With the contradiction of three transactions that only saturation finds.
+fn skewed(mut history: History) -> History {
+    let mut events = Vec::new();
+    for (process, told) in [
+        (0, json!([["w", 90, 0], ["w", 91, 0]])),
+        (1, json!([["r", 90, 0], ["w", 91, 1]])),
+        (2, json!([["r", 91, 0], ["w", 90, 1]])),
+    ] {
+        event(&mut events, process, EventType::Invoke, told.clone());
+        event(&mut events, process, EventType::Ok, told);
+    }
+    let next = 2 * history.operations.len() as u64;
+    for mut operation in pair(events).unwrap().operations {
+        operation.index += next;
+        operation.completed_index = operation.completed_index.map(|index| index + next);
+        history.operations.push(operation);
+    }
+    history
+}
+
 #[test]
 fn what_is_too_large_to_be_decided_is_unknown_and_never_valid() {
-    // The contradiction of three transactions that only saturation finds.
-    let skew = |mut history: History| {
-        let mut events = Vec::new();
-        for (process, told) in [
-            (0, json!([["w", 90, 0], ["w", 91, 0]])),
-            (1, json!([["r", 90, 0], ["w", 91, 1]])),
-            (2, json!([["r", 91, 0], ["w", 90, 1]])),
-        ] {
-            event(&mut events, process, EventType::Invoke, told.clone());
-            event(&mut events, process, EventType::Ok, told);
-        }
-        let next = 2 * history.operations.len() as u64;
-        for mut operation in pair(events).unwrap().operations {
-            operation.index += next;
-            operation.completed_index = operation.completed_index.map(|index| index + next);
-            history.operations.push(operation);
-        }
-        history
-    };
-    let small = check("serializable", &skew(serial_history(100)));
+    let small = check("serializable", &skewed(serial_history(100)));
     assert_eq!(small.verdict, Verdict::Invalid, "{}", small.summary);
     assert_eq!(small.figures["anomalies"], json!({"no-serial-order": 1}));
-    let large = check("serializable", &skew(serial_history(WEIGHED)));
+    let large = check("serializable", &skewed(serial_history(WEIGHED)));
     assert_eq!(large.verdict, Verdict::Unknown, "{}", large.summary);
     assert!(
         large
@@ -377,4 +384,51 @@ fn what_is_too_large_to_be_decided_is_unknown_and_never_valid() {
         let whole = check(model, &serial_history(4 * WEIGHED));
         assert_eq!(whole.verdict, Verdict::Valid, "{model}: {}", whole.summary);
     }
+}
+
+/// A budget that lasts for so many questions.
+struct Lasts(AtomicU64);
+
+impl Budget for Lasts {
+    fn spend(&self, _memory_bytes: u64) -> Result<(), Exhausted> {
+        let left = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            });
+        left.map(|_| ()).map_err(|_| Exhausted::Time)
+    }
+}
+
+#[test]
+fn a_budget_that_runs_out_is_unknown_and_says_so() {
+    let checker = registry::checker("rw-register", &json!({ "model": "serializable" })).unwrap();
+    let (mut cut, mut weighing) = (0, 0);
+    for seed in 0..BUDGET_CASES {
+        let history = history(&mut ChaCha8Rng::seed_from_u64(seed));
+        let meta = Meta::default();
+        let input = CheckInput {
+            history: &history,
+            faults: &[],
+            logs: &[],
+            views: &[],
+            meta: &meta,
+        };
+        let whole = checker.check(&input, &Unlimited).verdict;
+        for questions in 0..QUESTIONS {
+            let result = checker.check(&input, &Lasts(AtomicU64::new(questions)));
+            if result.verdict == whole {
+                continue;
+            }
+            assert_eq!(result.verdict, Verdict::Unknown, "seed {seed}");
+            let mut said: Vec<&str> = result.notes.iter().map(|note| &*note.text).collect();
+            said.push(&result.summary);
+            let says = |words: &str| said.iter().any(|text| text.contains(words));
+            assert!(says("out of time"), "seed {seed}: {result:#?}");
+            cut += 1;
+            weighing += u64::from(says("out of time while orders of values were weighed"));
+        }
+    }
+    println!("{cut} were cut short, {weighing} of them while orders were weighed");
+    assert!(weighing > 0, "{cut}");
 }

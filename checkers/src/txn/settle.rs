@@ -21,7 +21,7 @@ use super::{
     model::Model,
     registers::Registers,
     serial,
-    versions::{Answer, Case, Step, TRANSACTIONS_LIMIT, Why},
+    versions::{Answer, Case, Step, TRANSACTIONS_LIMIT, Why, Work},
 };
 use crate::words;
 
@@ -81,14 +81,15 @@ pub(super) fn decide(
             words::plural(all.len(), "transaction", "transactions")
         )));
     }
-    let bits = 2 * 4 * all.len() * all.len();
+    let table_bytes = (2 * 4 * all.len() * all.len() / 8) as u64;
     let tries = match split {
         Some(split) => vec![split],
         None => vec![false, true],
     };
     for try_split in tries {
-        budget.spend((bits / 8) as u64)?;
-        match Case::new(registers, all.clone(), order, try_split).decide() {
+        budget.spend(table_bytes)?;
+        let mut work = Work::new(budget, table_bytes);
+        match Case::new(registers, all.clone(), order, try_split).decide(&mut work) {
             Answer::Fits => return Ok(None),
             Answer::Broken(members, circle) if split.is_some() => {
                 tell(
@@ -97,10 +98,17 @@ pub(super) fn decide(
                     (members, circle),
                     (order, try_split),
                     findings,
+                    &mut Work::new(budget, table_bytes),
                 );
                 return Ok(None);
             }
-            Answer::Broken(..) | Answer::Open => {}
+            Answer::Broken(..) | Answer::Open => {
+                if let Some(exhausted) = work.exhausted() {
+                    return Ok(Some(format!(
+                        "{exhausted} while orders of values were weighed"
+                    )));
+                }
+            }
         }
     }
     let reason = match split {
@@ -112,24 +120,26 @@ pub(super) fn decide(
     Ok(Some(reason.to_owned()))
 }
 
-/// Makes it small, and adds it under the weakest name that it has.
+/// Makes it small, as far as the work allows, and adds it under the weakest name that it has.
 fn tell(
     registers: &Registers,
     model: Model,
     (mut members, mut circle): (Vec<u32>, Vec<Step>),
     (order, split): (Order, bool),
     findings: &mut Findings,
+    work: &mut Work<'_>,
 ) {
-    let broken = |members: Vec<u32>, order, split| match Case::new(registers, members, order, split)
-        .decide()
-    {
-        Answer::Broken(members, circle) => Some((members, circle)),
-        Answer::Fits | Answer::Open => None,
-    };
+    let mut broken =
+        |members: Vec<u32>, order, split| match Case::new(registers, members, order, split)
+            .decide(work)
+        {
+            Answer::Broken(members, circle) => Some((members, circle)),
+            Answer::Fits | Answer::Open => None,
+        };
     // The same with less: first what is enough for less order, then with fewer transactions.
     let mut named = (order, split);
     for weaker in Order::ALL {
-        let of = |split| broken(members.clone(), weaker, split).map(|found| (found, split));
+        let mut of = |split| broken(members.clone(), weaker, split).map(|found| (found, split));
         let found = of(true).or_else(|| (!split).then(|| of(false)).flatten());
         if let Some((found, split)) = found.filter(|_| weaker <= order) {
             (members, circle) = found;

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use super::{Case, Key, WORK_LIMIT, state::State};
+use super::{Case, Key, Work, state::State};
 use crate::txn::{anomaly::Order, serial};
 
 /// Of the open pairs this part is put in order before it is looked at again what follows.
@@ -31,7 +31,7 @@ impl Case<'_> {
 
     /// The same with the surest pairs first: of two that did not overlap the one that had ended is taken to be the earlier. Most stores
     /// write now, whatever they read; and what overlapped mostly follows.
-    pub(super) fn dive_by_time(&self, mut state: State, work: &mut u64) -> bool {
+    pub(super) fn dive_by_time(&self, mut state: State, work: &mut Work<'_>) -> bool {
         let by_time = |key: &Key, a: usize, b: usize| {
             let (a, b) = (key.writers[a] as usize, key.writers[b] as usize);
             let (a, b) = (self.txns[a], self.txns[b]);
@@ -49,7 +49,7 @@ impl Case<'_> {
             if !self.take(&mut state, &sure, work) || self.saturate(&mut state, work).is_err() {
                 return false;
             }
-            if *work > WORK_LIMIT {
+            if work.is_over() {
                 return false;
             }
             sure = self.open(&state, &self.guess(&state, work));
@@ -65,17 +65,17 @@ impl Case<'_> {
         &self,
         state: &mut State,
         open: &[(usize, usize, usize)],
-        work: &mut u64,
+        work: &mut Work<'_>,
     ) -> bool {
         for (at, a, b) in open.iter().copied() {
             let key = &self.keys[at];
-            *work += (key.readers[a].len() + key.readers[b].len()) as u64;
+            work.spend(key.readers[a].len() + key.readers[b].len());
             let (a, b) = match self.against(state, key, a, b) {
                 Some(_) => (b, a),
                 None => (a, b),
             };
             let done = self.orient(state, (at, a, b), None, work);
-            if done.is_err() || *work > WORK_LIMIT {
+            if done.is_err() || work.is_over() {
                 return false;
             }
         }
@@ -86,7 +86,7 @@ impl Case<'_> {
     ///
     /// A writer stands back while somebody who reads what it writes over was not placed, and with two points while another
     /// writer of the key has begun and not ended.
-    pub(super) fn guess(&self, state: &State, work: &mut u64) -> Vec<u32> {
+    pub(super) fn guess(&self, state: &State, work: &mut Work<'_>) -> Vec<u32> {
         let points = self.points() as u32;
         let mut waits = Waits::new(points);
         let mut writes: Vec<Vec<(usize, usize)>> = vec![Vec::new(); self.txns.len()];
@@ -196,8 +196,8 @@ impl Waits {
     }
 
     /// Whether nothing that was not placed leads to a point; it waits otherwise.
-    fn is_ready(&mut self, state: &State, point: u32, work: &mut u64) -> bool {
-        *work += state.words() as u64;
+    fn is_ready(&mut self, state: &State, point: u32, work: &mut Work<'_>) -> bool {
+        work.spend(state.words());
         // Mostly later points are placed later.
         match state.last_before(point, &self.left) {
             None => true,

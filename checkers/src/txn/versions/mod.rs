@@ -22,6 +22,7 @@
 mod dive;
 mod state;
 mod told;
+mod work;
 
 use std::{cmp::Reverse, collections::HashMap};
 
@@ -31,11 +32,10 @@ use super::{
     serial,
 };
 use state::{Circle, Foundation, State};
+pub(super) use work::Work;
 
 /// Transactions up to which versions are put in order: two tables take the square of that in bits each, four times if transactions are split.
 pub(super) const TRANSACTIONS_LIMIT: usize = 4_096;
-/// Words of tables that one search may look at.
-const WORK_LIMIT: u64 = 1_000_000_000;
 /// Pairs that are tried both ways, one within the other.
 const DEPTH_LIMIT: usize = 24;
 
@@ -78,7 +78,7 @@ pub(super) enum Answer {
     Fits,
     /// They have none: transactions that suffice for this, and a circle if saturation alone finds one.
     Broken(Vec<u32>, Vec<Step>),
-    /// Too much work.
+    /// Too much work, or too little time.
     Open,
 }
 
@@ -149,10 +149,9 @@ impl<'r> Case<'r> {
         }
     }
 
-    /// Decides it.
-    pub fn decide(&self) -> Answer {
-        let mut work = 0;
-        match self.solve(None, &mut work, 0) {
+    /// Decides it, as far as the work allows.
+    pub fn decide(&self, work: &mut Work<'_>) -> Answer {
+        match self.solve(None, work, 0) {
             Ok(()) => Answer::Fits,
             Err(Stop::Exhausted) => Answer::Open,
             Err(Stop::Circle(state)) => {
@@ -191,7 +190,7 @@ impl<'r> Case<'r> {
     }
 
     /// What the history says by itself.
-    fn begin(&self, work: &mut u64) -> Result<State, Stop> {
+    fn begin(&self, work: &mut Work<'_>) -> Result<State, Stop> {
         let count = self.txns.len() as u32;
         let mut foundation = Foundation::new(self.points());
         // The latest first, so that what it leads to is complete; nearer ones first, so that farther ones are known.
@@ -255,7 +254,7 @@ impl<'r> Case<'r> {
         state: &mut State,
         (at, a, b): (usize, usize, usize),
         because: Option<(u32, u32)>,
-        work: &mut u64,
+        work: &mut Work<'_>,
     ) -> Result<(), Circle> {
         let key = &self.keys[at];
         let width = key.writers.len();
@@ -276,7 +275,7 @@ impl<'r> Case<'r> {
         Ok(())
     }
 
-    fn saturate(&self, state: &mut State, work: &mut u64) -> Result<(), Circle> {
+    fn saturate(&self, state: &mut State, work: &mut Work<'_>) -> Result<(), Circle> {
         loop {
             let before = state.links.len();
             let mut new = false;
@@ -287,7 +286,7 @@ impl<'r> Case<'r> {
                         if state.done[at][a * width + b] {
                             continue;
                         }
-                        *work += (key.readers[a].len() + key.readers[b].len()) as u64;
+                        work.spend(key.readers[a].len() + key.readers[b].len());
                         if let Some(path) = self.against(state, key, a, b) {
                             self.orient(state, (at, b, a), Some(path), work)?;
                             new = true;
@@ -298,13 +297,13 @@ impl<'r> Case<'r> {
                     }
                 }
             }
-            if !new || state.links.len() == before || *work > WORK_LIMIT {
+            if !new || state.links.len() == before || work.is_over() {
                 return Ok(());
             }
         }
     }
 
-    fn solve(&self, known: Option<State>, work: &mut u64, depth: usize) -> Result<(), Stop> {
+    fn solve(&self, known: Option<State>, work: &mut Work<'_>, depth: usize) -> Result<(), Stop> {
         let mut state = match known {
             Some(state) => state,
             None => self.begin(work)?,
@@ -313,7 +312,7 @@ impl<'r> Case<'r> {
             if self.saturate(&mut state, work).is_err() {
                 return Err(Stop::Circle(state));
             }
-            if *work > WORK_LIMIT || depth > DEPTH_LIMIT {
+            if work.is_over() || depth > DEPTH_LIMIT {
                 return Err(Stop::Exhausted);
             }
             let guess = self.guess(&state, work);

@@ -4,7 +4,7 @@
 //! that lead to its begin and not yet to its end, and those of points behind its end that its begin did not lead to (Italiano
 //! 1986). All links together so touch a row at most once for each pair of points, and far less often in practice.
 
-use super::{Link, Why};
+use super::{Link, Why, Work};
 
 /// Bits of a word.
 const WORD_BITS: u32 = u64::BITS;
@@ -156,7 +156,7 @@ impl State {
         to: u32,
         why: Why,
         because: Option<(u32, u32)>,
-        work: &mut u64,
+        work: &mut Work<'_>,
     ) -> Result<(), Circle> {
         if self.leads(from, to) {
             return Ok(());
@@ -188,7 +188,7 @@ impl State {
             merge(back.row_mut(point), &before);
             rows += 1;
         });
-        *work += rows * self.words() as u64;
+        work.spend(rows * self.words());
         Ok(())
     }
 }
