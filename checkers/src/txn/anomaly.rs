@@ -35,6 +35,14 @@ pub(super) enum Order {
 }
 
 impl Order {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Process => "-process",
+            Self::Realtime => "-realtime",
+        }
+    }
+
     pub const ALL: [Self; 3] = [Self::Plain, Self::Process, Self::Realtime];
 
     /// The edges that may be used besides the data's, in every cycle.
@@ -119,6 +127,10 @@ pub(super) enum Anomaly {
     LostUpdate,
     /// A cycle.
     Cycle(Order, Cycle),
+    /// Whatever the order of versions, there is a cycle without two adjacent anti-dependencies.
+    NoSnapshotOrder(Order),
+    /// Whatever the order of versions, there is a cycle.
+    NoSerialOrder(Order),
 }
 
 impl Anomaly {
@@ -135,6 +147,8 @@ impl Anomaly {
             Self::FutureRead => return "future-read".to_owned(),
             Self::Internal => return "internal".to_owned(),
             Self::LostUpdate => return "lost-update".to_owned(),
+            Self::NoSnapshotOrder(order) => return format!("no-snapshot-order{}", order.suffix()),
+            Self::NoSerialOrder(order) => return format!("no-serial-order{}", order.suffix()),
             Self::Cycle(order, cycle) => (order, cycle),
         };
         let base = match cycle {
@@ -144,12 +158,7 @@ impl Anomaly {
             Cycle::GNonadjacent => "G-nonadjacent",
             Cycle::G2Item => "G2-item",
         };
-        let suffix = match order {
-            Order::Plain => "",
-            Order::Process => "-process",
-            Order::Realtime => "-realtime",
-        };
-        format!("{base}{suffix}")
+        format!("{base}{}", order.suffix())
     }
 
     /// A headline.
@@ -166,6 +175,8 @@ impl Anomaly {
             Self::Internal => "A transaction contradicted itself.",
             Self::LostUpdate => "Two changes of the same value did not see each other.",
             Self::Cycle(order, cycle) => cycle_title(order, cycle),
+            Self::NoSnapshotOrder(_) => "No order of snapshots explains what was read.",
+            Self::NoSerialOrder(_) => "No order of the transactions explains what was read.",
         }
     }
 
@@ -174,6 +185,12 @@ impl Anomaly {
         match (self, other) {
             (Self::Cycle(order, cycle), Self::Cycle(weaker, wider)) => {
                 order <= weaker && cycle.implies(wider)
+            }
+            (Self::NoSnapshotOrder(order), Self::Cycle(weaker, wider)) => {
+                order <= weaker && Cycle::GNonadjacent.implies(wider)
+            }
+            (Self::NoSerialOrder(order), Self::Cycle(weaker, wider)) => {
+                order <= weaker && Cycle::G2Item.implies(wider)
             }
             _ => self == other,
         }

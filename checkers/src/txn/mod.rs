@@ -21,8 +21,8 @@
 //! comes after the latter in real time: it may have taken effect long after its answer was given up.
 //!
 //! For lists of which every append is read, the verdict on `serializable` and `strict-serializable` is exact. For registers the order of versions
-//! is known in part only (and deciding is NP-complete, Papadimitriou 1979): `invalid` is proof, `valid` says that nothing
-//! speaks against it.
+//! is known in part only, and deciding is NP-complete (Papadimitriou 1979): `invalid` is proof, and so is `valid`; what can be
+//! neither proven nor contradicted within bounds is `unknown` ([`settle`]).
 
 mod anomaly;
 mod atoms;
@@ -39,9 +39,12 @@ mod paths;
 mod register_faults;
 mod registers;
 mod scc;
+mod serial;
+mod settle;
 mod single;
 mod stale;
 mod take;
+mod versions;
 pub mod weak;
 
 use std::collections::BTreeMap;
@@ -134,6 +137,8 @@ struct Analysis {
     undecided: bool,
     /// Reads of registers that showed what nobody wrote and that may be what was there at first.
     passed_over: usize,
+    /// Why the order of versions is known too little for a verdict.
+    open: Option<String>,
 }
 
 impl Checker for Transactional {
@@ -164,7 +169,7 @@ impl Transactional {
         let looked_at = txns.len() as u64;
         let mut result = match unusable(&txns) {
             Some((kind, notes)) => self.unknown(kind, notes),
-            None => match analyze(txns, self.shape, &self.model.orders(), threads, budget) {
+            None => match analyze(txns, self.shape, self.model, threads, budget) {
                 Ok(analysis) => self.conclude(analysis, &mut figures),
                 Err(exhausted) => CheckResult::new(
                     self.name,
@@ -254,10 +259,11 @@ fn unusable(txns: &Transactions) -> Option<(String, Vec<(&'static str, String)>)
 fn analyze(
     txns: Transactions,
     shape: Shape,
-    orders: &[Order],
+    model: Model,
     threads: usize,
     budget: &dyn Budget,
 ) -> Result<Analysis, Exhausted> {
+    let orders = &model.orders();
     match shape {
         Shape::Lists => {
             let lists = Lists::new(txns);
@@ -284,7 +290,15 @@ fn analyze(
                 threads,
             };
             let faults = |findings: &mut Findings| register_faults::find(&registers, findings);
-            known.analyze(&faults, orders, budget)
+            let mut analysis = known.analyze(&faults, orders, budget)?;
+            let broken = analysis
+                .findings
+                .counts()
+                .any(|(anomaly, _)| model.forbids(anomaly));
+            if !broken {
+                analysis.open = settle::decide(&registers, model, &mut analysis.findings, budget)?;
+            }
+            Ok(analysis)
         }
     }
 }
@@ -369,6 +383,7 @@ impl Known<'_> {
             largest: cycles.largest,
             undecided: cycles.singles_undecided,
             passed_over,
+            open: None,
         })
     }
 
@@ -410,7 +425,8 @@ impl Transactional {
         if analysis.undecided {
             worst.push(Anomaly::Cycle(Order::Plain, anomaly::Cycle::GSingle));
         }
-        let verdict = match (broken, self.model.holds(&worst)) {
+        let holds = self.model.holds(&worst) && analysis.open.is_none();
+        let verdict = match (broken, holds) {
             (true, _) => Verdict::Invalid,
             (false, true) => Verdict::Valid,
             (false, false) => Verdict::Unknown,
@@ -420,7 +436,7 @@ impl Transactional {
             verdict,
             self.summary(&counts, &not, verdict, figures),
         );
-        self.remark(&mut result, &counts, &not);
+        self.remark(&mut result, &counts, &not, analysis.open);
         if analysis.passed_over > 0 {
             result.notes.push(words::note(
                 "initial-value",
@@ -500,6 +516,10 @@ impl Transactional {
                 self.model.name(),
                 not.join(", not ")
             ),
+            Verdict::Unknown if counts.is_empty() => format!(
+                "{transactions}: the order of values is known in part only; {} is left open",
+                self.model.name()
+            ),
             Verdict::Unknown => format!(
                 "{transactions}: {kinds}: not {}; {} is left open",
                 not.join(", not "),
@@ -509,7 +529,13 @@ impl Transactional {
         }
     }
 
-    fn remark(&self, result: &mut CheckResult, counts: &[(Anomaly, u64)], not: &[&str]) {
+    fn remark(
+        &self,
+        result: &mut CheckResult,
+        counts: &[(Anomaly, u64)],
+        not: &[&str],
+        open: Option<String>,
+    ) {
         for (anomaly, count) in counts {
             let severity = if self.model.forbids(*anomaly) {
                 Severity::Error
@@ -541,10 +567,10 @@ impl Transactional {
             result.notes.push(words::note(
                 "left-open",
                 Severity::Error,
-                format!(
+                open.unwrap_or_else(|| format!(
                     "{} forbids more than what is looked for, and the stronger models that imply it do not hold",
                     self.model.name()
-                ),
+                )),
             ));
         }
     }

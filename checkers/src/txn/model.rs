@@ -225,6 +225,11 @@ impl Model {
         })
     }
 
+    /// Whether it forbids more than what is looked for.
+    pub fn is_partial(self) -> bool {
+        PARTIAL.contains(&self.name())
+    }
+
     /// Whether a history with this anomaly does not have this model.
     pub fn forbids(self, anomaly: Anomaly) -> bool {
         let row = &ROWS[self.0];

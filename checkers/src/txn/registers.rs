@@ -12,7 +12,7 @@
 //! The last two are the zones of Gibbons and Korach (1997): from the earliest end of what touched a version to the latest
 //! begin. Edges that rest on them are of kinds of their own, which only circles use that count process order or real time, so
 //! that a circle is proof either way. From "a before b" follows an anti-dependency of every reader of a to the writer of b;
-//! a [`Fan`] over the later versions keeps these few.
+//! a [`Fan`] over the later versions keeps these few. What these edges leave open is decided afterwards, by [`super::settle`].
 
 use std::collections::HashMap;
 

@@ -11,6 +11,7 @@
 
 mod circle;
 mod facts;
+mod order;
 mod single;
 mod weak;
 
@@ -45,6 +46,13 @@ pub(super) fn witnesses(history: &History, result: &CheckResult) -> Vec<Finding>
         }
         let told = if weak {
             weak::verify(&facts, model.unwrap_or_default(), witness)
+        } else if order::is_order(witness) {
+            match order::verify(&facts, witness) {
+                Ok(false) => {
+                    return Finding::NotTried(format!("{} of too many", witness.kind));
+                }
+                told => told,
+            }
         } else {
             single::verify(&facts, witness).unwrap_or_else(|| circle::verify(&facts, witness))
         };
