@@ -30,11 +30,13 @@ use harness_lab::{Exec, Node, TransportError};
 
 /// Where the way to undo it is left: below the folder of the nemesis's notes.
 const NOTES: &str = "/var/lib/harness/faults/join";
+/// What the way to undo it says to whoever heals.
+const GONE: &str = "what stood in the way of its join is gone";
 /// How long a script may take.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Takes down what stands; nothing if nothing does.
+/// Takes down what stands; nothing if nothing does. Says nothing: it is a part of scripts whose words are read.
 pub(super) const TAKE_DOWN: &str =
-    "[ ! -e /var/lib/harness/faults/join/heal ] || sh /var/lib/harness/faults/join/heal";
+    "[ ! -e /var/lib/harness/faults/join/heal ] || sh /var/lib/harness/faults/join/heal >/dev/null";
 
 /// Something in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +53,7 @@ const SETUP: &str = "set -e\nPATH=\"$PATH:/usr/sbin:/sbin\"\n";
 fn put_up(way: Way) -> String {
     let heal = |undo: &str| {
         format!(
-            "{TAKE_DOWN}\nmkdir -p {NOTES}\ncat >{NOTES}/heal <<HEAL_ENDS\n{SETUP_QUOTED}{undo}\nrm -rf {NOTES}\nHEAL_ENDS\n",
+            "{TAKE_DOWN}\nmkdir -p {NOTES}\ncat >{NOTES}/heal <<HEAL_ENDS\n{SETUP_QUOTED}{undo}\nrm -rf {NOTES}\necho {GONE}\nHEAL_ENDS\n",
             SETUP_QUOTED = SETUP.replace('$', "\\$"),
         )
     };
