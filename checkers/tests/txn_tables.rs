@@ -450,8 +450,27 @@ fn models_decide_what_is_invalid() {
         ("ok", json!([["append", "x", 1], ["append", "y", 1]])),
         ("ok", json!([["r", "x", [1]], ["r", "y", null]])),
     ]);
+    let fork = together(&[
+        ("ok", json!([["append", "x", 1]])),
+        ("ok", json!([["append", "y", 1]])),
+        ("ok", json!([["r", "x", [1]], ["r", "y", null]])),
+        ("ok", json!([["r", "x", null], ["r", "y", [1]]])),
+    ]);
+    for (model, of_fork) in [
+        ("parallel-snapshot-isolation", Verdict::Valid),
+        ("causal", Verdict::Valid),
+        ("snapshot-isolation", Verdict::Invalid),
+    ] {
+        let options = json!({ "model": model });
+        assert_eq!(check("append", &options, &fork).verdict, of_fork, "{model}");
+    }
     for (model, of_skew, of_torn) in [
         ("read-committed", Verdict::Valid, Verdict::Valid),
+        (
+            "parallel-snapshot-isolation",
+            Verdict::Valid,
+            Verdict::Invalid,
+        ),
         ("snapshot-isolation", Verdict::Valid, Verdict::Invalid),
         ("consistent-view", Verdict::Valid, Verdict::Invalid),
         // Fractured reads are what read atomic forbids; they are not told from other circles, so this stays open.

@@ -215,7 +215,8 @@ impl Parameters {
                 others.len()
             ));
         }
-        let most = others.len() - floor.min(initial);
+        // With nothing to join and nothing to remove, members stay as they are while faults strike.
+        let most = (others.len() - floor.min(initial)).max(1);
         if !(1..=most).contains(&self.parallel_join) {
             return Err(format!(
                 "parallel-join: {} nodes can never be out at once; with {count} nodes and a floor of {floor} it must be 1 to {most}",
