@@ -135,13 +135,13 @@ fn by_sessions(
         builder.close_steps(txn);
     };
     let plume = format == Format::Plume;
-    sessions::each_transaction(bytes, plume, source.threads, &mut each, consumed)?;
+    let remarks = sessions::each_transaction(bytes, plume, source.threads, &mut each, consumed)?;
     if place == 0 {
         return Err(FormatError::Empty {
             format: format.name(),
         });
     }
-    Ok((builder.finish(), vec![sessions::WITHOUT_TIMES.to_owned()]))
+    Ok((builder.finish(), remarks))
 }
 
 /// A transaction's steps, or what of it are none.
