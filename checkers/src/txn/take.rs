@@ -23,6 +23,9 @@ use super::{
 };
 use crate::registry::Source;
 
+/// Transactions that are none of which line and column are told: each takes a look at all lines before.
+const LOCATED: usize = 8;
+
 /// Takes the operations `txn` of a history.
 pub(super) fn history(history: &History, shape: Shape) -> Transactions {
     let mut builder = Builder::new(shape);
@@ -328,7 +331,13 @@ impl<'a> Stream<'a> {
             Payload::Text(text) => text,
         };
         match self.read(text) {
-            None => take(&mut self.builder, txn, &text.value()?, answered),
+            None => {
+                let before = self.builder.odd_count();
+                take(&mut self.builder, txn, &text.value()?, answered);
+                if before < LOCATED && self.builder.odd_count() > before {
+                    self.builder.locate_odd(text.place());
+                }
+            }
             Some(range) => self.steps.put(range, &mut self.builder, txn, answered),
         }
         Ok(())
