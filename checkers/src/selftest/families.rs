@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use harness_core::{history::pair, seed::Seed};
+use harness_core::{history::pair, meta::Meta, seed::Seed};
 use serde_json::{Value, json};
 
 use super::{
-    Bug, Family, Made,
+    Bug, Family, Judge, Made, planted, runs,
     toys::{Counter, Fork, Ids, Lock, Queue, Reverse, Switch},
     world::{self, Toy},
 };
@@ -28,7 +28,7 @@ fn toy<T: Toy>(
         }
         Some(Made {
             history: pair(events).ok()?,
-            workload_options: json!({}),
+            meta: Meta::default(),
         })
     })
 }
@@ -51,18 +51,24 @@ fn generated(
         }
         Some(Made {
             history: pair(events).ok()?,
-            workload_options: generate::workload_options(&parameters),
+            meta: Meta {
+                workload_options: generate::workload_options(&parameters),
+                ..Meta::default()
+            },
         })
     })
 }
 
 type Finders = &'static [(&'static str, &'static [&'static str])];
 
-fn bugs(all: &[(&'static str, Finders)]) -> Vec<Bug> {
+pub(super) fn bugs(all: &[(&'static str, Finders)]) -> Vec<Bug> {
     all.iter()
         .map(|(name, found_by)| Bug {
             name,
-            found_by: found_by.to_vec(),
+            found_by: found_by
+                .iter()
+                .map(|(judge, kinds)| ((*judge).to_owned(), *kinds))
+                .collect(),
         })
         .collect()
 }
@@ -78,6 +84,17 @@ const ANY: &[&str] = &[];
 /// All families.
 #[must_use]
 pub fn families() -> Vec<Family> {
+    let mut all = objects();
+    all.extend([
+        planted::lists(),
+        planted::registers(),
+        runs::availability(),
+        runs::crashes(),
+    ]);
+    all
+}
+
+fn objects() -> Vec<Family> {
     let cell_plants: &'static [Plant] = &[Plant::StaleRead, Plant::LostWrite];
     let cell_bugs = || {
         bugs(&[
@@ -88,8 +105,8 @@ pub fn families() -> Vec<Family> {
     let cells = |name, workload, model: &str| Family {
         name,
         judges: vec![
-            ("linearizable", json!({"model": model})),
-            ("stats", Value::Null),
+            Judge::new("linearizable", json!({"model": model})),
+            Judge::new("stats", Value::Null),
         ],
         bugs: cell_bugs(),
         make: generated(workload, cell_plants),
@@ -115,7 +132,10 @@ pub fn families() -> Vec<Family> {
         cells("key-value", Workload::KeyValue, "key-value"),
         Family {
             name: "set",
-            judges: vec![("set-full", Value::Null), ("stats", Value::Null)],
+            judges: vec![
+                Judge::new("set-full", Value::Null),
+                Judge::new("stats", Value::Null),
+            ],
             bugs: bugs(&[
                 ("lost-element", &[("set-full", &["lost"])]),
                 ("duplicate-element", &[("set-full", &["duplicated"])]),
@@ -127,19 +147,19 @@ pub fn families() -> Vec<Family> {
         },
         Family {
             name: "bank",
-            judges: vec![("bank", Value::Null), ("stats", Value::Null)],
+            judges: vec![
+                Judge::new("bank", Value::Null),
+                Judge::new("stats", Value::Null),
+            ],
             bugs: bugs(&[("broken-total", &[("bank", &["wrong-total"])])]),
             make: generated(Workload::Bank, &[Plant::BrokenTotal]),
         },
         Family {
-            name: "list-append",
-            judges: vec![("append", Value::Null), ("stats", Value::Null)],
-            bugs: bugs(&[("lost-append", &[("append", ANY)])]),
-            make: generated(Workload::ListAppend, &[Plant::LostAppend]),
-        },
-        Family {
             name: "counter",
-            judges: vec![("counter", Value::Null), ("stats", Value::Null)],
+            judges: vec![
+                Judge::new("counter", Value::Null),
+                Judge::new("stats", Value::Null),
+            ],
             bugs: bugs(&[
                 ("forgotten-add", &[("counter", &["out-of-bounds"])]),
                 ("double-add", &[("counter", &["out-of-bounds"])]),
@@ -148,16 +168,19 @@ pub fn families() -> Vec<Family> {
         },
         Family {
             name: "unique-ids",
-            judges: vec![("unique-ids", Value::Null), ("stats", Value::Null)],
+            judges: vec![
+                Judge::new("unique-ids", Value::Null),
+                Judge::new("stats", Value::Null),
+            ],
             bugs: bugs(&[("reused-id", &[("unique-ids", &["duplicated"])])]),
             make: toy(|switch| Ids { switch, next: 0 }),
         },
         Family {
             name: "queue",
             judges: vec![
-                ("total-queue", Value::Null),
-                ("fifo-queue", Value::Null),
-                ("stats", Value::Null),
+                Judge::new("total-queue", Value::Null),
+                Judge::new("fifo-queue", Value::Null),
+                Judge::new("stats", Value::Null),
             ],
             bugs: bugs(&queue_bugs),
             make: toy(|switch| Queue {
@@ -170,9 +193,9 @@ pub fn families() -> Vec<Family> {
         Family {
             name: "lock",
             judges: vec![
-                ("lock", Value::Null),
-                ("linearizable", json!({"model": "owned-mutex"})),
-                ("stats", Value::Null),
+                Judge::new("lock", Value::Null),
+                Judge::new("linearizable", json!({"model": "owned-mutex"})),
+                Judge::new("stats", Value::Null),
             ],
             bugs: bugs(&[(
                 "two-owners",
@@ -187,7 +210,10 @@ pub fn families() -> Vec<Family> {
         },
         Family {
             name: "long-fork",
-            judges: vec![("long-fork", Value::Null), ("stats", Value::Null)],
+            judges: vec![
+                Judge::new("long-fork", Value::Null),
+                Judge::new("stats", Value::Null),
+            ],
             bugs: bugs(&[("fork", &[("long-fork", &["long-fork"])])]),
             make: toy(|switch| Fork {
                 switch,
@@ -197,7 +223,10 @@ pub fn families() -> Vec<Family> {
         },
         Family {
             name: "causal-reverse",
-            judges: vec![("causal-reverse", Value::Null), ("stats", Value::Null)],
+            judges: vec![
+                Judge::new("causal-reverse", Value::Null),
+                Judge::new("stats", Value::Null),
+            ],
             bugs: bugs(&[("reversed", &[("causal-reverse", &["causal-reverse"])])]),
             make: toy(|switch| Reverse {
                 switch,

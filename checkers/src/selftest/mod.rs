@@ -3,10 +3,15 @@
 //! Simulated systems (labelled as that; no statement about any real one) make histories from a seed, with one bug switched
 //! on or none. Each family of histories is judged by all checkers that can read it. Expected is:
 //! - with a bug, the checkers that look for such a thing are `invalid`, all of their witnesses are of the kinds expected,
-//!   and the independent [verifier](crate::verify) refutes none; the others are `valid`;
+//!   and the independent [verifier](crate::verify) refutes none; the others are `valid`. Whatever the verifier did not try is
+//!   counted and said;
 //! - without a bug all are `valid`.
+//!
+//! Checkers that nobody tries here are named by [`untried`].
 
 mod families;
+mod planted;
+mod runs;
 mod toys;
 mod world;
 
@@ -16,7 +21,7 @@ use harness_core::{
     verdict::{CheckInput, CheckResult, Unlimited, Verdict},
 };
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     registry,
@@ -29,31 +34,60 @@ pub use families::families;
 pub struct Family {
     /// Its name.
     pub name: &'static str,
-    /// Checkers and their options.
-    pub judges: Vec<(&'static str, Value)>,
+    /// Who judges them.
+    pub judges: Vec<Judge>,
     /// What can be switched on.
     pub bugs: Vec<Bug>,
     make: Box<dyn Fn(u64, Option<usize>) -> Option<Made>>,
+}
+
+/// A checker with options.
+pub struct Judge {
+    /// What it is called here: the checker's name, and the model's if several are asked for.
+    pub name: String,
+    /// The checker.
+    pub checker: &'static str,
+    /// Its options.
+    pub options: Value,
+}
+
+impl Judge {
+    fn new(checker: &'static str, options: Value) -> Self {
+        Self {
+            name: checker.to_owned(),
+            checker,
+            options,
+        }
+    }
+
+    /// For one of several models.
+    fn of_model(checker: &'static str, model: &str) -> Self {
+        Self {
+            name: format!("{checker} {model}"),
+            checker,
+            options: json!({ "model": model }),
+        }
+    }
 }
 
 /// Something that a simulated system does wrong, once.
 pub struct Bug {
     /// Its name.
     pub name: &'static str,
-    /// Who must find it, and the kinds of witnesses that are right; none: any.
-    pub found_by: Vec<(&'static str, &'static [&'static str])>,
+    /// Judges who must find it, and the kinds of witnesses that are right; none: any.
+    pub found_by: Vec<(String, &'static [&'static str])>,
 }
 
 /// A history, and what checkers need to know of it.
 struct Made {
     history: History,
-    workload_options: Value,
+    meta: Meta,
 }
 
 /// What one checker said of one bug, over all seeds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Cell {
-    /// The checker.
+    /// The judge's name.
     pub checker: String,
     /// Whether it must find the bug.
     pub must_find: bool,
@@ -61,6 +95,8 @@ pub struct Cell {
     pub right: u64,
     /// Histories with the bug in them.
     pub of: u64,
+    /// Of the right ones, those with a witness that the independent verifier did not try.
+    pub unverified: u64,
     /// The first that went wrong.
     pub first_wrong: Option<String>,
 }
@@ -86,6 +122,20 @@ impl Line {
     }
 }
 
+/// The name of a checker that is another one by another name.
+const SAME: (&str, &str) = ("list-append", "append");
+
+/// Checkers of the registry that no family has for a judge.
+#[must_use]
+pub fn untried() -> Vec<&'static str> {
+    let families = families();
+    let judges = || families.iter().flat_map(|family| &family.judges);
+    let tried = |name: &str| judges().any(|judge| judge.checker == name);
+    let mut names = registry::names();
+    names.retain(|name| !(tried(name) || *name == SAME.0 && tried(SAME.1)));
+    names
+}
+
 /// Makes and judges everything: so many clean histories of each family, so many with each bug. `after` is told each line.
 pub fn run(clean: u64, with_bug: u64, mut after: impl FnMut(&Line)) -> Vec<Line> {
     let mut lines = Vec::new();
@@ -104,11 +154,12 @@ fn line(family: &Family, bug: Option<usize>, seeds: u64) -> Line {
     let mut cells: Vec<Cell> = family
         .judges
         .iter()
-        .map(|(checker, _)| Cell {
-            checker: (*checker).to_owned(),
-            must_find: expected(family, bug, checker).is_some(),
+        .map(|judge| Cell {
+            checker: judge.name.clone(),
+            must_find: expected(family, bug, &judge.name).is_some(),
             right: 0,
             of: 0,
+            unverified: 0,
             first_wrong: None,
         })
         .collect();
@@ -116,10 +167,13 @@ fn line(family: &Family, bug: Option<usize>, seeds: u64) -> Line {
         let Some(made) = (family.make)(seed, bug) else {
             continue;
         };
-        for (cell, (checker, options)) in cells.iter_mut().zip(&family.judges) {
+        for (cell, judge) in cells.iter_mut().zip(&family.judges) {
             cell.of += 1;
-            match judge(checker, options, &made, expected(family, bug, checker)) {
-                Ok(()) => cell.right += 1,
+            match judged(judge, &made, expected(family, bug, &judge.name)) {
+                Ok(tried) => {
+                    cell.right += 1;
+                    cell.unverified += u64::from(!tried);
+                }
                 Err(wrong) => {
                     cell.first_wrong
                         .get_or_insert(format!("seed {seed}: {wrong}"));
@@ -139,32 +193,27 @@ fn expected(family: &Family, bug: Option<usize>, checker: &str) -> Option<&'stat
     let found_by = &family.bugs.get(bug?)?.found_by;
     found_by
         .iter()
-        .find(|(name, _)| *name == checker)
+        .find(|(name, _)| name == checker)
         .map(|(_, kinds)| *kinds)
 }
 
-fn judge(
-    checker: &str,
-    options: &Value,
-    made: &Made,
-    expected: Option<&[&str]>,
-) -> Result<(), String> {
-    let meta = Meta {
-        workload_options: made.workload_options.clone(),
-        ..Meta::default()
-    };
+/// Whether the verifier tried all witnesses, if the judge says what it must.
+fn judged(judge: &Judge, made: &Made, expected: Option<&[&str]>) -> Result<bool, String> {
+    let Judge {
+        checker, options, ..
+    } = judge;
     let input = CheckInput {
         history: &made.history,
         faults: &[],
         logs: &[],
         views: &[],
-        meta: &meta,
+        meta: &made.meta,
     };
     let known = registry::checker(checker, options).map_err(|error| error.to_string())?;
     let result = known.check(&input, &Unlimited);
     let Some(kinds) = expected else {
         return if result.verdict == Verdict::Valid {
-            Ok(())
+            Ok(true)
         } else {
             Err(format!(
                 "{} without a reason: {}",
@@ -181,13 +230,15 @@ fn judge(
         ));
     }
     is_this(&result, kinds)?;
-    let refuted = verify(options, &input, &result)
-        .into_iter()
-        .find_map(|finding| match finding {
-            Finding::Refuted(why) => Some(why),
-            Finding::Confirmed | Finding::NotTried(_) => None,
-        });
-    refuted.map_or(Ok(()), |why| Err(format!("the verifier says: {why}")))
+    let mut tried = true;
+    for finding in verify(options, &input, &result) {
+        match finding {
+            Finding::Confirmed => {}
+            Finding::NotTried(_) => tried = false,
+            Finding::Refuted(why) => return Err(format!("the verifier says: {why}")),
+        }
+    }
+    Ok(tried)
 }
 
 /// Whether a result tells of nothing else.

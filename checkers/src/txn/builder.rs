@@ -131,6 +131,18 @@ impl Builder {
         self.count[at] = node(self.txns.step_key.len()) - self.txns.start[at];
     }
 
+    /// How many transactions are none.
+    pub fn odd_count(&self) -> usize {
+        self.txns.odd.len()
+    }
+
+    /// Says where the last one of these stands in its file, by line and column.
+    pub fn locate_odd(&mut self, (line, column): (usize, usize)) {
+        if let Some((_, detail)) = self.txns.odd.last_mut() {
+            *detail = format!("line {line}, column {column}: {detail}");
+        }
+    }
+
     /// A transaction that is none, and what is wrong with it.
     pub fn odd(&mut self, txn: u32, detail: String) {
         self.txns.odd.push((txn, detail));

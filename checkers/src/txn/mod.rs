@@ -22,7 +22,7 @@
 //!
 //! For lists of which every append is read, the verdict on `serializable` and `strict-serializable` is exact. For registers the order of versions
 //! is known in part only, and deciding is NP-complete (Papadimitriou 1979): `invalid` is proof, and so is `valid`; what can be
-//! neither proven nor contradicted within bounds is `unknown` ([`settle`]).
+//! neither proven nor contradicted within bounds is `unknown` (`settle`).
 
 mod anomaly;
 mod atoms;

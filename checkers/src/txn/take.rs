@@ -23,6 +23,9 @@ use super::{
 };
 use crate::registry::Source;
 
+/// Transactions that are none of which line and column are told: each takes a look at all lines before.
+const LOCATED: usize = 8;
+
 /// Takes the operations `txn` of a history.
 pub(super) fn history(history: &History, shape: Shape) -> Transactions {
     let mut builder = Builder::new(shape);
@@ -135,13 +138,13 @@ fn by_sessions(
         builder.close_steps(txn);
     };
     let plume = format == Format::Plume;
-    sessions::each_transaction(bytes, plume, source.threads, &mut each, consumed)?;
+    let remarks = sessions::each_transaction(bytes, plume, source.threads, &mut each, consumed)?;
     if place == 0 {
         return Err(FormatError::Empty {
             format: format.name(),
         });
     }
-    Ok((builder.finish(), vec![sessions::WITHOUT_TIMES.to_owned()]))
+    Ok((builder.finish(), remarks))
 }
 
 /// A transaction's steps, or what of it are none.
@@ -328,7 +331,13 @@ impl<'a> Stream<'a> {
             Payload::Text(text) => text,
         };
         match self.read(text) {
-            None => take(&mut self.builder, txn, &text.value()?, answered),
+            None => {
+                let before = self.builder.odd_count();
+                take(&mut self.builder, txn, &text.value()?, answered);
+                if before < LOCATED && self.builder.odd_count() > before {
+                    self.builder.locate_odd(text.place());
+                }
+            }
             Some(range) => self.steps.put(range, &mut self.builder, txn, answered),
         }
         Ok(())

@@ -23,9 +23,15 @@ pub fn selftest(args: &SelftestArgs) -> Result<Exit, Failure> {
             terminal::print(&shown(line));
         }
     });
+    let untried = selftest::untried();
+    if !args.json {
+        terminal::print(&format!("Not tried here: {}.", untried.join(", ")));
+    }
     let wrong: Vec<&Line> = lines.iter().filter(|line| !line.is_right()).collect();
     if args.json {
-        terminal::print(&json!({ "right": wrong.is_empty(), "lines": lines }).to_string());
+        terminal::print(
+            &json!({ "right": wrong.is_empty(), "lines": lines, "untried": untried }).to_string(),
+        );
     }
     if wrong.is_empty() {
         return Ok(Exit::Valid);
@@ -59,5 +65,12 @@ fn cell(cell: &Cell) -> String {
         .first_wrong
         .as_ref()
         .map_or_else(String::new, |wrong| format!(" ({wrong})"));
-    format!("{} {word} {}/{}{wrong}", cell.checker, cell.right, cell.of)
+    let unverified = match cell.unverified {
+        0 => String::new(),
+        of => format!(", {of} not verified"),
+    };
+    format!(
+        "{} {word} {}/{}{unverified}{wrong}",
+        cell.checker, cell.right, cell.of
+    )
 }

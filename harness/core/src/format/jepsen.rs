@@ -107,23 +107,9 @@ pub(super) fn operation(reader: &mut Reader<'_>) -> Result<Fields, EdnError> {
 pub(super) fn read_json(bytes: &[u8]) -> Result<(Vec<Event>, Vec<String>), FormatError> {
     let mut assembler = Assembler::default();
     let mut torn = false;
-    let start = bytes.trim_ascii_start();
-    if start.first() == Some(&b'[') {
-        let items: Vec<Value> =
-            serde_json::from_slice(bytes).map_err(|error| FormatError::Syntax {
-                line: error.line(),
-                column: error.column(),
-                detail: error.to_string(),
-            })?;
-        for (place, item) in items.into_iter().enumerate() {
-            assembler
-                .push(json_fields(item))
-                .map_err(|detail| FormatError::Syntax {
-                    line: 1,
-                    column: 1,
-                    detail: format!("operation {place} of the array: {detail}"),
-                })?;
-        }
+    let start = bytes.len() - bytes.trim_ascii_start().len();
+    if bytes.get(start) == Some(&b'[') {
+        torn = json_array(bytes, start + 1, &mut assembler)?;
     } else {
         let mut stream = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
         loop {
@@ -153,6 +139,58 @@ pub(super) fn read_json(bytes: &[u8]) -> Result<(Vec<Event>, Vec<String>), Forma
         remarks.push("the last object is torn and was left out".to_owned());
     }
     Ok((assembler.events, remarks))
+}
+
+/// Reads objects to the end of the array that begins before `at`; whether it is torn.
+fn json_array(bytes: &[u8], mut at: usize, assembler: &mut Assembler) -> Result<bool, FormatError> {
+    let skip = |at: usize| bytes.len() - bytes[at..].trim_ascii_start().len();
+    let wrong = |at, detail: &str| FormatError::at(bytes, at, detail);
+    at = skip(at);
+    if bytes.get(at) != Some(&b']') {
+        loop {
+            let mut one = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter::<Value>();
+            let item = match one.next() {
+                None => return Ok(true),
+                Some(Ok(item)) => item,
+                Some(Err(error)) if error.is_eof() => return Ok(true),
+                Some(Err(error)) => return Err(located(bytes, at, &error)),
+            };
+            let end = skip(at + one.byte_offset());
+            assembler
+                .push(json_fields(item))
+                .map_err(|detail| FormatError::at(bytes, at, detail))?;
+            match bytes.get(end) {
+                None => return Ok(true),
+                Some(b',') => at = skip(end + 1),
+                Some(b']') => {
+                    at = end;
+                    break;
+                }
+                Some(_) => return Err(wrong(end, "expected a comma or the end of the array")),
+            }
+        }
+    }
+    let end = skip(at + 1);
+    match bytes.get(end) {
+        None => Ok(false),
+        Some(_) => Err(wrong(end, "expected the end of the text behind the array")),
+    }
+}
+
+/// An error of a text that begins at an offset, in lines and columns of the whole.
+fn located(bytes: &[u8], at: usize, error: &serde_json::Error) -> FormatError {
+    let lines = bytes[at..].split_inclusive(|byte| *byte == b'\n');
+    let before: usize = lines
+        .take(error.line().saturating_sub(1))
+        .map(<[u8]>::len)
+        .sum();
+    let offset = at + before + error.column().saturating_sub(1);
+    // Its text ends with the place within the part that was read.
+    let told = error.to_string();
+    let detail = told
+        .rsplit_once(" at line ")
+        .map_or(&*told, |(detail, _)| detail);
+    FormatError::at(bytes, offset, detail)
 }
 
 fn json_fields(item: Value) -> Fields {
@@ -326,4 +364,61 @@ fn string(text: &str, into: &mut Vec<u8>) {
         }
     }
     into.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = r#" [
+  {"process": 0, "type": "invoke", "f": "read", "value": null},
+  {"process": 0, "type": "ok", "f": "read", "value": [1, 2]}
+] "#;
+
+    fn read(text: &str) -> Result<(usize, Vec<String>), String> {
+        read_json(text.as_bytes())
+            .map(|(events, remarks)| (events.len(), remarks))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_torn_array_keeps_what_is_whole() {
+        let (count, remarks) = read(WHOLE).unwrap_or_default();
+        assert_eq!(count, 2);
+        let said = |remarks: &[String]| remarks.iter().any(|remark| remark.contains("torn"));
+        assert!(!said(&remarks));
+        let ends: Vec<usize> = WHOLE.match_indices('}').map(|(at, _)| at + 1).collect();
+        let closed = WHOLE.rfind(']').map_or(0, |at| at + 1);
+        for end in 2..closed {
+            let (count, remarks) = read(&WHOLE[..end]).unwrap_or((9, Vec::new()));
+            let whole = ends.iter().filter(|at| **at <= end).count();
+            assert_eq!(count, whole, "{:?}", &WHOLE[..end]);
+            assert!(said(&remarks), "{:?}", &WHOLE[..end]);
+        }
+        assert_eq!(read("[]").map(|(count, _)| count), Ok(0));
+    }
+
+    #[test]
+    fn what_is_wrong_in_an_array_is_located() {
+        let ok = WHOLE.replace("\"ok\"", "\"oops\"");
+        for (text, error) in [
+            (
+                &*WHOLE.replace("},", "}"),
+                "line 3, column 3: expected a comma",
+            ),
+            (&*WHOLE.replace("[1, 2]", "[1 2]"), "line 3, column 57: "),
+            (
+                &*format!("{WHOLE}x"),
+                "line 4, column 3: expected the end of the text",
+            ),
+            ("[{},]", "line 1, column "),
+            (&*ok, "line 3, column 3: "),
+        ] {
+            let told = read(text).unwrap_err();
+            assert!(
+                told.contains(error) && !told.contains(" at line "),
+                "{text}: {told}"
+            );
+        }
+    }
 }

@@ -154,16 +154,22 @@ pub enum FormatError {
     History(#[from] HistoryError),
 }
 
+/// Line and column of an offset, from 1.
+fn place(bytes: &[u8], offset: usize) -> (usize, usize) {
+    let before = &bytes[..offset.min(bytes.len())];
+    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+    let column = 1 + before
+        .iter()
+        .rev()
+        .take_while(|byte| **byte != b'\n')
+        .count();
+    (line, column)
+}
+
 impl FormatError {
     /// A syntax error at a byte offset.
     pub(crate) fn at(bytes: &[u8], offset: usize, detail: impl Into<String>) -> Self {
-        let before = &bytes[..offset.min(bytes.len())];
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        let column = 1 + before
-            .iter()
-            .rev()
-            .take_while(|byte| **byte != b'\n')
-            .count();
+        let (line, column) = place(bytes, offset);
         Self::Syntax {
             line,
             column,

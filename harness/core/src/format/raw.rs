@@ -20,6 +20,7 @@ use super::{
     cursor::{Cursor, Syntax, value_end},
     edn::{EdnError, Reader},
     jepsen::{Around, operation},
+    place,
 };
 use crate::{
     event::{Event, EventType, Process},
@@ -75,6 +76,12 @@ impl<'a> Text<'a> {
     #[must_use]
     pub fn is_over(&self, cursor: &Cursor<'_>) -> bool {
         cursor.at() == self.end
+    }
+
+    /// Line and column of its first byte, from 1. Looks at all bytes before it.
+    #[must_use]
+    pub fn place(&self) -> (usize, usize) {
+        place(self.bytes, self.start)
     }
 
     /// The value, by the general reader.

@@ -18,6 +18,11 @@ use serde_json::{Value, json};
 use super::FormatError;
 use crate::event::{Event, EventType, Process};
 
+/// What is said of a last line that ends too early.
+const TORN: &str = "the last line is torn and was left out; its transaction may be incomplete";
+/// What is said of AWDIT's last line if nothing follows it: a number may have had more digits.
+const UNENDED: &str = "the last line has no newline and counts as it stands; if the file is torn its last number may be";
+
 /// What is said of histories in these formats.
 pub const WITHOUT_TIMES: &str = "the format has no times: only the order within sessions means anything; sessions stand one after the other";
 
@@ -53,7 +58,7 @@ pub(super) fn detect(start: &[u8]) -> Option<bool> {
 }
 
 /// Reads transactions in the order in which they stand; `consumed` is told how far reading came. So many threads may help to take lines
-/// of Plume's format apart.
+/// of Plume's format apart. Gives remarks for people: also of a last line that ends too early, which is left out.
 ///
 /// # Errors
 /// With line and column, if a line is not of the format.
@@ -63,15 +68,15 @@ pub fn each_transaction(
     threads: usize,
     each: &mut dyn FnMut(Transaction<'_>),
     consumed: &mut dyn FnMut(usize),
-) -> Result<(), FormatError> {
+) -> Result<Vec<String>, FormatError> {
+    let mut remarks = vec![WITHOUT_TIMES.to_owned()];
     if plume {
-        return plume::each_transaction(bytes, threads, each, consumed);
+        if plume::each_transaction(bytes, threads, each, consumed)? {
+            remarks.push(TORN.to_owned());
+        }
+        return Ok(remarks);
     }
-    let mut lines = Lines {
-        bytes,
-        at: 0,
-        start: 0,
-    };
+    let mut lines = Lines::new(bytes, 0);
     let mut next = super::raw::CONSUMED_EVERY_BYTES;
     let mut accesses = Vec::new();
     let mut tell = |session, accesses: &mut Vec<Access>| {
@@ -100,24 +105,24 @@ pub fn each_transaction(
                 tell(session, &mut accesses);
                 session += 1;
             }
-            b'w' | b'r' => {
-                lines.at += 1;
-                lines.expect(b' ')?;
-                let key = lines.number()?;
-                lines.expect(b' ')?;
-                let value = lines.number()?;
-                lines.end()?;
-                accesses.push(Access {
-                    write: first == b'w',
-                    key,
-                    value: Some(value),
-                });
-            }
+            b'w' | b'r' => match lines.access(first == b'w') {
+                Ok(access) => {
+                    if lines.at == bytes.len() {
+                        remarks.push(UNENDED.to_owned());
+                    }
+                    accesses.push(access);
+                }
+                Err(_) if lines.torn => {
+                    remarks.push(TORN.to_owned());
+                    break;
+                }
+                Err(error) => return Err(error),
+            },
             _ => return Err(lines.wrong("expected an operation that reads or writes")),
         }
     }
     tell(session, &mut accesses);
-    Ok(())
+    Ok(remarks)
 }
 
 /// The events of such a history: for each transaction an invocation and its end.
@@ -158,8 +163,8 @@ pub(super) fn read(bytes: &[u8], plume: bool) -> Result<(Vec<Event>, Vec<String>
             });
         }
     };
-    each_transaction(bytes, plume, 0, &mut each, &mut |_| {})?;
-    Ok((events, vec![WITHOUT_TIMES.to_owned()]))
+    let remarks = each_transaction(bytes, plume, 0, &mut each, &mut |_| {})?;
+    Ok((events, remarks))
 }
 
 /// Appends the lines of a transaction's end in Plume's format. `number` is the transaction's own. What did not end `ok` is left out
@@ -199,9 +204,35 @@ struct Lines<'a> {
     at: usize,
     /// Where the line began.
     start: usize,
+    /// Whether something was missing where the text ends.
+    torn: bool,
 }
 
-impl Lines<'_> {
+impl<'a> Lines<'a> {
+    fn new(bytes: &'a [u8], at: usize) -> Self {
+        Self {
+            bytes,
+            at,
+            start: at,
+            torn: false,
+        }
+    }
+
+    /// The rest of an operation's line in AWDIT's format.
+    fn access(&mut self, write: bool) -> Result<Access, FormatError> {
+        self.at += 1;
+        self.expect(b' ')?;
+        let key = self.number()?;
+        self.expect(b' ')?;
+        let value = self.number()?;
+        self.end()?;
+        Ok(Access {
+            write,
+            key,
+            value: Some(value),
+        })
+    }
+
     /// To the next line that is not empty; its first byte.
     fn next_line(&mut self) -> Option<u8> {
         loop {
@@ -222,6 +253,7 @@ impl Lines<'_> {
     #[inline]
     fn expect(&mut self, byte: u8) -> Result<(), FormatError> {
         if self.bytes.get(self.at) != Some(&byte) {
+            self.torn = self.at >= self.bytes.len();
             return Err(self.wrong(&format!("expected {:?}", char::from(byte))));
         }
         self.at += 1;
@@ -253,6 +285,7 @@ impl Lines<'_> {
             self.at += 1;
         }
         if self.at == start {
+            self.torn = self.at >= self.bytes.len();
             return Err(self.wrong("expected a number"));
         }
         Ok(number)
@@ -377,6 +410,51 @@ mod tests {
     }
 
     #[test]
+    fn a_torn_last_line_is_left_out_and_said() {
+        let remarks = |text: &str, plume| {
+            let mut count = 0;
+            let told = each_transaction(
+                text.as_bytes(),
+                plume,
+                0,
+                &mut |txn| count += txn.accesses.len(),
+                &mut |_| {},
+            );
+            told.map(|remarks| (count, remarks[1..].to_vec()))
+                .map_err(|error| error.to_string())
+        };
+        for (text, plume) in [
+            ("w 0 1\nr 10 20\n", false),
+            ("w(0,1,0,7)\nr(10,20,0,-1)\n", true),
+        ] {
+            let second = text.find('\n').map_or(0, |at| at + 1);
+            // Where the last line can be read: AWDIT's from the first digit of its second number.
+            let readable = if plume {
+                text.len() - 1
+            } else {
+                text.len() - 2
+            };
+            for end in second + 1..text.len() {
+                let expected = match (end < readable, plume) {
+                    (true, _) => (1, vec![TORN.to_owned()]),
+                    (false, true) => (2, Vec::new()),
+                    (false, false) => (2, vec![UNENDED.to_owned()]),
+                };
+                assert_eq!(
+                    remarks(&text[..end], plume),
+                    Ok(expected),
+                    "{:?}",
+                    &text[..end]
+                );
+            }
+            assert_eq!(remarks(text, plume), Ok((2, Vec::new())));
+            // In the middle it is an error.
+            let middle = format!("{}\n{text}", &text[..second + 2]);
+            assert!(remarks(&middle, plume).is_err(), "{middle:?}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_located() {
         for (text, plume, error) in [
             (
@@ -384,6 +462,7 @@ mod tests {
                 false,
                 "line 2, column 1: expected an operation",
             ),
+            ("w 0 1\nw 0 x", false, "line 2, column 5: expected a number"),
             ("w 0\n", false, "line 1, column 4: expected ' '"),
             (
                 "w 0 1 2\n",

@@ -40,14 +40,17 @@ struct Piece {
     accesses: Vec<Access>,
     /// What is wrong with the line behind.
     error: Option<FormatError>,
+    /// It is the last line of all, and ends too early.
+    torn: bool,
 }
 
+/// Whether a torn last line was left out.
 pub(super) fn each_transaction(
     bytes: &[u8],
     threads: usize,
     each: &mut dyn FnMut(Transaction<'_>),
     consumed: &mut dyn FnMut(usize),
-) -> Result<(), FormatError> {
+) -> Result<bool, FormatError> {
     let all = 0..bytes.len();
     let pieces = pieces::count(&all, PIECE_BYTES);
     // What is in a piece, and where it ends.
@@ -62,6 +65,7 @@ pub(super) fn each_transaction(
         current: None,
         accesses: Vec::new(),
         known: Numbers::default(),
+        torn: false,
     };
     let mut next = CONSUMED_EVERY_BYTES;
     let take = |(piece, until): (Piece, usize)| -> Result<(), FormatError> {
@@ -78,7 +82,7 @@ pub(super) fn each_transaction(
         pieces::in_turn(pieces, threads - 1, take_apart, take)?;
     }
     joined.finish();
-    Ok(())
+    Ok(joined.torn)
 }
 
 fn piece(bytes: &[u8], range: Range<usize>) -> Piece {
@@ -87,12 +91,9 @@ fn piece(bytes: &[u8], range: Range<usize>) -> Piece {
         runs: Vec::with_capacity(lines / 4),
         accesses: Vec::with_capacity(lines),
         error: None,
+        torn: false,
     };
-    let mut lines = Lines {
-        bytes: &bytes[..range.end],
-        at: range.start,
-        start: range.start,
-    };
+    let mut lines = Lines::new(&bytes[..range.end], range.start);
     loop {
         // Most lines are of the usual shape; any other is read with more care, which also says what is wrong.
         while let Some((session, number, access, end)) = usual(lines.bytes, lines.at) {
@@ -105,7 +106,9 @@ fn piece(bytes: &[u8], range: Range<usize>) -> Piece {
         match line(&mut lines, first) {
             Ok((session, number, access)) => piece.push(session, number, access, lines.at),
             Err(error) => {
-                piece.error = Some(error);
+                // All pieces but the last one end with a line.
+                piece.torn = lines.torn;
+                piece.error = Some(error).filter(|_| !lines.torn);
                 break;
             }
         }
@@ -198,6 +201,7 @@ struct Joined<'a, 'e> {
     current: Option<(u64, u64)>,
     accesses: Vec<Access>,
     known: Numbers,
+    torn: bool,
 }
 
 /// A set of numbers, most of them small.
@@ -255,6 +259,7 @@ impl Joined<'_, '_> {
                 });
             }
         }
+        self.torn |= piece.torn;
         piece.error.map_or(Ok(()), Err)
     }
 
