@@ -205,7 +205,7 @@ pub fn read(bytes: &[u8], format: Format) -> Result<History, FormatError> {
     Ok(history)
 }
 
-/// Writes events, as they come; porcupine's formats and those by sessions come out as EDN. [`write`] writes all formats.
+/// Writes events, as they come; porcupine's formats and those by sessions come out as EDN. [`fn@write`] writes all formats.
 pub fn write_events<'a>(
     events: impl IntoIterator<Item = &'a Event>,
     format: Format,
