@@ -2,12 +2,14 @@
 //!
 //! A transaction can be next when all that must come before it was played, and when every reader of what it writes over was.
 //! Of several the one that ended first is taken, those that only read before all others: a reader in its place is in nobody's way.
-//! Nothing is taken back, so this takes time by the size of the history and a logarithm; being stuck proves nothing
+//! Nothing is taken back, so this takes time by the size of the history and a logarithm. A short history on which that was stuck is played again
+//! a few times, with moments that are drawn between each transaction's beginning and its end in place of its end. Being stuck each time proves nothing
 //! ([`super::versions`] then decides). The order that comes out is believed only after it was replayed on plain values.
 
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
+    ops::Range,
 };
 
 use harness_core::history::Outcome;
@@ -22,8 +24,19 @@ use super::{
     registers::{INITIAL, Registers},
 };
 
+/// Transactions that are played in all, the first time aside: a short history is played often, a long one once.
+const PLAYED_AGAIN: usize = 200_000;
+/// How often at most.
+const TRIES_MAX: u64 = 512;
+
+/// How often a history of so many transactions may be played.
+pub(super) fn tries(transactions: usize) -> u64 {
+    let again = PLAYED_AGAIN / transactions.max(1);
+    (1 + again as u64).min(TRIES_MAX)
+}
+
 /// Whether an order of all transactions was found that explains all reads and keeps the order named.
-pub(super) fn found(registers: &Registers, order: Order) -> bool {
+pub(super) fn found(registers: &Registers, order: Order, mut attempts: Range<u64>) -> bool {
     let graph = Graph::build(registers.txns.len(), |edges| {
         registers.edges(edges);
         match order {
@@ -32,8 +45,10 @@ pub(super) fn found(registers: &Registers, order: Order) -> bool {
             Order::Realtime => registers.txns.realtime_edges(&registers.took_effect, edges),
         }
     });
-    let played = Play::new(registers, &graph, kinds(order)).run();
-    played.is_some_and(|played| explains(registers, order, &played))
+    attempts.any(|attempt| {
+        let played = Play::new(registers, &graph, kinds(order), attempt).run();
+        played.is_some_and(|played| explains(registers, order, &played))
+    })
 }
 
 fn kinds(order: Order) -> Kinds {
@@ -69,6 +84,26 @@ pub(super) fn rank(registers: &Registers, txn: u32) -> u64 {
     }
 }
 
+/// The same for the first attempt, and for others a moment that is drawn, always the same for an attempt: whoever took effect in the order of such
+/// moments can be played in it. When one without an answer took effect is not known at all: half of the attempts say at once.
+fn drawn(registers: &Registers, txn: u32, attempt: u64) -> u64 {
+    let at = txn as usize;
+    if attempt == 0 || at >= registers.txns.len() {
+        return rank(registers, txn);
+    }
+    let begin = registers.txns.index[at];
+    let end = match registers.txns.outcome[at] {
+        Outcome::Ok => registers.txns.completed_index[at],
+        _ if attempt.is_multiple_of(2) => begin,
+        _ => registers.txns.index.last().copied().unwrap_or(begin),
+    };
+    // SplitMix64's last step: any function that mixes well will do.
+    let mut mixed = (u64::from(txn) << 32 ^ attempt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    begin + (mixed ^ (mixed >> 31)) % end.saturating_sub(begin).max(1)
+}
+
 /// A key while it is played on.
 #[derive(Default)]
 struct Register {
@@ -84,6 +119,7 @@ struct Play<'r> {
     registers: &'r Registers,
     graph: &'r Graph,
     kinds: Kinds,
+    attempt: u64,
     /// By node: how many edges lead to it from what was not played.
     before: Vec<u32>,
     /// By write: its readers.
@@ -97,7 +133,7 @@ struct Play<'r> {
 }
 
 impl<'r> Play<'r> {
-    fn new(registers: &'r Registers, graph: &'r Graph, kinds: Kinds) -> Self {
+    fn new(registers: &'r Registers, graph: &'r Graph, kinds: Kinds, attempt: u64) -> Self {
         let mut before = vec![0; graph.len()];
         for from in 0..node(graph.len()) {
             for (to, kind) in graph.edges(from) {
@@ -108,6 +144,7 @@ impl<'r> Play<'r> {
             registers,
             graph,
             kinds,
+            attempt,
             before,
             readers: vec![0; registers.txns.writes.len()],
             keys: Vec::new(),
@@ -151,7 +188,7 @@ impl<'r> Play<'r> {
                 let register = &mut self.keys[key as usize];
                 register
                     .waiting
-                    .push(Reverse((rank(self.registers, at), at)));
+                    .push(Reverse((drawn(self.registers, at, self.attempt), at)));
                 if reads_it {
                     register.readers_waiting.push(at);
                 }
@@ -192,7 +229,7 @@ impl<'r> Play<'r> {
     fn push(&mut self, at: u32) {
         let first = match self.writes(at).is_empty() {
             true => 0,
-            false => 1 + rank(self.registers, at),
+            false => 1 + drawn(self.registers, at, self.attempt),
         };
         self.ready.push(Reverse((first, at)));
     }
