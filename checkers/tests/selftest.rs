@@ -5,16 +5,7 @@ use std::collections::BTreeSet;
 use harness_checkers::selftest::{families, run, untried};
 
 /// Judges whose witnesses the verifier does not try, or not always.
-const UNVERIFIED: [&str; 8] = [
-    "availability",
-    "causal-reverse",
-    "counter",
-    "crashes",
-    "linearizable",
-    "lock",
-    "long-fork",
-    "unique-ids",
-];
+const UNVERIFIED: [&str; 3] = ["availability", "crashes", "linearizable"];
 
 #[test]
 fn who_is_not_tried_is_named() {
