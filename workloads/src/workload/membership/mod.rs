@@ -293,6 +293,8 @@ mod tests {
             (3, None, None, 1, 1, 1),
             (5, Some(4), None, 4, 0, 3),
             (4, None, Some(1), 2, 1, 1),
+            // Nobody can join or be removed: members stay as they are.
+            (5, Some(4), Some(4), 4, 0, 4),
         ] {
             let parameters = Parameters {
                 initial: given,
