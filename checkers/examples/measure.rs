@@ -70,13 +70,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         workload_options: generate::workload_options(&parameters),
         ..Meta::default()
     };
-    let input = CheckInput {
-        history: &history,
-        faults: &[],
-        logs: &[],
-        views: &[],
-        meta: &meta,
-    };
+    let input = CheckInput::of_history(&history, &meta);
     let started = Instant::now();
     let result = registry::checker(name, &options)?.check(&input, &Unlimited);
     println!(

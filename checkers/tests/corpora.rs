@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod common;
+
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
+use common::judge;
 use harness_checkers::{
     linear::{Keyed, Linearizable, Options},
     registry,
@@ -15,7 +18,7 @@ use harness_core::{
     format::{self, Format},
     history::History,
     meta::Meta,
-    verdict::{CheckInput, CheckResult, Checker, Unlimited, Verdict},
+    verdict::Verdict,
 };
 use serde_json::json;
 
@@ -31,17 +34,6 @@ fn read(path: &Path, format: Option<Format>) -> History {
     let bytes = fs::read(path).unwrap();
     let format = format.unwrap_or_else(|| Format::detect(&bytes));
     format::read(&bytes, format).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-fn judge(checker: &dyn Checker, history: &History, meta: &Meta) -> CheckResult {
-    let input = CheckInput {
-        history,
-        faults: &[],
-        logs: &[],
-        views: &[],
-        meta,
-    };
-    checker.check(&input, &Unlimited)
 }
 
 fn verdict_of(word: &str) -> Verdict {

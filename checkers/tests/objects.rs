@@ -159,13 +159,8 @@ fn queues_stacks_and_sets_are_judged_as_by_the_search() {
                     .map(|witness| witness.culprits.clone()),
                 "{model} seed {seed}"
             );
-            let input = CheckInput {
-                history: &history,
-                faults: &[],
-                logs: &[],
-                views: &[],
-                meta: &Meta::default(),
-            };
+            let meta = Meta::default();
+            let input = CheckInput::of_history(&history, &meta);
             for finding in verify(&json!({"model": model}), &input, &fast) {
                 assert_eq!(
                     finding,

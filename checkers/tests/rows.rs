@@ -56,13 +56,8 @@ fn both(what: &str, bytes: &[u8], format: Format, options: &Value) -> (bool, Ver
     assert_eq!(fast.summary, slow.summary, "{what}");
     assert_eq!(fast.witnesses, slow.witnesses, "{what}");
     assert_eq!(fast.notes, slow.notes, "{what}");
-    let input = CheckInput {
-        history: &history,
-        faults: &[],
-        logs: &[],
-        views: &[],
-        meta: &Meta::default(),
-    };
+    let meta = Meta::default();
+    let input = CheckInput::of_history(&history, &meta);
     for finding in verify(options, &input, &fast) {
         let refuted = matches!(finding, Finding::Refuted(_));
         assert!(!refuted, "{what}: {finding:?}: {:?}", fast.witnesses);

@@ -213,13 +213,7 @@ fn a_limit_ends_in_unknown_with_how_far_it_came() {
     parameters.keys = 1;
     let history = harness_core::history::pair(generate::collect(&parameters).unwrap()).unwrap();
     let meta = Meta::default();
-    let input = CheckInput {
-        history: &history,
-        faults: &[],
-        logs: &[],
-        views: &[],
-        meta: &meta,
-    };
+    let input = CheckInput::of_history(&history, &meta);
     let result = named("linearizable").check(&input, &Nothing);
     assert_eq!(result.verdict, Verdict::Unknown);
     assert!(
@@ -847,13 +841,7 @@ fn registry_isolates_panics_and_refuses_what_it_does_not_know() {
         }
     }
     let (history, meta) = (History::default(), Meta::default());
-    let input = CheckInput {
-        history: &history,
-        faults: &[],
-        logs: &[],
-        views: &[],
-        meta: &meta,
-    };
+    let input = CheckInput::of_history(&history, &meta);
     let checkers: Vec<Box<dyn Checker>> = vec![Box::new(Panics), named("stats")];
     let results = run_checkers(&checkers, &input, &|_| Box::new(Unlimited), |_| {});
     assert_eq!(results.len(), 2);

@@ -675,13 +675,8 @@ fn what_cannot_be_judged_is_unknown() {
         }
     }
     let lines = alone(0, "ok", json!([["append", "x", 1]]));
-    let input = CheckInput {
-        history: &history(&lines),
-        faults: &[],
-        logs: &[],
-        views: &[],
-        meta: &Meta::default(),
-    };
+    let (history, meta) = (history(&lines), Meta::default());
+    let input = CheckInput::of_history(&history, &meta);
     let result = registry::checker("append", &Value::Null)
         .unwrap()
         .check(&input, &Spent);

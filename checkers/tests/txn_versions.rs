@@ -260,13 +260,8 @@ fn check(model: &str, history: &History) -> CheckResult {
 }
 
 fn assert_confirmed(history: &History, result: &CheckResult) {
-    let input = CheckInput {
-        history,
-        faults: &[],
-        logs: &[],
-        views: &[],
-        meta: &Meta::default(),
-    };
+    let meta = Meta::default();
+    let input = CheckInput::of_history(history, &meta);
     for (witness, finding) in result
         .witnesses
         .iter()
@@ -407,13 +402,7 @@ fn a_budget_that_runs_out_is_unknown_and_says_so() {
     for seed in 0..BUDGET_CASES {
         let history = history(&mut ChaCha8Rng::seed_from_u64(seed));
         let meta = Meta::default();
-        let input = CheckInput {
-            history: &history,
-            faults: &[],
-            logs: &[],
-            views: &[],
-            meta: &meta,
-        };
+        let input = CheckInput::of_history(&history, &meta);
         let whole = checker.check(&input, &Unlimited).verdict;
         for questions in 0..QUESTIONS {
             let result = checker.check(&input, &Lasts(AtomicU64::new(questions)));

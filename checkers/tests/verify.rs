@@ -21,16 +21,6 @@ use harness_core::{
 };
 use serde_json::{Value, json};
 
-fn input<'a>(history: &'a History, meta: &'a Meta) -> CheckInput<'a> {
-    CheckInput {
-        history,
-        faults: &[],
-        logs: &[],
-        views: &[],
-        meta,
-    }
-}
-
 fn judged(name: &str, options: &Value, history: &History, meta: &Meta) -> CheckResult {
     judge(&*registry::checker(name, options).unwrap(), history, meta)
 }
@@ -89,7 +79,7 @@ fn planted_anomalies_are_confirmed_and_what_was_not_planted_is_refuted() {
             if result.verdict != Verdict::Invalid {
                 continue;
             }
-            let found = verify(&options, &input(&history, &meta), &result);
+            let found = verify(&options, &CheckInput::of_history(&history, &meta), &result);
             assert_eq!(found.len(), result.witnesses.len());
             for (finding, witness) in found.iter().zip(&result.witnesses) {
                 assert_eq!(
@@ -123,7 +113,7 @@ fn planted_anomalies_are_confirmed_and_what_was_not_planted_is_refuted() {
                 witness.culprits = vec![other.index];
                 witness.operations.retain(|index| *index != culprit);
                 witness.operations.push(other.index);
-                let said = verify(&options, &input(&history, &meta), &lie);
+                let said = verify(&options, &CheckInput::of_history(&history, &meta), &lie);
                 refuted += u32::from(matches!(said[0], Finding::Refuted(_)));
             }
         }
@@ -146,7 +136,7 @@ fn a_witness_that_names_nothing_is_refuted() {
     let mut result = judged("linearizable", &options, &history, &meta);
     for culprits in [vec![], vec![999_999]] {
         result.witnesses[0].culprits = culprits;
-        let said = verify(&options, &input(&history, &meta), &result);
+        let said = verify(&options, &CheckInput::of_history(&history, &meta), &result);
         assert!(matches!(said[0], Finding::Refuted(_)), "{said:?}");
     }
 }
@@ -187,7 +177,7 @@ fn witnesses_of_the_corpora_are_confirmed() {
             };
             let meta = Meta::default();
             let result = judged(name, &options, &history, &meta);
-            for finding in verify(&options, &input(&history, &meta), &result) {
+            for finding in verify(&options, &CheckInput::of_history(&history, &meta), &result) {
                 match finding {
                     Finding::Confirmed => confirmed += 1,
                     Finding::NotTried(_) => not_tried += 1,

@@ -113,13 +113,7 @@ fn witnesses_are_confirmed_and_lies_refuted() {
         let (mut confirmed, mut refuted, mut valid) = (0, 0, 0);
         for seed in 0..HISTORIES {
             let history = random_history(checker, seed);
-            let input = CheckInput {
-                history: &history,
-                faults: &[],
-                logs: &[],
-                views: &[],
-                meta: &meta,
-            };
+            let input = CheckInput::of_history(&history, &meta);
             let judge_of = registry::checker(checker, &Value::Null).unwrap();
             let result = judge(&*judge_of, &history, &meta);
             valid += u32::from(result.verdict == Verdict::Valid);

@@ -29,13 +29,8 @@ struct Table {
 }
 
 fn verified(history: &History, result: &CheckResult) -> Vec<Finding> {
-    let input = CheckInput {
-        history,
-        faults: &[],
-        logs: &[],
-        views: &[],
-        meta: &Meta::default(),
-    };
+    let meta = Meta::default();
+    let input = CheckInput::of_history(history, &meta);
     verify(&json!(null), &input, result)
 }
 

@@ -279,13 +279,7 @@ impl Linearizable {
     ) -> Option<CheckResult> {
         let operations: Vec<&Operation> = part.operations.iter().collect();
         let meta = harness_core::meta::Meta::default();
-        let input = CheckInput {
-            history: part,
-            faults: &[],
-            logs: &[],
-            views: &[],
-            meta: &meta,
-        };
+        let input = CheckInput::of_history(part, &meta);
         self.add_keys(problem::split(&operations, keyed), &input, tally, budget)
     }
 }

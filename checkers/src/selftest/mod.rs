@@ -202,13 +202,7 @@ fn judged(judge: &Judge, made: &Made, expected: Option<&[&str]>) -> Result<bool,
     let Judge {
         checker, options, ..
     } = judge;
-    let input = CheckInput {
-        history: &made.history,
-        faults: &[],
-        logs: &[],
-        views: &[],
-        meta: &made.meta,
-    };
+    let input = CheckInput::of_history(&made.history, &made.meta);
     let known = registry::checker(checker, options).map_err(|error| error.to_string())?;
     let result = known.check(&input, &Unlimited);
     let Some(kinds) = expected else {

@@ -8,12 +8,6 @@ use harness_core::{
 
 /// Judges without limits, logs or faults.
 pub fn judge(checker: &dyn Checker, history: &History, meta: &Meta) -> CheckResult {
-    let input = CheckInput {
-        history,
-        faults: &[],
-        logs: &[],
-        views: &[],
-        meta,
-    };
+    let input = CheckInput::of_history(history, meta);
     checker.check(&input, &Unlimited)
 }

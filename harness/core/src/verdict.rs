@@ -253,6 +253,20 @@ pub struct CheckInput<'a> {
     pub meta: &'a crate::meta::Meta,
 }
 
+impl<'a> CheckInput<'a> {
+    /// A history by itself: nobody struck, and no node was looked at.
+    #[must_use]
+    pub const fn of_history(history: &'a History, meta: &'a crate::meta::Meta) -> Self {
+        Self {
+            history,
+            faults: &[],
+            logs: &[],
+            views: &[],
+            meta,
+        }
+    }
+}
+
 /// Judges a run, or a stored history.
 pub trait Checker: Send + Sync {
     /// Its name, as in `--checker` and in verdict files.

@@ -119,13 +119,7 @@ fn report(
         ..Meta::default()
     };
     let checkers = judges::checkers(&meta).map_err(|error| Failure::harness(chain(&error)))?;
-    let input = CheckInput {
-        history: &history,
-        faults: &[],
-        logs: &[],
-        views: &[],
-        meta: &meta,
-    };
+    let input = CheckInput::of_history(&history, &meta);
     let limits = Limits {
         time: std::time::Duration::from_secs(CHECK_LIMIT_S),
         memory_bytes: u64::MAX,

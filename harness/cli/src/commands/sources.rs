@@ -199,13 +199,7 @@ pub fn judge_file(path: &Path, how: &How<'_>) -> Result<(VerdictFile, Vec<Findin
         workload: checker.to_owned(),
         ..Meta::default()
     };
-    let input = CheckInput {
-        history: &history,
-        faults: &[],
-        logs: &[],
-        views: &[],
-        meta: &meta,
-    };
+    let input = CheckInput::of_history(&history, &meta);
     let verdict = judge(&[whole], &input, limits);
     if let Some(page) = page {
         write_page(page, &input, &verdict, options)?;
