@@ -11,7 +11,6 @@ use harness_core::{
     sweep::{CrashPoint, FailBy, OpEnd, PointResult, Strike, SweepOp},
     verdict::Verdict,
 };
-use harness_lab::Node;
 use harness_workloads::{
     judges,
     workload::{Kind, membership::Parameters},
@@ -47,9 +46,9 @@ pub(super) struct Done {
 }
 
 /// The operation of a sweep, on the nodes of a cell.
-fn operation(ask: &Ask, cell: &Cell, leader: &Node) -> OpSpec {
+async fn operation(ask: &Ask, cell: &Cell) -> Result<OpSpec, SweepError> {
     let member = subject(ask, &cell.nodes).name.to_string();
-    match ask.head.op {
+    Ok(match ask.head.op {
         SweepOp::Remove => OpSpec::new(
             REMOVE,
             RemoveValue {
@@ -66,11 +65,13 @@ fn operation(ask: &Ask, cell: &Cell, leader: &Node) -> OpSpec {
                 None => {}
                 Some(FailBy::NameClash) => join.under = Some(bystander(cell)),
                 Some(FailBy::RefusedAddress) => join.at = Some(bystander(cell)),
-                Some(FailBy::UnreachableMember) => join.cut_from = Some(leader.name.to_string()),
+                Some(FailBy::UnreachableMember) => {
+                    join.cut_from = Some(cell.leader(ask).await?.name.to_string());
+                }
             }
             OpSpec::new(JOIN, join)
         }
-    }
+    })
 }
 
 /// A member that neither leads nor is asked for the token.
@@ -124,11 +125,10 @@ pub(super) async fn conduct(
 ) -> Result<Done, SweepError> {
     let ask = &works.ask;
     let folder = works.runs.create(name, clock::wall_ns())?;
-    let leader = cell.leader(ask).await?;
     let kind = Kind::Membership(Parameters {
         initial: Some(ask.head.members),
         change_timeout: ask.op_timeout,
-        only: Some(operation(ask, cell, &leader)),
+        only: Some(operation(ask, cell).await?),
         ..Parameters::default()
     });
     let faults = plan.faults.iter().map(|fault| fault.kind.clone());
