@@ -186,34 +186,20 @@ impl Membership for Lxd {
             ),
             Obstacle::Unreachable => (&member.name, own, Some(Way::Cut(self.socket(other)))),
         };
-        let token = self.token(via, name.as_str(), deadline).await?;
-        let left = until.saturating_duration_since(Instant::now());
+        let name = name.as_str();
+        let left = || until.saturating_duration_since(Instant::now());
+        let token = self.token(via, name, deadline).await?;
         let Some(way) = way else {
-            return self
-                .join_as(member, name.as_str(), &address, &token, left)
-                .await;
+            return self.join_as(member, name, &address, &token, left()).await;
         };
-        let raised = obstacle::raise(member, way).await;
-        let joined = match raised {
-            Ok(Ok(())) => {
-                let left = until.saturating_duration_since(Instant::now());
-                self.join_as(member, name.as_str(), &address, &token, left)
-                    .await
-            }
-            Ok(Err(said)) => Err(ChangeError::Refused(op_error("no-obstacle", said))),
-            Err(error) => Err(ChangeError::Refused(op_error(
-                "no-obstacle",
-                error.to_string(),
-            ))),
+        let joined = match obstacle::raise(member, way).await {
+            Ok(()) => self.join_as(member, name, &address, &token, left()).await,
+            Err(said) => Err(ChangeError::Refused(op_error("no-obstacle", said))),
         };
         // What it leaves in the way would be found by whatever comes next: `put_back`, wiping and `lab heal` take it down as well.
         match obstacle::lower(member).await {
-            Ok(Ok(())) => joined,
-            Ok(Err(said)) => Err(ChangeError::Unclear(op_error("obstacle-stays", said))),
-            Err(error) => Err(ChangeError::Unclear(op_error(
-                "obstacle-stays",
-                error.to_string(),
-            ))),
+            Ok(()) => joined,
+            Err(said) => Err(ChangeError::Unclear(op_error("obstacle-stays", said))),
         }
     }
 

@@ -26,7 +26,7 @@ use std::{
     time::Duration,
 };
 
-use harness_lab::{Exec, Node, TransportError};
+use harness_lab::{Exec, Node};
 
 /// Where the way to undo it is left: below the folder of the nemesis's notes.
 const NOTES: &str = "/var/lib/harness/faults/join";
@@ -90,24 +90,26 @@ fn put_up(way: Way) -> String {
     }
 }
 
-async fn run(node: &Node, script: String) -> Result<Result<(), String>, TransportError> {
-    let output = node
+/// Runs a script on a node; what the node or the transport said if it could not.
+async fn run(node: &Node, script: String) -> Result<(), String> {
+    let ran = node
         .transport
         .exec(Exec::shell(script).timeout(LIMIT))
-        .await?;
-    Ok(match output.status.success() {
+        .await;
+    let output = ran.map_err(|error| error.to_string())?;
+    match output.status.success() {
         true => Ok(()),
         false => Err(output.stderr_text().trim().to_owned()),
-    })
+    }
 }
 
-/// Puts it up on a node; what the node said if it could not.
-pub(super) async fn raise(node: &Node, way: Way) -> Result<Result<(), String>, TransportError> {
+/// Puts it up on a node; why not, if it could not be.
+pub(super) async fn raise(node: &Node, way: Way) -> Result<(), String> {
     run(node, put_up(way)).await
 }
 
-/// Takes down what stands on a node.
-pub(super) async fn lower(node: &Node) -> Result<Result<(), String>, TransportError> {
+/// Takes down what stands on a node; why not, if it could not be.
+pub(super) async fn lower(node: &Node) -> Result<(), String> {
     run(node, TAKE_DOWN.to_owned()).await
 }
 
