@@ -30,7 +30,7 @@ use harness_run::{
 use harness_workloads::systems::{System, lxd};
 
 use asked::{Asked, cells_of, understood};
-pub(super) use asked::{MEMBERS_JOIN, MEMBERS_MIN, MEMBERS_REMOVE, fail_by, word, words};
+pub(super) use asked::{fail_by, members, op, points};
 
 use super::lab;
 use crate::{

@@ -16,14 +16,13 @@ use harness_run::{
     store::RunStore,
     sweep::{Ask, Cell, Points, SweepError, Told, Traced, Works, nodes_needed, traced as watch},
 };
-use regex::Regex;
 use serde_json::json;
 
 use super::{
     lab,
     sweep::{
-        MEMBERS_JOIN, MEMBERS_MIN, MEMBERS_REMOVE, RECOVERY_TIMEOUT, UNCHANGED_HEARTBEATS,
-        UNCHANGED_MARGIN, fail_by, lxd_on, meta, versions, word, words,
+        RECOVERY_TIMEOUT, UNCHANGED_HEARTBEATS, UNCHANGED_MARGIN, fail_by, lxd_on, members, meta,
+        op, points, versions,
     },
 };
 use crate::{
@@ -84,29 +83,15 @@ fn understood(args: &TraceArgs) -> Result<Asked, Failure> {
             "system: {system:?} cannot be put back as it was, which --op needs; there is {SYSTEM} (mend: --system {SYSTEM}, or --for in place of --op)"
         )));
     }
-    let op = word(
-        "op",
-        args.op.as_deref(),
-        SweepOp::from_word,
-        &words(SweepOp::ALL, SweepOp::as_str),
-    )?;
+    let op = op(args.op.as_deref())?;
     // Nobody is struck; a sweep's head names whom the operation is about.
-    let (usual, victim) = match op {
-        SweepOp::Remove => (MEMBERS_REMOVE, Victim::Removed),
-        SweepOp::Join | SweepOp::FailedJoin => (MEMBERS_JOIN, Victim::Joiner),
+    let victim = match op {
+        SweepOp::Remove => Victim::Removed,
+        SweepOp::Join | SweepOp::FailedJoin => Victim::Joiner,
     };
-    let members = args.members.unwrap_or(usual);
-    if members < MEMBERS_MIN {
-        return Err(Failure::usage(format!(
-            "members: {members} is fewer than {MEMBERS_MIN}"
-        )));
-    }
+    let members = members(op, args.members)?;
     let pattern = Some(args.choice.pattern.as_str()).filter(|pattern| !pattern.is_empty());
-    let points = match pattern.map(Regex::new) {
-        None => Points::Own,
-        Some(Ok(pattern)) => Points::Matching(pattern),
-        Some(Err(error)) => return Err(Failure::usage(format!("match: {}", chain(&error)))),
-    };
+    let points = points(pattern, &[])?;
     let op_timeout = args.op_timeout.as_deref().unwrap_or(USUAL_OP_TIMEOUT);
     Ok(Asked {
         points,

@@ -12,11 +12,11 @@ use crate::{
 };
 
 /// Members at first where one joins.
-pub(in crate::commands) const MEMBERS_JOIN: usize = 3;
+const MEMBERS_JOIN: usize = 3;
 /// The same where one is removed: three voters and the one that is removed.
-pub(in crate::commands) const MEMBERS_REMOVE: usize = 4;
+const MEMBERS_REMOVE: usize = 4;
 /// Fewest members: an operation is about one, and is asked of another.
-pub(in crate::commands) const MEMBERS_MIN: usize = 2;
+const MEMBERS_MIN: usize = 2;
 /// Most lines of a file of points.
 const POINTS_LIMIT: usize = 10_000;
 
@@ -32,7 +32,7 @@ pub(super) struct Asked {
     pub resumed: Option<(PathBuf, Journal)>,
 }
 
-pub(in crate::commands) fn word<T: Copy>(
+fn word<T: Copy>(
     field: &str,
     given: Option<&str>,
     from: fn(&str) -> Option<T>,
@@ -47,10 +47,7 @@ pub(in crate::commands) fn word<T: Copy>(
     })
 }
 
-pub(in crate::commands) fn words<T: Copy>(
-    all: &[T],
-    text: fn(T) -> &'static str,
-) -> Vec<&'static str> {
+fn words<T: Copy>(all: &[T], text: fn(T) -> &'static str) -> Vec<&'static str> {
     all.iter().map(|one| text(*one)).collect()
 }
 
@@ -81,12 +78,7 @@ pub(super) fn understood(args: SweepArgs) -> Result<Asked, Failure> {
             args,
         });
     }
-    let op = word(
-        "op",
-        args.op.as_deref(),
-        SweepOp::from_word,
-        &words(SweepOp::ALL, SweepOp::as_str),
-    )?;
+    let op = op(args.op.as_deref())?;
     let fail_by = fail_by(op, args.fail_by.as_deref())?;
     let victim = word(
         "victim",
@@ -108,16 +100,7 @@ pub(super) fn understood(args: SweepArgs) -> Result<Asked, Failure> {
     if !fits {
         return Err(Failure::usage(format!("victim: a {op} has no {victim}")));
     }
-    let usual = match op {
-        SweepOp::Remove => MEMBERS_REMOVE,
-        SweepOp::Join | SweepOp::FailedJoin => MEMBERS_JOIN,
-    };
-    let members = args.members.unwrap_or(usual);
-    if members < MEMBERS_MIN {
-        return Err(Failure::usage(format!(
-            "members: {members} is fewer than {MEMBERS_MIN}"
-        )));
-    }
+    let members = members(op, args.members)?;
     let named = match &args.points {
         Some(file) => names_in(file)?,
         None => Vec::new(),
@@ -132,6 +115,26 @@ pub(super) fn understood(args: SweepArgs) -> Result<Asked, Failure> {
         resumed: None,
         args,
     })
+}
+
+/// The operation.
+pub(in crate::commands) fn op(given: Option<&str>) -> Result<SweepOp, Failure> {
+    let all = words(SweepOp::ALL, SweepOp::as_str);
+    word("op", given, SweepOp::from_word, &all)
+}
+
+/// Members at first.
+pub(in crate::commands) fn members(op: SweepOp, given: Option<usize>) -> Result<usize, Failure> {
+    let members = given.unwrap_or(match op {
+        SweepOp::Remove => MEMBERS_REMOVE,
+        SweepOp::Join | SweepOp::FailedJoin => MEMBERS_JOIN,
+    });
+    if members < MEMBERS_MIN {
+        return Err(Failure::usage(format!(
+            "members: {members} is fewer than {MEMBERS_MIN}"
+        )));
+    }
+    Ok(members)
 }
 
 /// What makes the join fail, where one is to fail.
@@ -155,7 +158,11 @@ pub(in crate::commands) fn fail_by(
     }
 }
 
-fn points(pattern: Option<&str>, named: &[String]) -> Result<Points, Failure> {
+/// The points that were asked for: named ones before those that match.
+pub(in crate::commands) fn points(
+    pattern: Option<&str>,
+    named: &[String],
+) -> Result<Points, Failure> {
     if !named.is_empty() {
         return Ok(Points::Named(named.to_vec()));
     }
