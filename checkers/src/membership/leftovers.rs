@@ -13,6 +13,7 @@
 //! and may have had an effect. Without such a sample it is unknown. Of what was refused under a fault nothing is said.
 
 use harness_core::{
+    event::ANSWERED_ERROR,
     history::Outcome,
     membership::{ChangeKind, Purpose, RETRY_UNWIPED},
     view::{MemberState, Source},
@@ -30,8 +31,6 @@ use crate::words::Clock;
 
 /// The kind of error of a removal of somebody whom the product does not know.
 const NOT_FOUND: &str = "not-found";
-/// The kind of error of what the product answered with an error that proves nothing about what took effect.
-const ANSWERED: &str = "answered-error";
 /// Kinds of `fail` that are no word of the product's: nobody was asked, or nobody answered.
 const NOT_ITS_WORD: [&str; 9] = [
     "killed",
@@ -59,7 +58,7 @@ fn refused(change: &Change<'_>) -> bool {
     match change.operation.outcome {
         Outcome::Ok => false,
         Outcome::Fail => !NOT_ITS_WORD.contains(&kind(change)),
-        Outcome::Info => kind(change) == ANSWERED,
+        Outcome::Info => kind(change) == ANSWERED_ERROR,
     }
 }
 

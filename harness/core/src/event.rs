@@ -100,6 +100,9 @@ impl<'de> Deserialize<'de> for Process {
     }
 }
 
+/// Kind of the error of an operation that the system itself called failed, in words of its own: what it had done before is not told.
+pub const ANSWERED_ERROR: &str = "answered-error";
+
 /// Why an operation did not end `ok`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpError {

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use harness_core::{
+    event::ANSWERED_ERROR,
     exit::Exit,
     sweep::{self, Head, OpEnd, Strike, SweepOp, Victim},
 };
@@ -42,8 +43,6 @@ const SYSTEM: &str = "lxd";
 const USUAL_OP_TIMEOUT: &str = "45s";
 /// How long the sources are waited for to be unchanged once it ended.
 const SETTLE_LIMIT: Duration = Duration::from_secs(90);
-/// The word for an operation that the system itself called failed.
-const ANSWERED_ERROR: &str = "answered-error";
 /// How often the sources of membership are read meanwhile.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use harness_core::{event::OpError, membership::Obstacle};
+use harness_core::{
+    event::{ANSWERED_ERROR, OpError},
+    membership::Obstacle,
+};
 use harness_lab::{
     Node,
     capability::{CapabilityError, ChangeError, Invitation, Kill, Membership, Seen, Start},
@@ -38,7 +41,7 @@ fn op_error(kind: &str, message: impl Into<String>) -> OpError {
 fn of_read(error: &RestError) -> ChangeError {
     let told = op_error(error.word(), error.told());
     match error.word() {
-        "not-sent" | "answered-error" => ChangeError::Refused(told),
+        "not-sent" | ANSWERED_ERROR => ChangeError::Refused(told),
         _ => ChangeError::Unclear(told),
     }
 }

@@ -9,7 +9,7 @@
 //! - `Failed to cleanup the member: …`: the member could not be told; it is out of raft, database and truststore;
 //! - `Put "http://unix.socket/1.0": EOF`: the daemon's handler panicked, after it had stored what it was given.
 
-use harness_core::event::OpError;
+use harness_core::event::{ANSWERED_ERROR, OpError};
 use harness_lab::{ExitStatus, Output, TransportError, capability::ChangeError};
 
 use super::commands::error_words;
@@ -104,7 +104,7 @@ fn judged(table: &[Refusal], output: &Output) -> Result<(), ChangeError> {
             Some(refusal) => {
                 ChangeError::Refused(told(refusal.word, format!("{said} ({})", refusal.why)))
             }
-            None => ChangeError::Unclear(told("answered-error", said)),
+            None => ChangeError::Unclear(told(ANSWERED_ERROR, said)),
         }),
         ExitStatus::TimedOut => Err(ChangeError::Unclear(told(
             "timeout",
@@ -139,7 +139,7 @@ pub fn remove(output: &Output) -> Result<(), ChangeError> {
 /// If it did not succeed.
 pub fn harmless(output: &Output) -> Result<(), ChangeError> {
     match judged(&[], output) {
-        Err(ChangeError::Unclear(error)) if error.kind == "answered-error" => {
+        Err(ChangeError::Unclear(error)) if error.kind == ANSWERED_ERROR => {
             Err(ChangeError::Refused(error))
         }
         other => other,

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use harness_core::event::ANSWERED_ERROR;
 use harness_lab::{Address, Node, TransportError};
 use hyper::Method;
 use serde::Deserialize;
@@ -47,7 +48,7 @@ impl RestError {
             Self::Unanswered(HttpError::Connect(_)) => "not-sent",
             Self::Unanswered(HttpError::TimedOut(_)) => "timeout",
             Self::Unanswered(HttpError::Cut(_)) => "connection-lost",
-            Self::Answer { .. } => "answered-error",
+            Self::Answer { .. } => ANSWERED_ERROR,
             Self::Nonsense(_) => "nonsense",
         }
     }

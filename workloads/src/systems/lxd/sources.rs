@@ -17,7 +17,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dqlite_wire::client::{ClientError, LostCause, NotSentCause};
-use harness_core::view::{Member, MemberState, RaftPosition, Reading, Role, Source, UnreadKind};
+use harness_core::{
+    event::ANSWERED_ERROR,
+    view::{Member, MemberState, RaftPosition, Reading, Role, Source, UnreadKind},
+};
 use harness_lab::{
     Node,
     capability::{Cost, Place, PlaceReading, Sources},
@@ -220,7 +223,7 @@ impl Lxd {
         }
         let kind = match error.word() {
             "timeout" => UnreadKind::Timeout,
-            "answered-error" => UnreadKind::Refused,
+            ANSWERED_ERROR => UnreadKind::Refused,
             _ => UnreadKind::Error,
         };
         unread(kind, error.told())

@@ -1,6 +1,7 @@
 //! Membership in sentences: all that was found about one member is one sentence, with a link to each proof.
 
 use harness_core::{
+    event::ANSWERED_ERROR,
     history::Outcome,
     membership::{ChangeKind, Purpose},
     verdict::Verdict,
@@ -36,8 +37,6 @@ const WHERE: [&str; 10] = [
 ];
 /// A kind whose operation says what was tried.
 const REFUSED: &str = "change-refused";
-/// The kind of error of an operation that failed with words of the system's own.
-const ANSWERED: &str = "answered-error";
 /// The invariant whose figures are times of convergence.
 const CONVERGENCE: &str = "convergence-time";
 
@@ -280,7 +279,7 @@ fn refusal(membership: &Membership, witness: &WitnessView) -> Option<String> {
     let answered = change
         .error
         .as_ref()
-        .is_some_and(|(kind, _)| kind == ANSWERED);
+        .is_some_and(|(kind, _)| kind == ANSWERED_ERROR);
     let how = match change.outcome {
         // What it may have done before it failed is not known: an answer all the same.
         Outcome::Info if !answered => "gave no answer",
