@@ -132,10 +132,7 @@ fn objects() -> Vec<Family> {
         cells("key-value", Workload::KeyValue, "key-value"),
         Family {
             name: "set",
-            judges: vec![
-                Judge::new("set-full", Value::Null),
-                Judge::new("stats", Value::Null),
-            ],
+            judges: Judge::all(&["set-full"]),
             bugs: bugs(&[
                 ("lost-element", &[("set-full", &["lost"])]),
                 ("duplicate-element", &[("set-full", &["duplicated"])]),
@@ -147,19 +144,13 @@ fn objects() -> Vec<Family> {
         },
         Family {
             name: "bank",
-            judges: vec![
-                Judge::new("bank", Value::Null),
-                Judge::new("stats", Value::Null),
-            ],
+            judges: Judge::all(&["bank"]),
             bugs: bugs(&[("broken-total", &[("bank", &["wrong-total"])])]),
             make: generated(Workload::Bank, &[Plant::BrokenTotal]),
         },
         Family {
             name: "counter",
-            judges: vec![
-                Judge::new("counter", Value::Null),
-                Judge::new("stats", Value::Null),
-            ],
+            judges: Judge::all(&["counter"]),
             bugs: bugs(&[
                 ("forgotten-add", &[("counter", &["out-of-bounds"])]),
                 ("double-add", &[("counter", &["out-of-bounds"])]),
@@ -168,20 +159,13 @@ fn objects() -> Vec<Family> {
         },
         Family {
             name: "unique-ids",
-            judges: vec![
-                Judge::new("unique-ids", Value::Null),
-                Judge::new("stats", Value::Null),
-            ],
+            judges: Judge::all(&["unique-ids"]),
             bugs: bugs(&[("reused-id", &[("unique-ids", &["duplicated"])])]),
             make: toy(|switch| Ids { switch, next: 0 }),
         },
         Family {
             name: "queue",
-            judges: vec![
-                Judge::new("total-queue", Value::Null),
-                Judge::new("fifo-queue", Value::Null),
-                Judge::new("stats", Value::Null),
-            ],
+            judges: Judge::all(&["total-queue", "fifo-queue"]),
             bugs: bugs(&queue_bugs),
             make: toy(|switch| Queue {
                 switch,
@@ -210,10 +194,7 @@ fn objects() -> Vec<Family> {
         },
         Family {
             name: "long-fork",
-            judges: vec![
-                Judge::new("long-fork", Value::Null),
-                Judge::new("stats", Value::Null),
-            ],
+            judges: Judge::all(&["long-fork"]),
             bugs: bugs(&[("fork", &[("long-fork", &["long-fork"])])]),
             make: toy(|switch| Fork {
                 switch,
@@ -223,10 +204,7 @@ fn objects() -> Vec<Family> {
         },
         Family {
             name: "causal-reverse",
-            judges: vec![
-                Judge::new("causal-reverse", Value::Null),
-                Judge::new("stats", Value::Null),
-            ],
+            judges: Judge::all(&["causal-reverse"]),
             bugs: bugs(&[("reversed", &[("causal-reverse", &["causal-reverse"])])]),
             make: toy(|switch| Reverse {
                 switch,

@@ -60,6 +60,12 @@ impl Judge {
         }
     }
 
+    /// Checkers without options, and `stats`, which is silent about whatever the others find.
+    fn all(checkers: &[&'static str]) -> Vec<Self> {
+        let named = checkers.iter().chain(&["stats"]);
+        named.map(|name| Self::new(name, Value::Null)).collect()
+    }
+
     /// For one of several models.
     fn of_model(checker: &'static str, model: &str) -> Self {
         Self {

@@ -6,158 +6,142 @@ use super::{
     Step::{Lists, Shows, Writes},
 };
 
+/// What most have in common: all of it succeeds, open at once, and weak isolation has no say about it.
+const AT_ONCE: Plant = Plant {
+    name: "",
+    models: (0, &[]),
+    levels: (0, &[]),
+    lie: AtOnce,
+    failed: 0,
+    txns: &[],
+};
+
 /// Anomalies of lists.
 pub(super) const LISTS: &[Plant] = &[
     Plant {
         name: "lost-append",
         models: (1, &["G0-realtime", "G-single-realtime"]),
-        levels: (0, &[]),
         lie: InTurn,
-        failed: 0,
         txns: &[&[Writes(0, 1)], &[Writes(0, 2)], &[Lists(0, &[2])]],
+        ..AT_ONCE
     },
     Plant {
         name: "duplicate",
         models: (4, &["duplicate-elements"]),
-        levels: (0, &[]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[&[Writes(0, 1)], &[Lists(0, &[1, 1])]],
+        ..AT_ONCE
     },
     Plant {
         name: "incompatible-order",
         models: (4, &["incompatible-order"]),
-        levels: (0, &[]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[
             &[Writes(0, 1)],
             &[Writes(0, 2)],
             &[Lists(0, &[1, 2])],
             &[Lists(0, &[2, 1])],
         ],
+        ..AT_ONCE
     },
     Plant {
         name: "aborted-read",
         models: (4, &["G1a"]),
-        levels: (0, &[]),
-        lie: AtOnce,
         failed: 1,
         txns: &[&[Writes(0, 1)], &[Lists(0, &[1])]],
+        ..AT_ONCE
     },
     Plant {
         name: "dirty-update",
         models: (4, &["G1a", "dirty-update"]),
-        levels: (0, &[]),
-        lie: AtOnce,
         failed: 1,
         txns: &[&[Writes(0, 1)], &[Writes(0, 2)], &[Lists(0, &[1, 2])]],
+        ..AT_ONCE
     },
     Plant {
         name: "intermediate-read",
         models: (4, &["G1b", "G-single"]),
-        levels: (0, &[]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[
             &[Writes(0, 1), Writes(0, 2)],
             &[Lists(0, &[1])],
             &[Lists(0, &[1, 2])],
         ],
+        ..AT_ONCE
     },
     Plant {
         name: "internal",
         models: (3, &["internal"]),
-        levels: (0, &[]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[&[Writes(0, 1), Lists(0, &[])]],
+        ..AT_ONCE
     },
     Plant {
         name: "future-read",
         models: (4, &["future-read"]),
-        levels: (0, &[]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[&[Lists(0, &[1]), Writes(0, 1)]],
+        ..AT_ONCE
     },
     Plant {
         name: "write-cycle",
         models: (4, &["G0"]),
-        levels: (0, &[]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[
             &[Writes(0, 1), Writes(1, 1)],
             &[Writes(0, 2), Writes(1, 2)],
             &[Lists(0, &[1, 2]), Lists(1, &[2, 1])],
         ],
+        ..AT_ONCE
     },
     Plant {
         name: "circular-reads",
         models: (4, &["G1c"]),
-        levels: (0, &[]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[
             &[Writes(0, 1), Lists(1, &[1])],
             &[Writes(1, 1), Lists(0, &[1])],
         ],
+        ..AT_ONCE
     },
     Plant {
         name: "lost-update",
         models: (3, &["lost-update", "G-single"]),
-        levels: (0, &[]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[
             &[Lists(0, &[]), Writes(0, 1)],
             &[Lists(0, &[]), Writes(0, 2)],
             &[Lists(0, &[1, 2])],
         ],
+        ..AT_ONCE
     },
     Plant {
         name: "fractured-read",
         models: (3, &["G-single"]),
-        levels: (0, &[]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[
             &[Writes(0, 1), Writes(1, 1)],
             &[Lists(0, &[]), Lists(1, &[1])],
         ],
+        ..AT_ONCE
     },
     Plant {
         name: "long-fork",
         models: (3, &["G-nonadjacent"]),
-        levels: (0, &[]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[
             &[Writes(0, 1)],
             &[Writes(1, 1)],
             &[Lists(0, &[1]), Lists(1, &[])],
             &[Lists(0, &[]), Lists(1, &[1])],
         ],
+        ..AT_ONCE
     },
     Plant {
         name: "write-skew",
         models: (2, &["G2-item"]),
-        levels: (0, &[]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[
             &[Lists(0, &[]), Writes(1, 1)],
             &[Lists(1, &[]), Writes(0, 1)],
         ],
+        ..AT_ONCE
     },
     Plant {
         name: "stale-read",
         models: (1, &["G-single-realtime"]),
-        levels: (0, &[]),
         lie: InTurn,
-        failed: 0,
         txns: &[&[Writes(0, 1)], &[Lists(0, &[])]],
+        ..AT_ONCE
     },
 ];
 
@@ -167,155 +151,137 @@ pub(super) const REGISTERS: &[Plant] = &[
         name: "aborted-read",
         models: (4, &["G1a"]),
         levels: (3, &["aborted-read"]),
-        lie: AtOnce,
         failed: 1,
         txns: &[&[Writes(0, 1)], &[Shows(0, Some(1))]],
+        ..AT_ONCE
     },
     Plant {
         name: "intermediate-read",
         models: (4, &["G1b"]),
         levels: (3, &["intermediate-read"]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[&[Writes(0, 1), Writes(0, 2)], &[Shows(0, Some(1))]],
+        ..AT_ONCE
     },
     Plant {
         name: "internal",
         models: (3, &["internal"]),
         levels: (3, &["internal"]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[&[Writes(0, 1), Shows(0, None)]],
+        ..AT_ONCE
     },
     Plant {
         name: "future-read",
         models: (4, &["future-read"]),
         levels: (3, &["future-read"]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[&[Shows(0, Some(1)), Writes(0, 1)]],
+        ..AT_ONCE
     },
     Plant {
         name: "cyclic-versions",
         models: (4, &["cyclic-versions", "G1c"]),
         levels: (3, &["causality-cycle"]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[
             &[Shows(0, Some(2)), Writes(0, 1)],
             &[Shows(0, Some(1)), Writes(0, 2)],
         ],
+        ..AT_ONCE
     },
     Plant {
         name: "circular-reads",
         models: (4, &["G1c"]),
         levels: (3, &["causality-cycle"]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[
             &[Writes(0, 1), Shows(1, Some(1))],
             &[Writes(1, 1), Shows(0, Some(1))],
         ],
+        ..AT_ONCE
     },
     Plant {
         name: "half-seen",
         models: (3, &["G-single"]),
         levels: (3, &["initial-value-too-late"]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[
             &[Writes(0, 1), Writes(1, 1)],
             &[Shows(0, Some(1)), Shows(1, None)],
         ],
+        ..AT_ONCE
     },
     Plant {
         name: "seen-backwards",
         models: (3, &["G-single"]),
         levels: (3, &["commit-order-cycle"]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[
             &[Writes(0, 1)],
             &[Shows(0, Some(1)), Writes(0, 2), Writes(1, 1)],
             &[Shows(1, Some(1)), Shows(0, Some(1))],
         ],
+        ..AT_ONCE
     },
     Plant {
         name: "fractured-read",
         models: (3, &["G-single"]),
         levels: (2, &["initial-value-too-late"]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[
             &[Writes(0, 1), Writes(1, 1)],
             &[Shows(0, None), Shows(1, Some(1))],
         ],
+        ..AT_ONCE
     },
     Plant {
         name: "missed-cause",
         models: (3, &["G-single"]),
         levels: (1, &["initial-value-too-late"]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[
             &[Writes(0, 1)],
             &[Shows(0, Some(1)), Writes(1, 1)],
             &[Shows(1, Some(1)), Shows(0, None)],
         ],
+        ..AT_ONCE
     },
     Plant {
         name: "lost-update",
         models: (3, &["lost-update", "G2-item"]),
-        levels: (0, &[]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[
             &[Shows(0, None), Writes(0, 1)],
             &[Shows(0, None), Writes(0, 2)],
         ],
+        ..AT_ONCE
     },
     Plant {
         name: "long-fork",
         models: (3, &["G-nonadjacent"]),
-        levels: (0, &[]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[
             &[Writes(0, 1)],
             &[Writes(1, 1)],
             &[Shows(0, Some(1)), Shows(1, None)],
             &[Shows(0, None), Shows(1, Some(1))],
         ],
+        ..AT_ONCE
     },
     Plant {
         name: "write-skew",
         models: (2, &["G2-item"]),
-        levels: (0, &[]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[
             &[Shows(0, None), Writes(1, 1)],
             &[Shows(1, None), Writes(0, 1)],
         ],
+        ..AT_ONCE
     },
     Plant {
         name: "no-order",
         models: (2, &["no-serial-order"]),
-        levels: (0, &[]),
-        lie: AtOnce,
-        failed: 0,
         txns: &[
             &[Writes(0, 1), Writes(1, 1)],
             &[Shows(0, Some(1)), Writes(1, 2)],
             &[Shows(1, Some(1)), Writes(0, 2)],
         ],
+        ..AT_ONCE
     },
     Plant {
         name: "stale-read",
         models: (1, &["G-single-realtime"]),
-        levels: (0, &[]),
         lie: InTurn,
-        failed: 0,
         txns: &[&[Writes(0, 1)], &[Shows(0, None)]],
+        ..AT_ONCE
     },
 ];
