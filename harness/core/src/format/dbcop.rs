@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::{
     FormatError,
     sessions::WITHOUT_TIMES,
-    write::{Unsayable, transactions},
+    write::{NO_NUMBER, Sessions, Unsayable, transactions, unsayable},
 };
 use crate::event::{Event, EventType, Process};
 
@@ -198,39 +198,22 @@ impl Text<'_> {
 /// # Errors
 /// If the history holds something that the format cannot say.
 pub fn write(events: &[Event], into: &mut Vec<u8>) -> Result<(), Unsayable> {
-    let mut sessions: Vec<(Process, String)> = Vec::new();
-    let unsayable = |index, detail| Err(Unsayable { index, detail });
+    let mut sessions = Sessions::default();
     for (event, committed) in transactions(events)? {
         let mut steps = Vec::new();
         for step in event.value.as_array().into_iter().flatten() {
             match said(step, committed) {
                 Some(said) => steps.extend(said),
-                None => {
-                    let detail = "it has a step that is no read or write of a whole number";
-                    return unsayable(event.index, detail);
-                }
+                None => return unsayable(event, NO_NUMBER),
             }
         }
         if steps.is_empty() {
             continue;
         }
-        let place = sessions
-            .iter()
-            .position(|(known, _)| *known == event.process);
-        let place = place.unwrap_or_else(|| {
-            sessions.push((event.process, String::new()));
-            sessions.len() - 1
-        });
         let mark = if committed { "" } else { "!" };
-        let line = format!("[{}]{mark}\n", steps.join(" "));
-        sessions[place].1.push_str(&line);
+        sessions.push(event.process, &format!("[{}]{mark}\n", steps.join(" ")));
     }
-    for (number, (_, lines)) in sessions.iter().enumerate() {
-        if number > 0 {
-            into.extend_from_slice(b"---\n");
-        }
-        into.extend_from_slice(lines.as_bytes());
-    }
+    sessions.write("---\n", into);
     Ok(())
 }
 

@@ -30,7 +30,7 @@ pub struct Unsayable {
 const UNKNOWN: &str = "its outcome is not known";
 const NEVER_ENDED: &str = "it never ended";
 const NO_TRANSACTION: &str = "it is no transaction of reads and writes";
-const NO_NUMBER: &str = "it has a step that is no read or write of a whole number";
+pub(super) const NO_NUMBER: &str = "it has a step that is no read or write of a whole number";
 const NO_REGISTER: &str =
     "it is no read, write or compare-and-set of one register of whole numbers, without a key";
 const NO_KEY_VALUE: &str = "it is no get, put or append of a key and a text or a whole number";
@@ -58,7 +58,7 @@ pub fn write(events: &[Event], format: Format, into: &mut Vec<u8>) -> Result<(),
     }
 }
 
-fn unsayable<T>(event: &Event, detail: &'static str) -> Result<T, Unsayable> {
+pub(super) fn unsayable<T>(event: &Event, detail: &'static str) -> Result<T, Unsayable> {
     Err(Unsayable {
         index: event.index,
         detail,
@@ -218,6 +218,29 @@ pub(super) fn transactions(events: &[Event]) -> Result<Vec<(&Event, bool)>, Unsa
     Ok(transactions)
 }
 
+/// Texts of sessions, in the order of their first transactions.
+#[derive(Default)]
+pub(super) struct Sessions {
+    texts: Vec<String>,
+    places: HashMap<Process, usize>,
+}
+
+impl Sessions {
+    /// Adds to a session's text.
+    pub(super) fn push(&mut self, session: Process, text: &str) {
+        let place = *self.places.entry(session).or_insert(self.texts.len());
+        if place == self.texts.len() {
+            self.texts.push(String::new());
+        }
+        self.texts[place].push_str(text);
+    }
+
+    /// Appends them one after the other, with that text between.
+    pub(super) fn write(self, between: &str, into: &mut Vec<u8>) {
+        into.extend_from_slice(self.texts.join(between).as_bytes());
+    }
+}
+
 /// Whether a step writes, its key, and its value.
 fn step(step: &Value) -> Option<(bool, u64, Option<u64>)> {
     let [name, key, value] = step.as_array().map(Vec::as_slice)? else {
@@ -241,30 +264,25 @@ fn steps(event: &Event, committed: bool) -> Result<Vec<(bool, u64, Option<u64>)>
 }
 
 fn awdit(events: &[Event], into: &mut Vec<u8>) -> Result<(), Unsayable> {
-    let mut sessions: Vec<String> = Vec::new();
-    let mut places: HashMap<Process, usize> = HashMap::new();
+    let mut sessions = Sessions::default();
     for (event, committed) in transactions(events)? {
         let steps = steps(event, committed)?;
         if !committed && !steps.is_empty() {
             return unsayable(event, ABORTED);
         }
-        if steps.is_empty() {
-            continue;
-        }
-        let place = *places.entry(event.process).or_insert_with(|| {
-            sessions.push(String::new());
-            sessions.len() - 1
-        });
-        for (write, key, value) in steps {
+        let mut lines = String::new();
+        for (write, key, value) in &steps {
             let Some(value) = value else {
                 return unsayable(event, INITIAL);
             };
-            let name = if write { "w" } else { "r" };
-            sessions[place].push_str(&format!("{name} {key} {value}\n"));
+            let name = if *write { "w" } else { "r" };
+            lines.push_str(&format!("{name} {key} {value}\n"));
         }
-        sessions[place].push_str("-----\n");
+        if !steps.is_empty() {
+            sessions.push(event.process, &format!("{lines}-----\n"));
+        }
     }
-    into.extend_from_slice(sessions.join("=====\n").as_bytes());
+    sessions.write("=====\n", into);
     Ok(())
 }
 
