@@ -64,10 +64,8 @@ fn written(result: io::Result<()>) -> Result<Exit, Failure> {
 
 fn encode(event: &Event, format: Format, into: &mut Vec<u8>) {
     match format {
-        Format::Ours => history::encode_event(event, into),
-        Format::JepsenJson => format::encode_json_event(event, into),
         Format::Plume => format::sessions::encode_plume(event, event.index, into),
-        _ => format::encode_edn_event(event, into),
+        _ => format::encode_event(event, format, into),
     }
 }
 

@@ -205,6 +205,20 @@ pub fn read(bytes: &[u8], format: Format) -> Result<History, FormatError> {
     Ok(history)
 }
 
+/// Appends one event; porcupine's formats and those by sessions come out as EDN.
+pub fn encode_event(event: &Event, format: Format, into: &mut Vec<u8>) {
+    match format {
+        Format::Ours => history::encode_event(event, into),
+        Format::JepsenJson => encode_json_event(event, into),
+        Format::Edn
+        | Format::PorcupineEtcd
+        | Format::PorcupineKv
+        | Format::Awdit
+        | Format::Plume
+        | Format::Dbcop => encode_edn_event(event, into),
+    }
+}
+
 /// Writes events, as they come; porcupine's formats and those by sessions come out as EDN. [`fn@write`] writes all formats.
 pub fn write_events<'a>(
     events: impl IntoIterator<Item = &'a Event>,
@@ -215,15 +229,6 @@ pub fn write_events<'a>(
         into.extend_from_slice(history::encode_header().as_bytes());
     }
     for event in events {
-        match format {
-            Format::Ours => history::encode_event(event, into),
-            Format::JepsenJson => encode_json_event(event, into),
-            Format::Edn
-            | Format::PorcupineEtcd
-            | Format::PorcupineKv
-            | Format::Awdit
-            | Format::Plume
-            | Format::Dbcop => encode_edn_event(event, into),
-        }
+        encode_event(event, format, into);
     }
 }
