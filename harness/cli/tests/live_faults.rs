@@ -76,8 +76,10 @@ const ELSEWHERE: [&str; 8] = [
 fn effect(fault: &str) -> &'static str {
     match fault {
         "loss" => "nft list tables | grep -q harness_loss_",
-        "rate" | "slow" | "duplicate" | "reorder" | "corrupt" => {
-            "tc qdisc show | grep -q 'htb 4841:'"
+        "rate" => "tc qdisc show | grep -q 'htb 4841:'",
+        // By the kernel's netem, or where it has none by the agent's relay.
+        "slow" | "duplicate" | "reorder" | "corrupt" => {
+            "tc qdisc show | grep -q netem || { nft list tables | grep -q harness_netem_ && pgrep -f '[n]etem-serve'; }"
         }
         "disk-full" => {
             "f=/srv/harness/dqlite/data/trial; dd if=/dev/zero of=$f bs=4k count=8 conv=fsync 2>&1 | grep -q 'No space left'; full=$?; rm -f $f; exit $full"
@@ -205,7 +207,7 @@ fn struck(folder: &Folder, fault: &str, child: &mut Child) -> String {
 
 /// Nothing of any fault is on any node.
 fn assert_clean(fault: &str) {
-    let left = "[ -z \"$(ls /var/lib/harness/faults 2>/dev/null)\" ] && ! nft list tables | grep harness && ! tc qdisc show | grep 4841: \
+    let left = "[ -z \"$(ls /var/lib/harness/faults 2>/dev/null)\" ] && ! nft list tables | grep harness && ! tc qdisc show | grep 4841: && ! pgrep -f '[n]etem-serve' \
         && ! find /sys/fs/cgroup -maxdepth 4 -name 'harness-*' | grep . && ! find /srv/harness -name '.harness-*' | grep .";
     assert!(on("all", left), "{fault} left something");
 }
@@ -230,6 +232,10 @@ fn every_fault_that_is_offered_is_seen_from_outside_and_healed() {
         "bitflip",
         "truncate",
         "remove",
+        "slow",
+        "duplicate",
+        "reorder",
+        "corrupt",
     ] {
         assert!(
             offered.iter().any(|fault| fault == least),
@@ -275,10 +281,10 @@ fn every_fault_that_is_offered_is_seen_from_outside_and_healed() {
 const ALONE: [(&str, &str, &str); 17] = [
     ("loss", "its table is removed", "nothing"),
     ("rate", "the queue is removed", "nothing"),
-    ("slow", "the queue is removed", "nothing"),
-    ("duplicate", "the queue is removed", "nothing"),
-    ("reorder", "the queue is removed", "nothing"),
-    ("corrupt", "the queue is removed", "nothing"),
+    ("slow", "the queue or relay is removed", "nothing"),
+    ("duplicate", "the queue or relay is removed", "nothing"),
+    ("reorder", "the queue or relay is removed", "nothing"),
+    ("corrupt", "the queue or relay is removed", "nothing"),
     ("disk-full", "there is room, and the system runs", "nothing"),
     ("slow-io", "nobody freezes the file system", "nothing"),
     ("io-error", "nothing fails, and the system runs", "nothing"),

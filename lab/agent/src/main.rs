@@ -11,7 +11,7 @@
 //! - every limit is a named constant, next to what it limits.
 //!
 //! Each request is a module. What must be undone when the controller is gone is the guard's matter ([`guard`]): a process that
-//! outlives this one. So is a layer over a folder ([`layer`]).
+//! outlives this one. So is a layer over a folder ([`layer`]), and what makes packets late ([`netem`]).
 
 mod clock;
 mod connect;
@@ -20,10 +20,12 @@ mod exec;
 mod file;
 mod guard;
 mod layer;
+mod netem;
 mod node;
 mod outbox;
 mod probe;
 mod process;
+mod random;
 mod realtime;
 mod reboot;
 mod serve;
@@ -59,6 +61,9 @@ fn main() -> ExitCode {
         Some(layer::MOUNT) => layer::main_mount(rest),
         Some(layer::SERVE) => layer::main_serve(rest),
         Some(layer::TELL) => layer::main_tell(rest),
+        Some(netem::CHECK) => netem::main_check(rest),
+        Some(netem::START) => netem::main_start(rest),
+        Some(netem::SERVE) => netem::main_serve(rest),
         Some("selftest-echo") => echo::main(rest),
         Some("--version") => {
             println!("harness-agent {}", env!("CARGO_PKG_VERSION"));

@@ -56,16 +56,64 @@ pub(super) fn all(subject: &Subject<'_>) -> Vec<Check> {
     ]
 }
 
-/// Packets that come late, twice, in another order or damaged.
+/// Packets that come late, twice, in another order or damaged: by the kernel, or by the agent's relay.
 fn netem() -> Check {
+    let kernel = kernel_netem();
+    if kernel.status == Status::Pass {
+        return kernel;
+    }
+    match relay() {
+        Ok(()) => Check::pass(
+            &kernel.name,
+            format!(
+                "{NETEM_FAULTS}, by the agent's relay: the kernel has none ({})",
+                kernel.detail
+            ),
+        ),
+        // Who may not try the one may not try the other.
+        Err(_) if !rustix::process::geteuid().is_root() => kernel,
+        Err(why) => Check::warn(
+            &kernel.name,
+            format!("{}; nor can the agent relay packets: {why}", kernel.detail),
+            "the faults slow, duplicate, reorder and corrupt are not offered (loss and rate are); take a kernel with sch_netem, or with nfnetlink_queue, xt_NFQUEUE and nft_compat",
+        ),
+    }
+}
+
+const NETEM_FAULTS: &str = "the faults slow, duplicate, reorder and corrupt";
+
+fn kernel_netem() -> Check {
     in_namespace(&Trial {
         name: "netem",
         module: Some("sch_netem"),
         script: "ip link set dev lo up && tc qdisc add dev lo root netem delay 1ms",
         without: Status::Warn,
-        detail: "the faults slow, duplicate, reorder and corrupt",
-        mend: "the faults slow, duplicate, reorder and corrupt are not offered (loss and rate are); take a kernel with sch_netem",
+        detail: NETEM_FAULTS,
+        mend: "sudo harness doctor",
     })
+}
+
+/// Whether the agent can do it in the kernel's place.
+fn relay() -> Result<(), String> {
+    let agent = agent_in_memory()?;
+    let script = format!(
+        "nft 'add table ip harness_trial; add chain ip harness_trial held' && exec /proc/self/fd/{} netem-check harness_trial",
+        agent.as_raw_fd()
+    );
+    host::run("unshare", &["--net", "--", "/bin/sh", "-c", &script], QUICK)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// Of these faults those that the agent does here, in user space, because the kernel cannot.
+#[must_use]
+pub fn by_relay<'a>(wanted: &[&'a str]) -> Vec<&'a str> {
+    let of_netem = |fault: &&&str| OF_FAULTS[0].1.contains(*fault);
+    let concerned: Vec<&str> = wanted.iter().filter(of_netem).copied().collect();
+    if concerned.is_empty() || kernel_netem().status == Status::Pass || relay().is_err() {
+        return Vec::new();
+    }
+    concerned
 }
 
 /// Bandwidth that is limited.

@@ -14,7 +14,7 @@ mod lxd_checks;
 
 use std::path::Path;
 
-pub use kernel_checks::without_faults;
+pub use kernel_checks::{by_relay, without_faults};
 
 use serde::{Deserialize, Serialize};
 

@@ -30,8 +30,8 @@ const CHECK_LIMIT: Duration = Duration::from_secs(30);
 /// Whether a fault can be had on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Offer {
-    /// It can.
-    Offered,
+    /// It can; and how, if not in the usual way.
+    Offered(Option<String>),
     /// It cannot, and why, and what to do.
     Lacking(Lack),
     /// It could not be found out.
@@ -66,7 +66,9 @@ async fn offer(nodes: &[Node], can: &Capabilities, at: usize, condition: Conditi
         Err(trouble) => return Offer::Unknown(trouble.text),
     };
     match tell(node, &script::check(condition, &place)).await {
-        Ok(said) => script::lack(&said).map_or(Offer::Offered, Offer::Lacking),
+        Ok(said) => {
+            script::lack(&said).map_or_else(|| Offer::Offered(script::way(&said)), Offer::Lacking)
+        }
         Err(why) => Offer::Unknown(why),
     }
 }
@@ -102,7 +104,7 @@ pub(super) async fn check(
             }
             let kind = Kind::Condition(condition);
             match offer {
-                Offer::Offered => {}
+                Offer::Offered(_) => {}
                 Offer::Lacking(Lack { reason, mend }) => {
                     return Err(PrepareError::NotOffered {
                         kind,

@@ -29,8 +29,8 @@ const FORMAT_VERSION: u32 = 1;
 enum Found {
     /// There is no lab, or nothing was asked of it.
     NotAsked,
-    /// Every node offers it.
-    Offered,
+    /// Every node offers it; and how, where not in the usual way.
+    Offered(Option<String>),
     /// The system lacks a capability, or nodes lack something: a reason by node, and what to do.
     Not(Vec<(String, String)>, Option<String>),
 }
@@ -102,7 +102,7 @@ async fn ask(
         let missing = can.missing(info.kind, false);
         let found = if missing.is_empty() {
             match info.kind.condition() {
-                None => Found::Offered,
+                None => Found::Offered(None),
                 Some(condition) => folded(offers(&lab.nodes, &can, condition).await),
             }
         } else {
@@ -118,10 +118,10 @@ async fn ask(
 /// One reason with the nodes that gave it.
 fn folded(offers: Vec<(String, Offer)>) -> Found {
     let mut reasons: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut mend = None;
+    let (mut mend, mut way) = (None, None);
     for (node, offer) in offers {
         match offer {
-            Offer::Offered => {}
+            Offer::Offered(how) => way = how.or(way),
             Offer::Lacking(lack) => {
                 mend = lack.mend.or(mend);
                 reasons.entry(lack.reason).or_default().push(node);
@@ -130,7 +130,7 @@ fn folded(offers: Vec<(String, Offer)>) -> Found {
         }
     }
     if reasons.is_empty() {
-        return Found::Offered;
+        return Found::Offered(way);
     }
     let by_nodes = |(reason, nodes): (String, Vec<String>)| (nodes.join(" "), reason);
     Found::Not(reasons.into_iter().map(by_nodes).collect(), mend)
@@ -152,9 +152,13 @@ fn value(info: &FaultInfo, found: &Found) -> Value {
         .iter()
         .map(|target| json!({ "word": target.word, "meaning": target.meaning }))
         .collect();
+    let way = match found {
+        Found::Offered(way) => way.clone(),
+        _ => None,
+    };
     let (offered, lacking, mend) = match found {
         Found::NotAsked => (Value::Null, Vec::new(), None),
-        Found::Offered => (true.into(), Vec::new(), None),
+        Found::Offered(_) => (true.into(), Vec::new(), None),
         Found::Not(reasons, mend) => {
             let reasons = reasons.iter();
             let reasons = reasons.map(|(nodes, why)| json!({ "nodes": nodes, "reason": why }));
@@ -164,7 +168,7 @@ fn value(info: &FaultInfo, found: &Found) -> Value {
     json!({
         "fault": info.kind.as_str(), "summary": info.summary, "evidence": info.evidence, "heal": info.heal,
         "needs": info.needs, "node_needs": info.node_needs, "options": options, "targets": targets,
-        "offered": offered, "lacking": lacking, "mend": mend,
+        "offered": offered, "way": way, "lacking": lacking, "mend": mend,
     })
 }
 
@@ -198,7 +202,8 @@ fn words(info: &FaultInfo, found: &Found) -> String {
     lines.push(format!("  targets: {}", targets.join(", ")));
     match found {
         Found::NotAsked => {}
-        Found::Offered => lines.push("  here:    offered".to_owned()),
+        Found::Offered(None) => lines.push("  here:    offered".to_owned()),
+        Found::Offered(Some(way)) => lines.push(format!("  here:    offered, {way}")),
         Found::Not(reasons, mend) => {
             for (nodes, why) in reasons {
                 lines.push(format!("  here:    NOT offered: {why} ({nodes})"));

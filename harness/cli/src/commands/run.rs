@@ -166,10 +166,13 @@ impl Session {
 
     fn dry_run(&self, seed: Seed, plan: &Plan) -> Exit {
         let config = self.config_json(seed);
-        let not_offered = offered::not_offered(self.spec.as_ref(), &self.faults.lanes);
+        let offers = offered::offers(self.spec.as_ref(), &self.faults.lanes);
         if self.args.json {
-            let not_offered: Vec<Value> = not_offered.iter().map(NotOffered::value).collect();
-            let all = json!({ "config": config, "plan": plan, "not_offered": not_offered });
+            let not_offered: Vec<Value> =
+                offers.not_offered.iter().map(NotOffered::value).collect();
+            let all = json!({
+                "config": config, "plan": plan, "not_offered": not_offered, "by_relay": offers.by_relay,
+            });
             terminal::print(&all.to_string());
             return Exit::Valid;
         }
@@ -212,8 +215,14 @@ impl Session {
                 lane.target.meaning(lane.kind)
             ));
         }
-        for lacking in not_offered {
+        for lacking in offers.not_offered {
             terminal::print(&lacking.to_string());
+        }
+        if !offers.by_relay.is_empty() {
+            terminal::print(&format!(
+                "{}: by the agent's relay, in user space, where nodes share this kernel: it has no netem",
+                offers.by_relay.join(", ")
+            ));
         }
         Exit::Valid
     }

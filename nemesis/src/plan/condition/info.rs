@@ -19,8 +19,10 @@ pub struct Words {
 
 const QUEUE_HEAL: &str =
     "the queue discipline and the rules are removed; seen when neither is there";
-const QUEUE_SEEN: &str = "packets to other nodes went by way of it";
-const NETEM: &str = "tc, nftables, a kernel with sch_htb and sch_netem";
+const NETEM_HEAL: &str = "the queue discipline, or the agent's relay, and the rules are removed; seen when nothing of it is there";
+const NETEM_SEEN: &str =
+    "packets to other nodes went by way of it; where the agent relays them, some that it struck";
+const NETEM: &str = "tc, nftables, a kernel with sch_htb and sch_netem, or with nfnetlink_queue, xt_NFQUEUE and nft_compat for the agent's relay";
 const LAYER: &str = "a layer over the data folder (--data-layer), a kernel with FUSE";
 const FILE_HEAL: &str = "the node is wiped and joins anew, as after wipe. Where that cannot be (rejoin=no, a workload that changes the membership itself, too many voters at once) the process is killed, the file is put back from the copy that the node kept, unless the system has changed it since, and the process is started; seen when it has joined, or when the file is as it was";
 const FILE_NEEDS: &str = "data folder, kill, start";
@@ -46,29 +48,29 @@ impl Condition {
             ),
             Self::Slow => (
                 "what the node sends to other nodes comes late; the controller's does not",
-                QUEUE_SEEN,
-                QUEUE_HEAL,
+                NETEM_SEEN,
+                NETEM_HEAL,
                 "",
                 NETEM,
             ),
             Self::Duplicate => (
                 "some of what the node sends to other nodes comes twice",
-                QUEUE_SEEN,
-                QUEUE_HEAL,
+                NETEM_SEEN,
+                NETEM_HEAL,
                 "",
                 NETEM,
             ),
             Self::Reorder => (
                 "some of what the node sends to other nodes overtakes the rest, which is delayed",
-                QUEUE_SEEN,
-                QUEUE_HEAL,
+                NETEM_SEEN,
+                NETEM_HEAL,
                 "",
                 NETEM,
             ),
             Self::Corrupt => (
                 "some of what the node sends to other nodes has a bit flipped; checksums mostly find it, and it is lost",
-                QUEUE_SEEN,
-                QUEUE_HEAL,
+                NETEM_SEEN,
+                NETEM_HEAL,
                 "",
                 NETEM,
             ),

@@ -20,6 +20,7 @@ mod layer;
 mod limits;
 mod network;
 pub mod options;
+mod relay;
 pub mod script;
 
 pub use info::Words;

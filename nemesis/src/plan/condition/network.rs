@@ -1,13 +1,14 @@
 //! Loss by a table of our own, and what the kernel's queue disciplines can do: rate, delay, copies, order, flipped bits.
 //!
 //! - Loss: `inet harness_loss_ID`, one table a fault, so that faults compose. Both directions are drawn separately.
+//! - What netem does is done by the agent's relay ([`relay`]) where the kernel lacks it.
 //! - The others: packets to other nodes are given the priority of one class of an `htb` at the root of the interface that leads
 //!   to them. Whatever has another priority, the controller's connection first of all, goes past all classes, unlimited.
 //!   They are about what the node *sends*.
 
 use std::{fmt::Write as _, net::IpAddr};
 
-use super::{Asked, Condition, script::Place, script::Scripts};
+use super::{Asked, Condition, relay, script::Place, script::Scripts};
 
 /// Our queue discipline, by number: nobody else's heal or ours takes away another one.
 const HANDLE: &str = "4841:";
@@ -25,13 +26,13 @@ fn family(peer: &IpAddr) -> &'static str {
 }
 
 /// Tables of nft for a shell: replaced in one transaction.
-fn apply(table: &str, body: &str) -> String {
+pub(super) fn apply(table: &str, body: &str) -> String {
     format!(
         "nft -f - <<'END' || fail 'nft refused'\nadd table {table}\ndelete table {table}\ntable {table} {{\n{body}}}\nEND\n"
     )
 }
 
-fn remove_table(table: &str) -> String {
+pub(super) fn remove_table(table: &str) -> String {
     format!(
         "nft 'add table {table}; delete table {table}' || fail 'nft refused'\n\
          nft list table {table} >/dev/null 2>&1 && fail 'table {table} is still there'\n\
@@ -80,7 +81,7 @@ pub(super) fn loss(asked: &Asked, fault: u32, place: &Place) -> Scripts {
 }
 
 /// The interface that leads to the other nodes.
-fn find_device(place: &Place) -> String {
+pub(super) fn find_device(place: &Place) -> String {
     let peer = place
         .peers
         .first()
@@ -94,26 +95,39 @@ fn find_device(place: &Place) -> String {
 /// The root's own handle is `0:` as long as nobody chose a queue discipline.
 const ROOT: &str = "root=$(tc qdisc show dev \"$dev\" root | sed -n '1s/^qdisc \\([^ ]*\\) \\([^ ]*\\) .*/\\1 \\2/p')\n";
 
+/// Succeeds where the kernel has such a queue discipline; else `$said` says why not. In a network of its own.
+fn can_queue(kind: &str) -> String {
+    format!("can_queue() {{ said=$(unshare -n tc qdisc add dev lo root {kind} 2>&1); }}\n")
+}
+
+/// How to try netem.
+const NETEM: &str = "netem delay 1ms";
+
 pub(super) fn check_queue(condition: Condition, place: &Place) -> String {
-    let kind = match condition {
-        Condition::Rate => "htb",
-        _ => "netem",
-    };
-    let trial = match kind {
-        "htb" => "htb".to_owned(),
-        kind => format!("{kind} delay 1ms"),
-    };
-    let missing = match kind {
-        "htb" => "take a kernel with sch_htb",
-        _ => "take a kernel with sch_netem; loss and rate work without it",
+    let (trial, instead, without) = if condition == Condition::Rate {
+        (
+            "htb",
+            String::new(),
+            "lacks \"the kernel has no htb ($(echo \"$said\" | head -n 1))\" 'take a kernel with sch_htb'".to_owned(),
+        )
+    } else {
+        (
+            NETEM,
+            relay::can(place),
+            format!(
+                "{{ can_relay && way '{}'; lacks \"the kernel has no netem ($(echo \"$said\" | head -n 1)), and the agent no relay: $tried\" 'take a kernel with sch_netem, or with nfnetlink_queue, xt_NFQUEUE and nft_compat; loss and rate work without it'; }}",
+                relay::WAY
+            ),
+        )
     };
     format!(
         "command -v tc >/dev/null && command -v ip >/dev/null || lacks 'the node has no tc' 'install iproute2'\n\
          command -v nft >/dev/null || lacks 'the node has no nft' 'install nftables'\n\
-         said=$(unshare -n tc qdisc add dev lo root {trial} 2>&1) || lacks \"the kernel has no {kind} ($(echo \"$said\" | head -n 1))\" '{missing}'\n\
+         {can}{instead}can_queue || {without}\n\
          {device}{ROOT}\
          case \"$root\" in ''|*' 0:') ;; '{ours}') lacks \"$dev has a queue discipline left from an earlier run\" 'harness lab heal' ;;\n\
          *) lacks \"$dev has a queue discipline of its own ($root)\" \"remove it: tc qdisc del dev $dev root\" ;; esac\n",
+        can = can_queue(trial),
         device = find_device(place),
         ours = format_args!("htb {HANDLE}"),
     )
@@ -130,6 +144,25 @@ fn leaf(asked: &Asked) -> String {
         Condition::Reorder => format!("netem delay {delay}ms reorder {share}%"),
         Condition::Corrupt => format!("netem corrupt {share}%"),
         _ => format!("pfifo limit {QUEUE_PACKETS}"),
+    }
+}
+
+/// What netem does: by the kernel, or by the relay where that is lacking.
+pub(super) fn netem(asked: &Asked, fault: u32, place: &Place) -> Scripts {
+    let by_kernel = queue(asked, fault, place);
+    Scripts {
+        inject: format!(
+            "{can}if can_queue; then\n{}else\n{}fi\n",
+            by_kernel.inject,
+            relay::inject(asked, fault, place),
+            can = can_queue(NETEM),
+        ),
+        observe: format!(
+            "if [ -e \"$notes/relay\" ]; then\n{}else\n{}fi\n",
+            relay::observe(asked.condition),
+            by_kernel.observe
+        ),
+        heal: format!("{}{}", relay::heal(asked.condition, fault), by_kernel.heal),
     }
 }
 

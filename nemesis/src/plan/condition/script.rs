@@ -4,7 +4,7 @@
 //!
 //! | script | success | says |
 //! | --- | --- | --- |
-//! | check | exit 0 | nothing if it can be had; else `lacks REASON`, and perhaps `mend WHAT TO DO` |
+//! | check | exit 0 | nothing if it can be had, or `way HOW` if not in the usual way; else `lacks REASON`, and perhaps `mend WHAT TO DO` |
 //! | inject | exit 0 | lines for people, as evidence |
 //! | observe | exit 0 | `seen TEXT` once it holds, `unseen TEXT` while it does not |
 //! | heal | exit 0: it was seen to be undone | lines for people, as evidence |
@@ -80,11 +80,10 @@ pub fn check(condition: Condition, place: &Place) -> String {
 pub fn scripts(asked: &Asked, fault: u32, place: &Place) -> Scripts {
     let scripts = match asked.condition {
         Condition::Loss => network::loss(asked, fault, place),
-        Condition::Rate
-        | Condition::Slow
-        | Condition::Duplicate
-        | Condition::Reorder
-        | Condition::Corrupt => network::queue(asked, fault, place),
+        Condition::Rate => network::queue(asked, fault, place),
+        Condition::Slow | Condition::Duplicate | Condition::Reorder | Condition::Corrupt => {
+            network::netem(asked, fault, place)
+        }
         Condition::DiskFull => disk::full(asked, place),
         Condition::SlowIo => disk::slow(asked, place),
         Condition::IoError => layer::fail(asked, place),
@@ -138,6 +137,7 @@ pub fn heal_leftovers() -> String {
 /// Before every script. Tools are not in everybody's search path, and what they say is read.
 const SETUP: &str = "PATH=\"$PATH:/usr/sbin:/sbin\" LC_ALL=C\nexport PATH LC_ALL\n\
     fail() { echo \"$*\" >&2; exit 1; }\n\
+    way() { echo \"way $1\"; exit 0; }\n\
     lacks() { echo \"lacks $1\"; [ -z \"$2\" ] || echo \"mend $2\"; exit 0; }\n";
 
 /// Sets `$start` to when process `$pid` began, in ticks since boot; empty if there is none.
@@ -172,6 +172,13 @@ pub fn lack(said: &str) -> Option<Lack> {
         reason: find("lacks ")?.trim().to_owned(),
         mend: find("mend ").map(|mend| mend.trim().to_owned()),
     })
+}
+
+/// In what other way than the usual one a fault is had, by what a check said.
+#[must_use]
+pub fn way(said: &str) -> Option<String> {
+    let way = said.lines().find_map(|line| line.strip_prefix("way "));
+    way.map(|way| way.trim().to_owned())
 }
 
 /// What a look at a fault said.

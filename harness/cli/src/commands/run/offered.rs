@@ -1,4 +1,4 @@
-//! What a dry run says of the faults that it plans: which ones this machine's kernel does not offer.
+//! What a dry run says of the faults that it plans: which ones this machine's kernel does not offer, and which the agent does in its place.
 //!
 //! Containers that the harness makes share the kernel, so nothing needs to be up to ask it. What nodes lack besides, and machines of
 //! their own, tell it only when they are up: `harness faults`.
@@ -21,10 +21,18 @@ pub struct NotOffered {
     why: Check,
 }
 
+/// What this kernel says of the faults of a run.
+#[derive(Default)]
+pub struct Offers {
+    pub not_offered: Vec<NotOffered>,
+    /// Done by the agent's relay, in user space, because the kernel has no netem.
+    pub by_relay: Vec<String>,
+}
+
 /// Asks the kernel about the faults of these lanes, if the lab's nodes are to share it.
-pub fn not_offered(spec: Option<&LabSpec>, lanes: &[Lane]) -> Vec<NotOffered> {
+pub fn offers(spec: Option<&LabSpec>, lanes: &[Lane]) -> Offers {
     if !matches!(spec, Some(LabSpec::Lxc(_))) {
-        return Vec::new();
+        return Offers::default();
     }
     let mut wanted: Vec<&str> = lanes.iter().map(|lane| lane.kind.as_str()).collect();
     let at_function = |lane: &Lane| matches!(lane.trigger, Some(WaitsFor::Entry(_)));
@@ -33,13 +41,17 @@ pub fn not_offered(spec: Option<&LabSpec>, lanes: &[Lane]) -> Vec<NotOffered> {
     }
     wanted.sort_unstable();
     wanted.dedup();
+    let named = |faults: Vec<&str>| faults.into_iter().map(str::to_owned).collect();
     let without = doctor::without_faults(&wanted).into_iter();
-    without
-        .map(|(faults, why)| NotOffered {
-            faults: faults.into_iter().map(str::to_owned).collect(),
-            why,
-        })
-        .collect()
+    Offers {
+        not_offered: without
+            .map(|(faults, why)| NotOffered {
+                faults: named(faults),
+                why,
+            })
+            .collect(),
+        by_relay: named(doctor::by_relay(&wanted)),
+    }
 }
 
 impl NotOffered {
