@@ -75,8 +75,9 @@ pub trait Start: Send + Sync {
 /// Stopping it gracefully.
 #[async_trait]
 pub trait Stop: Send + Sync {
-    /// Asks it to stop and waits until its process is gone.
-    async fn stop(&self, node: &Node) -> Result<Seen, CapabilityError>;
+    /// Asks it to stop, at once or when the node's `CLOCK_MONOTONIC` comes to so many nanoseconds, and waits until its process is gone.
+    /// Where an instant is given, what was seen says how late it was asked.
+    async fn stop(&self, node: &Node, at_ns: Option<i64>) -> Result<Seen, CapabilityError>;
 }
 
 /// Killing it.

@@ -342,7 +342,7 @@ async fn members_come_and_go_and_every_place_says_so() {
     assert_ne!(own_id(&on, &old_leader).await, old_id);
 
     // A restart needs nobody to join.
-    dqlite.stop(on.node(&old_leader)).await.unwrap();
+    dqlite.stop(on.node(&old_leader), None).await.unwrap();
     assert!(
         dqlite
             .start(on.node(&old_leader))

@@ -377,7 +377,7 @@ async fn stops_and_kills(lxd: &Lxd, nodes: &[Node]) {
     let led = leader.leader(nodes).await.expect("somebody leads");
     assert_eq!(leader.voters(nodes).await.unwrap().len(), 3);
     let begun = Instant::now();
-    let seen = stop.stop(&led).await.unwrap();
+    let seen = stop.stop(&led, None).await.unwrap();
     eprintln!("stop of the leader: {:?}, {}", begun.elapsed(), seen.detail);
     assert!(
         seen.detail.contains("exited with code 0"),

@@ -64,6 +64,7 @@ fn main() -> ExitCode {
         Some(netem::CHECK) => netem::main_check(rest),
         Some(netem::START) => netem::main_start(rest),
         Some(netem::SERVE) => netem::main_serve(rest),
+        Some(signal::WAIT) => signal::main_wait(rest),
         Some("selftest-echo") => echo::main(rest),
         Some("--version") => {
             println!("harness-agent {}", env!("CARGO_PKG_VERSION"));

@@ -1,10 +1,10 @@
-//! Signals by pidfd, at once or at an instant of the node's monotonic clock.
+//! Signals by pidfd, at once or at an instant of the node's monotonic clock; and waiting for one, for scripts.
 //!
 //! Laws:
 //! - the process is held before the instant is waited for, and its start time is compared after that;
 //! - all that can be done beforehand is: between the instant and the signal there is one system call.
 
-use std::{io, num::NonZeroU64};
+use std::{io, num::NonZeroU64, process::ExitCode};
 
 use harness_core::frame::{
     message::End,
@@ -19,6 +19,9 @@ use rustix::{
 };
 
 use crate::{node, process::ProcessStat, realtime, stream::Stream};
+
+/// The subcommand that waits for an instant.
+pub const WAIT: &str = "wait-until";
 
 /// How late the kernel may wake us to save wake-ups, in nanoseconds: not at all.
 const TIMER_SLACK_NS: NonZeroU64 = NonZeroU64::MIN;
@@ -50,6 +53,29 @@ fn send(request: &SignalRequest) -> io::Result<SignalEnd> {
         before,
         after,
     })
+}
+
+/// `wait-until NS`: until `CLOCK_MONOTONIC` comes to that; says `late-us N`.
+pub fn main_wait(arguments: &[String]) -> ExitCode {
+    let at_ns: Option<i64> = match arguments {
+        [at] => at.parse().ok(),
+        _ => None,
+    };
+    let Some(at_ns) = at_ns else {
+        eprintln!("usage: harness-agent {WAIT} NANOSECONDS");
+        return ExitCode::FAILURE;
+    };
+    match wait_until(at_ns) {
+        Ok(()) => {
+            let late_ns = node::clock().monotonic_ns.saturating_sub(at_ns);
+            println!("late-us {}", late_ns / 1000);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("the instant cannot be waited for: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Holds the process that is meant, or none.

@@ -12,7 +12,9 @@ use super::{
     PrepareError,
     process::{ACTION_LIMIT, Holds, Processes, Struck},
     report::with_sources,
+    together::{instant_ns, with_bound},
 };
+use crate::instant::NodeInstant;
 
 /// How long a node may take to come back: machines take longer than containers.
 const BOOT_LIMIT: Duration = Duration::from_secs(100);
@@ -85,13 +87,19 @@ pub(super) async fn check(node: &Node) -> Result<(), PrepareError> {
 
 impl Processes {
     /// Stops the system and starts it as soon as it is gone.
-    pub(super) async fn restart(&self, at: usize, fault: u32, holds: &mut Holds) -> Struck {
+    pub(super) async fn restart(
+        &self,
+        at: usize,
+        fault: u32,
+        holds: &mut Holds,
+        when: Option<NodeInstant>,
+    ) -> Struck {
         let (Some(stop), Some(start)) = (&self.can.stop, &self.can.start) else {
             return Struck::Failed("the system offers no restart".to_owned());
         };
         let node = &self.nodes[at];
         holds.wipings = self.wipings(at);
-        let stopped = match timeout(ACTION_LIMIT, stop.stop(node)).await {
+        let stopped = match timeout(ACTION_LIMIT, stop.stop(node, instant_ns(when))).await {
             Ok(Ok(stopped)) if stopped.pid.is_some() => stopped,
             Ok(Ok(nothing)) => {
                 holds.down.remove(&fault);
@@ -112,7 +120,8 @@ impl Processes {
         match timeout(ACTION_LIMIT, start.start(node)).await {
             Ok(Ok(started)) if started.pid.is_some() && started.pid != stopped.pid => {
                 holds.down.remove(&fault);
-                Struck::Seen(format!("{}; then {}", stopped.detail, started.detail))
+                let stopped = with_bound(stopped.detail, when);
+                Struck::Seen(format!("{stopped}; then {}", started.detail))
             }
             Ok(Ok(nothing)) => Struck::Failed(format!("it does not run again: {}", nothing.detail)),
             Ok(Err(error)) => Struck::Failed(with_sources(&error)),

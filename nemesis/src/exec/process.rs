@@ -32,8 +32,9 @@ use super::{
     network::CLOSED,
     ports::Capabilities,
     report::{Cause, Trouble, Undone, with_sources},
+    together::{instant_ns, with_bound},
 };
-use crate::plan::Kind;
+use crate::{instant::NodeInstant, plan::Kind};
 
 /// A capability ends by itself well before this; if it does not, the node is let go.
 pub(super) const ACTION_LIMIT: Duration = Duration::from_secs(120);
@@ -145,12 +146,13 @@ impl Processes {
         let answers = if self.can_strike_together(kind, nodes) {
             self.strike_together(fault, kind, nodes).await
         } else {
+            let mut instants = self.instants(kind, nodes).await;
             let jobs = nodes.iter().map(|node| {
                 let (processes, node) = (Arc::clone(self), *node);
-                (
-                    node,
-                    async move { processes.strike(node, kind, fault).await },
-                )
+                let when = instants.remove(&node);
+                (node, async move {
+                    processes.strike(node, kind, fault, when).await
+                })
             });
             each(jobs, Instant::now() + ACTION_LIMIT).await
         };
@@ -177,11 +179,11 @@ impl Processes {
         Err(failures.join("; "))
     }
 
-    async fn strike(&self, at: usize, kind: Kind, fault: u32) -> Struck {
+    async fn strike(&self, at: usize, kind: Kind, fault: u32, when: Option<NodeInstant>) -> Struck {
         let mut holds = self.holds[at].lock().await;
         match self.begin(&mut holds, kind, fault) {
             Some(struck) => struck,
-            None => self.strike_held(at, kind, fault, &mut holds).await,
+            None => self.strike_held(at, kind, fault, &mut holds, when).await,
         }
     }
 
@@ -235,25 +237,26 @@ impl Processes {
         }
     }
 
-    /// Strikes a node that this fault holds already.
+    /// Strikes a node that this fault holds already; a stop or restart, at an instant if one is set.
     pub(super) async fn strike_held(
         &self,
         at: usize,
         kind: Kind,
         fault: u32,
         holds: &mut Holds,
+        when: Option<NodeInstant>,
     ) -> Struck {
         match kind {
-            Kind::Restart => return self.restart(at, fault, holds).await,
+            Kind::Restart => return self.restart(at, fault, holds, when).await,
             Kind::Reboot => return self.reboot(at, fault, holds).await,
             Kind::Wipe => return self.wipe(at).await,
             _ => {}
         }
         let wipings = self.wipings(at);
-        match timeout(ACTION_LIMIT, self.act(at, kind)).await {
+        match timeout(ACTION_LIMIT, self.act(at, kind, when)).await {
             Ok(Some(Ok(seen))) if seen.pid.is_some() => {
                 holds.wipings = wipings;
-                Struck::Seen(seen.detail)
+                Struck::Seen(with_bound(seen.detail, when))
             }
             Ok(Some(Ok(seen))) => {
                 if kind != Kind::Pause && !self.runs_as_a_rule(at) {
@@ -295,11 +298,16 @@ impl Processes {
         self.members().is_none_or(|members| members.contains(&at))
     }
 
-    async fn act(&self, at: usize, kind: Kind) -> Option<Result<Seen, CapabilityError>> {
+    async fn act(
+        &self,
+        at: usize,
+        kind: Kind,
+        when: Option<NodeInstant>,
+    ) -> Option<Result<Seen, CapabilityError>> {
         let node = &self.nodes[at];
         match kind {
             Kind::Kill => Some(self.can.kill.as_ref()?.kill(node).await),
-            Kind::Stop => Some(self.can.stop.as_ref()?.stop(node).await),
+            Kind::Stop => Some(self.can.stop.as_ref()?.stop(node, instant_ns(when)).await),
             Kind::Pause => Some(self.can.pause.as_ref()?.pause(node).await),
             _ => None,
         }
@@ -393,7 +401,7 @@ impl Processes {
         if let Some(other) = already {
             return Ok(format!("is down already, by fault {other}"));
         }
-        match timeout(ACTION_LIMIT, self.act(at, Kind::Kill)).await {
+        match timeout(ACTION_LIMIT, self.act(at, Kind::Kill, None)).await {
             Ok(Some(Ok(seen))) => Ok(seen.detail),
             Ok(Some(Err(error))) => Err(with_sources(&error)),
             Ok(None) => Err("the system offers no kill".to_owned()),

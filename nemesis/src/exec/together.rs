@@ -2,9 +2,10 @@
 //!
 //! 1. Whom to signal is found out beforehand, and held by the agents: between the instant and the signal nothing is asked.
 //! 2. An agent is told the instant in its own time: the measured offset of its clock is added, and the offset's bound is in the evidence.
-//! 3. The evidence is what was seen of the processes afterwards, as where one node is struck.
+//! 3. A stop is asked for by whatever the system is asked by, a command: that waits on the node for the instant ([`Processes::instants`]).
+//! 4. The evidence is what was seen of the processes afterwards, as where one node is struck.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use harness_core::frame::signal::{SignalEnd, SignalName, SignalRequest};
 use harness_lab::{Node, TransportError, probe::ProbeSignal};
@@ -15,10 +16,15 @@ use super::{
     process::{ACTION_LIMIT, Processes, Struck},
     report::with_sources,
 };
-use crate::{instant::Instants, plan::Kind};
+use crate::{
+    instant::{Instants, NodeInstant},
+    plan::Kind,
+};
 
 /// How far ahead the instant is: long enough for each agent to hear of it, on a busy machine too.
 const AHEAD: Duration = Duration::from_millis(250);
+/// How long clocks are asked for.
+const MEASURE_LIMIT: Duration = Duration::from_secs(5);
 /// Bytes of `/proc/PID/stat` that are read, at most.
 const STAT_BYTES: usize = 4096;
 
@@ -37,6 +43,19 @@ fn signals(kind: Kind) -> Option<(SignalName, ProbeSignal)> {
     }
 }
 
+/// When it is, as a capability is told it.
+pub(super) fn instant_ns(when: Option<NodeInstant>) -> Option<i64> {
+    when.map(|when| when.node_ns)
+}
+
+/// Evidence of something that was asked for at an instant.
+pub(super) fn with_bound(seen: String, when: Option<NodeInstant>) -> String {
+    match when {
+        Some(when) => format!("{seen} (clocks known to ± {} µs)", when.bound_ns / 1000),
+        None => seen,
+    }
+}
+
 impl Processes {
     /// Whether these nodes can be struck at one instant by that kind.
     pub(super) fn can_strike_together(&self, kind: Kind, nodes: &[usize]) -> bool {
@@ -46,6 +65,36 @@ impl Processes {
             && nodes
                 .iter()
                 .all(|at| self.nodes[*at].transport.agent().is_some())
+    }
+
+    /// The instant at which these nodes are asked to stop, on each node's own clock; none for a node that cannot be told one, and where
+    /// there is only one node.
+    pub(super) async fn instants(
+        &self,
+        kind: Kind,
+        nodes: &[usize],
+    ) -> BTreeMap<usize, NodeInstant> {
+        let asked = matches!(kind, Kind::Stop | Kind::Restart) && nodes.len() > 1;
+        let with_agent: Vec<usize> = nodes
+            .iter()
+            .copied()
+            .filter(|at| asked && self.nodes[*at].transport.agent().is_some())
+            .collect();
+        if with_agent.is_empty() {
+            return BTreeMap::new();
+        }
+        let meant: Vec<&Node> = with_agent.iter().map(|at| &self.nodes[*at]).collect();
+        let measuring = timeout(MEASURE_LIMIT, Instants::measure(&meant));
+        // Who does not say its time is asked at once.
+        let Ok(instants) = measuring.await else {
+            return BTreeMap::new();
+        };
+        let fire = instants.after(AHEAD);
+        with_agent
+            .into_iter()
+            .zip(fire)
+            .filter_map(|(at, when)| Some((at, when.ok()?)))
+            .collect()
     }
 
     /// Strikes all of them at one instant.
@@ -126,7 +175,7 @@ impl Processes {
         for (at, holds) in &mut held {
             holds.wipings = self.wipings(*at);
             if alone.contains(at) {
-                let ended = self.strike_held(*at, kind, fault, holds).await;
+                let ended = self.strike_held(*at, kind, fault, holds, None).await;
                 struck.push((*at, Some(ended)));
             }
         }

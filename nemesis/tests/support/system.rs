@@ -83,7 +83,7 @@ impl Start for SimSystem {
 
 #[async_trait]
 impl Stop for SimSystem {
-    async fn stop(&self, node: &Node) -> Result<Seen, CapabilityError> {
+    async fn stop(&self, node: &Node, _at_ns: Option<i64>) -> Result<Seen, CapabilityError> {
         self.act(node, "stopped", |node, _| match node.mood {
             Mood::SlowToStop => Err("still there"),
             _ => Ok(node.pid.take()),

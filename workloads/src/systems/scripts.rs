@@ -75,6 +75,19 @@ pub fn stop(base: &str, ask: &str, wait_s: u32) -> String {
     end(base, ask, ": >\"$base/stopping\"", wait_s)
 }
 
+/// A command that waits for an instant of the node's monotonic clock, says how late it is, and asks. What runs it is the agent.
+#[must_use]
+pub fn at_instant(at_ns: i64, ask: &str) -> String {
+    format!("\"/proc/$PPID/exe\" wait-until {at_ns} || exit 1\n{ask}")
+}
+
+/// How late [`at_instant`] was, microseconds.
+#[must_use]
+pub fn lateness_us(said: &str) -> Option<u64> {
+    let late = said.lines().find_map(|line| line.strip_prefix("late-us "));
+    late.and_then(|late| late.trim().parse().ok())
+}
+
 /// SIGKILL; works on a stopped process too.
 #[must_use]
 pub fn kill(base: &str) -> String {

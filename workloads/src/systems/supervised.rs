@@ -193,14 +193,17 @@ impl Supervised {
         Ok(stat.filter(|stat| is_process(stat, start)).map(|_| pid))
     }
 
-    /// Asks it to stop by a shell command, which finds its process id in `$pid`, and waits until it is gone.
+    /// Asks it to stop by a shell command, which finds its process id in `$pid`, at once or at an instant of the node's monotonic
+    /// clock, and waits until it is gone.
     pub(super) async fn stop(
         &self,
         node: &Node,
         words: &str,
         ask: &str,
+        at_ns: Option<i64>,
     ) -> Result<Seen, CapabilityError> {
-        let text = scripts::stop(self.base, ask, self.stop_wait_s);
+        let ask = at_ns.map_or_else(|| ask.to_owned(), |at_ns| scripts::at_instant(at_ns, ask));
+        let text = scripts::stop(self.base, &ask, self.stop_wait_s);
         self.end(node, words, text, self.stop_wait_s).await
     }
 
@@ -234,9 +237,12 @@ impl Supervised {
                         || "its exit status was not seen".to_owned(),
                         ExitFile::words,
                     );
+                let late = scripts::lateness_us(&text).map_or_else(String::new, |late| {
+                    format!(", asked {late} µs after the instant that was set for all")
+                });
                 Ok(Seen {
                     pid: Some(pid),
-                    detail: format!("process {pid} gone after {signal}, {end}"),
+                    detail: format!("process {pid} gone after {signal}, {end}{late}"),
                 })
             }
             Some(Said::Alive(pid)) => Err(CapabilityError::NotSeen {

@@ -8,7 +8,7 @@ use std::{fmt::Write as _, net::IpAddr};
 use super::{
     Asked, Condition,
     network::find_device,
-    script::{Place, START_TIME, Scripts},
+    script::{Place, START_TIME},
 };
 
 /// What a script is started by: on a node the agent, or its guard.
@@ -21,7 +21,7 @@ const GID: &str = "18497";
 const END_TENTHS: u32 = 50;
 
 /// What is said of it where it is offered in place of the kernel's.
-pub(super) const WAY: &str = "by the agent's relay, in user space: the kernel has no netem";
+pub(super) const WAY: &str = "by a relay of the agent, in user space: the kernel has no netem";
 
 /// Succeeds where a relay can be had; else `$tried` says why not. In a network of its own, so that nothing is changed.
 pub(super) fn can(place: &Place) -> String {
@@ -62,7 +62,8 @@ pub(super) fn inject(asked: &Asked, fault: u32, place: &Place) -> String {
     let mut rules = format!(
         "chain held {{ }}\nchain output {{ type filter hook output priority {PRIORITY}; policy accept;\nmeta skgid {GID} return\n"
     );
-    for peer in &place.peers {
+    // Where there are others it is not offered.
+    for peer in place.peers.iter().filter(|peer| peer.is_ipv4()) {
         // Writing to a String cannot fail.
         let _ = writeln!(rules, "ip daddr {peer} goto held");
     }

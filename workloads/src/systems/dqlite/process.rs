@@ -80,8 +80,10 @@ impl Start for Dqlite {
 
 #[async_trait]
 impl Stop for Dqlite {
-    async fn stop(&self, node: &Node) -> Result<Seen, CapabilityError> {
-        paths::PROCESS.stop(node, "SIGTERM", paths::TERM).await
+    async fn stop(&self, node: &Node, at_ns: Option<i64>) -> Result<Seen, CapabilityError> {
+        paths::PROCESS
+            .stop(node, "SIGTERM", paths::TERM, at_ns)
+            .await
     }
 }
 

@@ -91,13 +91,13 @@ impl Start for Lxd {
 #[async_trait]
 impl Stop for Lxd {
     /// `lxd shutdown`: instances are stopped, the role is handed over, the daemon exits.
-    async fn stop(&self, node: &Node) -> Result<Seen, CapabilityError> {
+    async fn stop(&self, node: &Node, at_ns: Option<i64>) -> Result<Seen, CapabilityError> {
         let wait_s = INSTANCES_WAIT_S.to_string();
         let lxd = self.options().lxd.as_str();
         let ask = self.shell_command(&[lxd, "shutdown", "--timeout", &wait_s]);
         // The command waits for the daemon; what counts is the process.
         let ask = format!("{ask} </dev/null >/dev/null 2>&1 &");
-        PROCESS.stop(node, "lxd shutdown", &ask).await
+        PROCESS.stop(node, "lxd shutdown", &ask, at_ns).await
     }
 }
 
