@@ -77,8 +77,14 @@ fn effect(fault: &str) -> &'static str {
     match fault {
         "loss" => "nft list tables | grep -q harness_loss_",
         "rate" => "tc qdisc show | grep -q 'htb 4841:'",
-        // By the kernel's netem, or where it has none by the agent's relay.
-        "slow" | "duplicate" | "reorder" | "corrupt" => {
+        // What connecting to another node takes: what is sent waits 80 ms at least, or nothing does.
+        "slow" => {
+            "own=$(ip -o -4 addr show dev eth0 | sed 's/.* inet \\([0-9.]*\\)\\/.*/\\1/'); peer=${own%.*}.11; [ $peer != $own ] || peer=${own%.*}.12; \
+             least=9999; for n in 1 2 3 4 5; do a=$(date +%s%N); bash -c \"exec 3<>/dev/tcp/$peer/22\"; b=$(date +%s%N); \
+             ms=$(((b - a) / 1000000)); [ $ms -ge $least ] || least=$ms; done; [ $least -ge 70 ]"
+        }
+        // By the kernel's netem, or where it has none by a relay of the agent.
+        "duplicate" | "reorder" | "corrupt" => {
             "tc qdisc show | grep -q netem || { nft list tables | grep -q harness_netem_ && pgrep -f '[n]etem-serve'; }"
         }
         "disk-full" => {

@@ -156,7 +156,10 @@ fn a_dry_run_says_which_faults_this_kernel_does_not_offer() {
     let not_offered = told["not_offered"].as_array().unwrap();
     assert_eq!(not_offered.is_empty(), !lacks, "{told}");
     // Those that the agent does in the kernel's place are offered.
-    let relayed = netem["detail"].as_str().unwrap().contains("relay:");
+    let relayed = netem["detail"]
+        .as_str()
+        .unwrap()
+        .contains("a relay of the agent");
     let by_relay: &[&str] = if relayed { &["corrupt", "slow"] } else { &[] };
     assert_eq!(told["by_relay"], serde_json::json!(by_relay), "{told}");
     let dry = folder.run(&[&usual[..], &["kill"]].concat());

@@ -220,7 +220,7 @@ impl Session {
         }
         if !offers.by_relay.is_empty() {
             terminal::print(&format!(
-                "{}: by the agent's relay, in user space, where nodes share this kernel: it has no netem",
+                "{}: by a relay of the agent, in user space, where nodes share this kernel: it has no netem",
                 offers.by_relay.join(", ")
             ));
         }

@@ -162,7 +162,11 @@ pub(super) fn netem(asked: &Asked, fault: u32, place: &Place) -> Scripts {
             relay::observe(asked.condition),
             by_kernel.observe
         ),
-        heal: format!("{}{}", relay::heal(asked.condition, fault), by_kernel.heal),
+        heal: format!(
+            "if [ -e \"$notes/relay\" ]; then\n{}else\n{}fi\n",
+            relay::heal(asked.condition, fault),
+            by_kernel.heal
+        ),
     }
 }
 

@@ -44,6 +44,20 @@ fn shape(asked: &Asked) -> String {
     }
 }
 
+/// The same for people.
+fn words(asked: &Asked) -> String {
+    let (share, delay) = (asked.number("share"), asked.number("delay"));
+    match asked.condition {
+        Condition::Slow => format!(
+            "{delay} ms late, and up to {} ms more or less",
+            asked.number("jitter")
+        ),
+        Condition::Duplicate => format!("{share} % of it twice"),
+        Condition::Reorder => format!("{share} % of it at once and the rest {delay} ms late"),
+        _ => format!("{share} % of it with a bit flipped"),
+    }
+}
+
 /// Of the packets that were sent, what became of those that are meant.
 fn touched(condition: Condition) -> &'static str {
     match condition {
@@ -72,11 +86,12 @@ pub(super) fn inject(asked: &Asked, fault: u32, place: &Place) -> String {
         "{device}cp {STARTER} \"$notes/agent\" && \"$notes/agent\" --version >/dev/null || fail 'the agent cannot be run from its notes'\n\
          {apply}: >\"$notes/relay\"\n\
          \"$notes/agent\" netem-start \"$notes\" {name} \"$(cat \"/sys/class/net/$dev/mtu\")\" {shape} || exit 1\n\
-         echo 'the kernel has no netem: the agent relays what the node sends to other nodes ({shape})'\n",
+         echo 'the kernel has no netem: the agent relays what the node sends to other nodes, {words}'\n",
         device = find_device(place),
         apply = super::network::apply(&table(fault), &rules),
         name = table(fault).trim_start_matches("ip "),
         shape = shape(asked),
+        words = words(asked),
     )
 }
 
@@ -100,11 +115,11 @@ pub(super) fn observe(condition: Condition) -> String {
 
 pub(super) fn heal(condition: Condition, fault: u32) -> String {
     format!(
-        "if [ -e \"$notes/relay\" ]; then\n{remove}{START_TIME}pid= start=\n[ -s \"$notes/pid\" ] && read -r pid start <\"$notes/pid\"\n\
+        "{remove}{START_TIME}pid= start=\n[ -s \"$notes/pid\" ] && read -r pid start <\"$notes/pid\"\n\
          {counts}if [ -n \"$pid\" ]; then\n\
          if [ \"$(begun $pid)\" = \"$start\" ]; then kill $pid; else echo \"the relay had ended before, so that packets passed: $(cat \"$notes/said\")\"; fi\n\
          n=0\nwhile [ \"$(begun $pid)\" = \"$start\" ]; do n=$((n+1)); [ $n -le {END_TENTHS} ] || fail 'the relay does not end'; sleep 0.1; done\n\
-         echo \"the relay is gone: $(did $*)\"\nfi\nfi\n",
+         echo \"the relay is gone: $(did $*)\"\nfi\n",
         remove = super::network::remove_table(&table(fault)),
         counts = counts(condition),
     )
