@@ -9,8 +9,9 @@
 //! - a probe is armed when [`Probes::arm`] returns, and not before;
 //! - it counts and fires in its node only, also where other nodes run the very same file;
 //! - it fires once: at the n-th hit of a site, counted over all processes of the node, also restarted ones;
-//! - one that was armed and never hit says so ([`ProbeEnd::hits`]); one whose connection was lost says that, and is gone;
-//! - dropping it, disarming it, and the agent's or our own death all take it away.
+//! - one that was armed and never hit says so ([`ProbeEnd::hits`]); one whose connection was lost says that, and is gone, unless it is kept
+//!   ([`Keep`]): then arming it again on a new connection goes on with it ([`ProbeArmed::kept`]);
+//! - dropping it, disarming it, and the agent's or our own death all take it away, a kept one when its time is over.
 //!
 //! What to probe is found by `harness_nemesis::symbols`, which proves addresses; this module takes offsets in files.
 
@@ -18,7 +19,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 pub use harness_core::frame::probe::{
-    Fire, MAX_SITES, ProbeArmed, ProbeEnd, ProbeHit, ProbeMethod, ProbeSignal, Site,
+    Fire, Keep, MAX_KEEP_MS, MAX_SITES, ProbeArmed, ProbeEnd, ProbeHit, ProbeMethod, ProbeSignal,
+    Site,
 };
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
@@ -41,6 +43,8 @@ pub struct ProbeOrder {
     pub report_hits: u64,
     /// What happens at a certain hit; none to count only.
     pub fire: Option<Fire>,
+    /// Whether it outlives the connection for a while.
+    pub keep: Option<Keep>,
 }
 
 /// Arming probes on a node. A transport that can do it gives this by [`crate::Transport::probes`].
@@ -228,6 +232,7 @@ mod tests {
             attach_ns: 1,
             monotonic_ns: 1,
             wall_ns: 1,
+            kept: false,
         };
         Probe::new("n1", armed)
     }

@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use harness_lab::{
     Exec, Node, TransportError,
-    probe::{Fire, MAX_SITES, Probe, ProbeOrder, ProbeSignal, Site},
+    probe::{Fire, Keep, MAX_SITES, Probe, ProbeOrder, ProbeSignal, Site},
 };
 use thiserror::Error;
 use tokio::sync::Mutex;
@@ -117,6 +117,7 @@ pub trait Functions: Send + Sync {
         program: &Path,
         function: &str,
         fire: Fire,
+        keep: Option<Keep>,
     ) -> Result<Point, PointError>;
 }
 
@@ -128,8 +129,9 @@ impl Functions for Programs {
         program: &Path,
         function: &str,
         fire: Fire,
+        keep: Option<Keep>,
     ) -> Result<Point, PointError> {
-        Self::arm(self, node, program, function, fire.nth, fire.signal).await
+        self.arm_kept(node, program, function, fire, keep).await
     }
 }
 
@@ -186,6 +188,19 @@ impl Programs {
         nth: u64,
         signal: Option<ProbeSignal>,
     ) -> Result<Point, PointError> {
+        let fire = Fire { nth, signal };
+        self.arm_kept(node, program, function, fire, None).await
+    }
+
+    /// The same, and it may outlive the connection for a while.
+    async fn arm_kept(
+        &self,
+        node: &Node,
+        program: &Path,
+        function: &str,
+        fire: Fire,
+        keep: Option<Keep>,
+    ) -> Result<Point, PointError> {
         let program = self.read(node, program).await?;
         let found = program.symbols.find(function);
         let function = found.map_err(|source| PointError::Symbol {
@@ -197,7 +212,8 @@ impl Programs {
             path: program.path.clone(),
             sites: vec![site(function)],
             report_hits: 0,
-            fire: Some(Fire { nth, signal }),
+            fire: Some(fire),
+            keep,
         };
         Ok(Point {
             function: function.clone(),
@@ -228,6 +244,7 @@ impl Programs {
             sites: functions.iter().map(site).collect(),
             report_hits,
             fire: None,
+            keep: None,
         };
         Ok(Trace {
             functions,

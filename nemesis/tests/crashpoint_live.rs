@@ -19,12 +19,12 @@ use std::{
 
 use harness_lab::{
     Daemon, Exec, Lab, Node, TransportError, UpOptions, lab,
-    probe::{ProbeError, ProbeHit, ProbeMethod, ProbeOrder, ProbeSignal, Site},
+    probe::{Fire, Keep, ProbeError, ProbeHit, ProbeMethod, ProbeOrder, ProbeSignal, Site},
     provider::{LabSpec, LxcSpec, ProgressFn},
     state::State,
 };
 use harness_nemesis::{
-    points::{PointError, Programs},
+    points::{Functions, Point, PointError, Programs},
     symbols::Function,
 };
 use regex::Regex;
@@ -176,6 +176,28 @@ impl Fixture {
     async fn held(&self, index: usize) -> usize {
         let list = "ls -l /proc/[0-9]*/fd 2>/dev/null | grep -c -E 'bpf|perf_event' || true";
         self.script(index, list).await.trim().parse().unwrap()
+    }
+
+    /// Watches where a joiner asks to be let in, to kill it there, also when sshd is gone.
+    async fn arm_kept(&self, index: usize, key: &str, for_ms: u64) -> Point {
+        let fire = Fire {
+            nth: 1,
+            signal: Some(ProbeSignal::Kill),
+        };
+        let keep = Keep {
+            key: key.to_owned(),
+            for_ms,
+        };
+        let (programs, node) = (&self.programs, self.node(index));
+        let armed = Functions::arm(programs, node, Path::new(DEMO), ADD, fire, Some(keep));
+        armed.await.unwrap()
+    }
+
+    /// Kills what serves our connections there; the next use of them makes new ones.
+    async fn kill_sshd(&self, index: usize) {
+        let kill = Exec::shell("pkill -KILL -f '^sshd: root@'");
+        // Nobody is left to answer.
+        assert!(self.node(index).transport.exec(kill).await.is_err());
     }
 
     async fn pids(&self) -> (String, String) {
@@ -536,6 +558,7 @@ async fn every_function_of_a_program_can_be_traced_and_what_is_wrong_is_refused(
     }
     let function = program.symbols.find(ADD).unwrap();
     let wrong = ProbeOrder {
+        keep: None,
         path: program.path.clone(),
         sites: vec![Site {
             offset: function.file_offset + 1,
@@ -563,5 +586,55 @@ async fn every_function_of_a_program_can_be_traced_and_what_is_wrong_is_refused(
         .await;
     let error = missing.unwrap_err().to_string();
     assert!(error.contains("no function is called main.mian"), "{error}");
+    lab.down().await;
+}
+
+/// The agent outlives its sshd: what is watched stays watched, strikes without anybody to tell, and tells it afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_outlives_its_sshd_and_strikes_without_it() {
+    let lab = Fixture::up("hltpssh", "10.177.0.0/24").await;
+
+    // It strikes while nobody is there, and the next one is told which process, and when.
+    let point = lab.arm_kept(1, "run-1", 20_000).await;
+    assert!(!point.probe.armed().kept);
+    lab.kill_sshd(1).await;
+    let lost = point.probe.wait_fired().await;
+    assert!(matches!(lost, Err(ProbeError::Lost { .. })), "{lost:?}");
+    let pid = lab.start(1).await;
+    assert!(lab.end_of(1).await.contains("\"signal\":9"));
+    let again = lab.arm_kept(1, "run-1", 20_000).await;
+    assert!(again.probe.armed().kept);
+    assert_eq!(
+        again.probe.armed().monotonic_ns,
+        point.probe.armed().monotonic_ns
+    );
+    let hit = fired(again.probe.wait_fired()).await;
+    assert_eq!((hit.pid, hit.hit, hit.signal_errno), (pid, 1, Some(0)));
+    assert_eq!(again.probe.disarm().await.unwrap().hits, [1]);
+    assert_eq!(lab.held(1).await, 0);
+
+    // It is taken over before it strikes, and by another one after that.
+    let _first = lab.arm_kept(1, "run-2", 20_000).await;
+    lab.kill_sshd(1).await;
+    let second = lab.arm_kept(1, "run-2", 20_000).await;
+    assert!(second.probe.armed().kept);
+    lab.kill_sshd(1).await;
+    let third = lab.arm_kept(1, "run-2", 20_000).await;
+    assert!(third.probe.armed().kept);
+    let pid = lab.start(1).await;
+    let hit = fired(third.probe.wait_fired()).await;
+    assert_eq!((hit.pid, hit.hit), (pid, 1));
+    assert!(third.probe.disarm().await.is_ok());
+    assert_eq!(lab.held(1).await, 0);
+
+    // Its time is over: it is gone, and strikes nobody.
+    let _short = lab.arm_kept(1, "run-3", 500).await;
+    lab.kill_sshd(1).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(lab.held(1).await, 0);
+    let pid = lab.start(1).await;
+    lab.wait_for_member(1, pid).await;
+    let anew = lab.arm_kept(1, "run-3", 500).await;
+    assert!(!anew.probe.armed().kept);
     lab.down().await;
 }

@@ -40,6 +40,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     node::{self, OWN_BINARY},
+    probe::kept,
     stream::Stream,
 };
 
@@ -153,8 +154,11 @@ impl Folder {
         if request.heals.len() > MAX_HEALS {
             return Err(Errno::TOOBIG.into());
         }
-        if request.heals.is_empty() && !self.0.is_dir() {
-            return Ok(GuardEnd::default());
+        if request.heals.is_empty() {
+            kept::end_all();
+            if !self.0.is_dir() {
+                return Ok(GuardEnd::default());
+            }
         }
         fs::DirBuilder::new()
             .recursive(true)
@@ -266,6 +270,7 @@ impl Folder {
     }
 
     fn heal(&self, state: &State, silent_ms: u64) -> io::Result<()> {
+        kept::end_all();
         for heal in &state.heals {
             let problem = self.run_script(&heal.script).err();
             let clock = node::clock();

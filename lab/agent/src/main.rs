@@ -6,7 +6,8 @@
 //!
 //! Laws:
 //! - it ends by itself when its input closes or falls silent for [`serve::SILENCE_LIMIT`], and kills
-//!   the commands that it still runs; daemons live on under their supervisors, and the guard watches on;
+//!   the commands that it still runs; daemons live on under their supervisors, the guard watches on, and an armed probe stays armed for
+//!   as long as it is to be kept: a killed sshd takes nothing of that away;
 //! - the thread that reads frames never waits for a command, a file or a socket;
 //! - every limit is a named constant, next to what it limits.
 //!

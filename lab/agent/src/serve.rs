@@ -3,7 +3,7 @@
 //! Laws:
 //! - only this thread reads the input; it opens streams, delivers to them, and never waits for one;
 //! - input that makes no sense ends the agent, as does its end, silence, and an output that nobody reads;
-//! - on the way out every command is killed, and the agent waits for that, but not for ever.
+//! - on the way out every command is killed, and the agent waits for that, but not for ever; a probe may be kept for a while ([`probe`]).
 
 use std::{
     collections::HashMap,
@@ -58,12 +58,12 @@ pub fn main() -> ExitCode {
         thread::spawn(move || {
             if server.write().is_err() {
                 server.output_broken.store(true, Ordering::Relaxed);
-                server.cancel_all();
+                server.orphan_all();
             }
         })
     };
     let result = server.read();
-    server.cancel_all();
+    server.orphan_all();
     server.wait_for_workers();
     outbox.close();
     let gone = server.output_broken.load(Ordering::Relaxed);
@@ -238,15 +238,26 @@ impl Server {
         self.outbox.message(id, Kind::End, &end);
     }
 
-    fn cancel_all(&self) {
+    fn orphan_all(&self) {
         for stream in self.lock().open.values() {
-            stream.cancel();
+            stream.orphan();
         }
     }
 
     fn wait_for_workers(&self) {
         let give_up = Instant::now() + SHUTDOWN_PATIENCE;
-        while !self.lock().open.is_empty() && Instant::now() < give_up {
+        loop {
+            let (waits, keeps) = {
+                let open = &self.lock().open;
+                (
+                    !open.is_empty(),
+                    open.values().any(|stream| stream.is_kept()),
+                )
+            };
+            // What is kept ends by itself, in its own time.
+            if !waits || (!keeps && Instant::now() >= give_up) {
+                return;
+            }
             thread::sleep(SHUTDOWN_LOOK_EVERY);
         }
     }

@@ -45,6 +45,10 @@ struct State {
     inbox: VecDeque<Vec<u8>>,
     eof: bool,
     cancelled: bool,
+    /// The channel is gone, and nobody reads what is sent.
+    orphaned: bool,
+    /// What runs for it goes on without a channel.
+    kept: bool,
     send: SendWindow,
     receive: ReceiveWindow,
 }
@@ -90,10 +94,30 @@ impl Stream {
         Ok(())
     }
 
-    /// Kills what runs for it, as if the controller had asked for that.
-    pub fn cancel(&self) {
-        self.lock().cancelled = true;
+    /// The channel is gone: kills what runs for it, as if the controller had asked for that, unless it is to be kept.
+    pub fn orphan(&self) {
+        {
+            let mut state = self.lock();
+            // What the controller gave up before is not kept.
+            state.orphaned |= !state.cancelled;
+            state.cancelled = true;
+        }
         self.wake();
+    }
+
+    /// Whether the channel is gone, and the controller had not given it up.
+    pub fn orphaned(&self) -> bool {
+        self.lock().orphaned
+    }
+
+    /// What runs for it goes on without a channel from now on, or does no more.
+    pub fn keep(&self, kept: bool) {
+        self.lock().kept = kept;
+    }
+
+    /// Whether what runs for it goes on without a channel.
+    pub fn is_kept(&self) -> bool {
+        self.lock().kept
     }
 
     /// Readable when something was delivered; [`Stream::clear_wake`] makes it quiet again.

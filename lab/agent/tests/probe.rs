@@ -107,6 +107,7 @@ fn request(sites: usize, fire: Option<Fire>) -> ProbeRequest {
         sites: vec![site; sites],
         report_hits: 1,
         fire,
+        keep: None,
     }
 }
 

@@ -35,6 +35,7 @@ impl Probes for SshTransport {
             sites: order.sites,
             report_hits: order.report_hits,
             fire: order.fire,
+            keep: order.keep,
         };
         let handle = call
             .open(&self.control, |_| Request::Probe(request.clone()))

@@ -2,7 +2,8 @@
 //!
 //! 1. A watch that was lost is armed again on the node's new agent, but only where the system's process was seen to run afterwards: then
 //!    nothing had struck it. Where it does not run, the signal may have been sent, and the fault is healed as if it had been.
-//! 2. Entries are counted anew. That, and for how long nobody watched, is told with whatever comes of the fault.
+//! 2. Entries are counted anew then. That, and for how long nobody watched, is told with whatever comes of the fault.
+//! 3. Where only the channel was lost the agent has kept the watch, and goes on with it: nothing was missed.
 
 use std::{
     pin::pin,
@@ -91,10 +92,14 @@ impl Inner {
             match again {
                 Ok(again) => {
                     point = again;
-                    missed.push(format!(
-                        "not watched for {} ms, because the agent was lost: entries until then do not count",
-                        lost.elapsed().as_millis()
-                    ));
+                    let away_ms = lost.elapsed().as_millis();
+                    missed.push(if point.probe.armed().kept {
+                        format!("the agent was not reached for {away_ms} ms, and watched on: no entry was missed")
+                    } else {
+                        format!(
+                            "not watched for {away_ms} ms, because the agent was lost: entries until then do not count"
+                        )
+                    });
                 }
                 Err(why) => {
                     missed.push(format!("not watched again: {why}"));
@@ -113,6 +118,7 @@ impl Inner {
         let deadline = Instant::now() + AGAIN_LIMIT;
         loop {
             let why = match self.arm_only(fault, entry).await {
+                Ok((_, point)) if point.probe.armed().kept => return Ok(fault.watched_by(point)),
                 Ok((at, point)) => {
                     // It may strike at once: then the process does not run because of what we see.
                     let unharmed = self.is_unharmed(&self.nodes[at]).await;

@@ -98,7 +98,9 @@ pub(super) async fn check(
                     nth: 1,
                     signal: None,
                 };
-                let point = functions.arm(&node, &program, &function, fire).await?;
+                let point = functions
+                    .arm(&node, &program, &function, fire, None)
+                    .await?;
                 // Dropping it takes it away as well; this waits until it is gone.
                 Ok(point.probe.disarm().await.is_ok())
             }));
@@ -239,7 +241,8 @@ impl Inner {
         };
         let node = &self.nodes[at];
         let program = can.program();
-        let armed = self.functions.arm(node, &program, &entry.name, fire);
+        let keep = self.guards.keep(fault.head.id);
+        let armed = self.functions.arm(node, &program, &entry.name, fire, keep);
         let point = armed.await.map_err(|error| {
             format!(
                 "{} cannot be watched on {}: {}",

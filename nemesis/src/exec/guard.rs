@@ -16,7 +16,10 @@ use harness_core::{
     fault::{Evidence, Heal, Step},
     frame::guard::{GuardEnd, GuardHeal, GuardHealed, GuardRequest},
 };
-use harness_lab::Node;
+use harness_lab::{
+    Node,
+    probe::{Keep, MAX_KEEP_MS},
+};
 use tokio::{
     sync::Mutex,
     task::{AbortHandle, JoinSet},
@@ -110,6 +113,16 @@ impl Guards {
         {
             tracing::warn!(node = %self.nodes[at].name, why, "its guard was not told");
         }
+    }
+
+    /// How what a fault arms outlives a lost connection: for less than the guard waits before it heals. Not where nobody guards.
+    pub(super) fn keep(&self, fault: u32) -> Option<Keep> {
+        let setting = self.setting.as_ref()?;
+        let half = u64::try_from((setting.lease / 2).as_millis()).unwrap_or(u64::MAX);
+        Some(Keep {
+            key: format!("{}-{fault}", setting.run),
+            for_ms: half.min(MAX_KEEP_MS),
+        })
     }
 
     /// Law 1.

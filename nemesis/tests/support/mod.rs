@@ -29,7 +29,7 @@ use harness_lab::{
     TransportError,
     agent::Agent,
     probe::{
-        Fire, Probe, ProbeArmed, ProbeDriver, ProbeEnd, ProbeError, ProbeHit, ProbeMethod,
+        Fire, Keep, Probe, ProbeArmed, ProbeDriver, ProbeEnd, ProbeError, ProbeHit, ProbeMethod,
         ProbeSignal,
     },
     watch::{WatchHit, WatchRequest, Watches, Watching},
@@ -872,6 +872,7 @@ impl Functions for Sim {
         program: &Path,
         function: &str,
         fire: Fire,
+        _keep: Option<Keep>,
     ) -> Result<Point, PointError> {
         assert_eq!(program, Path::new("/usr/bin/sim"));
         if function != RUN {
@@ -890,6 +891,7 @@ impl Functions for Sim {
             attach_ns: 1,
             monotonic_ns: 1,
             wall_ns: 1,
+            kept: false,
         };
         let (probe, driver) = Probe::new(node.name.as_str(), armed);
         let ProbeDriver { progress, stop } = driver;

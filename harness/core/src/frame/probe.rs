@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Laws: a probe counts and fires only for processes of the node's own pid namespace, since containers of one image share
-//! the program's inode; it is gone when its stream is, however that ends; hits are counted over all processes and threads of the node.
+//! the program's inode; it is gone when its stream is, however that ends, unless it is to be kept ([`Keep`]); hits are counted over all
+//! processes and threads of the node.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,21 @@ pub struct ProbeRequest {
     pub report_hits: u64,
     /// What happens at a certain hit; none to count only.
     pub fire: Option<Fire>,
+    /// Whether it outlives the channel for a while; of one site only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Keep>,
+}
+
+/// The longest time for which a probe is kept, in milliseconds.
+pub const MAX_KEEP_MS: u64 = 60_000;
+
+/// A probe goes on when the channel is lost; who asks for the same key on a new channel gets that very probe, with all that it has counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keep {
+    /// Letters, digits, `-` and `_`, 1 to 64 of them; one probe has it on a node.
+    pub key: String,
+    /// For how long without a channel, in milliseconds, at most [`MAX_KEEP_MS`].
+    pub for_ms: u64,
 }
 
 /// An instruction of the file.
@@ -96,6 +112,9 @@ pub struct ProbeArmed {
     pub monotonic_ns: i64,
     /// The same on the node's wall clock, in nanoseconds since 1970.
     pub wall_ns: i64,
+    /// Whether it had been armed on an earlier channel and watched since then without a gap.
+    #[serde(default)]
+    pub kept: bool,
 }
 
 /// A function was entered.

@@ -176,6 +176,11 @@ impl Counters {
         bpf(MAP_CREATE, &mut attr).map(|descriptor| Self(owned(descriptor)))
     }
 
+    /// Those that somebody else made.
+    pub fn of(descriptor: OwnedFd) -> Self {
+        Self(descriptor)
+    }
+
     pub fn descriptor(&self) -> i32 {
         self.0.as_raw_fd()
     }
@@ -368,7 +373,11 @@ impl Ring {
             max_entries: RING_BYTES,
             ..MapCreate::default()
         };
-        let descriptor = bpf(MAP_CREATE, &mut attr).map(owned)?;
+        Self::of(bpf(MAP_CREATE, &mut attr).map(owned)?)
+    }
+
+    /// One that somebody else made, and has read so far as its memory says; there is one reader at a time.
+    pub fn of(descriptor: OwnedFd) -> io::Result<Self> {
         let page_bytes = rustix::param::page_size();
         Ok(Self {
             consumer: Mapping::new(&descriptor, page_bytes, true, 0)?,
@@ -425,6 +434,12 @@ impl Ring {
 
     pub fn descriptor(&self) -> i32 {
         self.descriptor.as_raw_fd()
+    }
+}
+
+impl AsFd for Counters {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Probes on functions of a program: armed for one stream, gone with it.
+//! Probes on functions of a program: armed for one stream, gone with it, or kept for a while when its channel is lost ([`kept`]).
 //!
 //! Laws:
 //! - a hit counts only in the agent's own pid namespace, which is the node's: containers of one image share the program's
@@ -7,6 +7,7 @@
 //! - the probes are taken away before the counters are read, so the end is exact; if the agent dies, the kernel takes them away;
 //! - what is not permitted is refused with what to grant.
 
+pub mod kept;
 mod kernel;
 mod program;
 
@@ -16,10 +17,10 @@ use std::{
     fs::{self, File},
     io,
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::fs::FileExt,
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use harness_core::frame::{
@@ -39,6 +40,8 @@ use crate::{
     node,
     stream::{Inbound, Stream},
 };
+
+use kept::{Answer, Door, Given, State};
 use kernel::{Counters, Ring};
 use program::{Event, Plan};
 
@@ -55,7 +58,12 @@ const ENOTSUPP: i32 = 524;
 
 /// Arms the probes, reports, and takes them away when the controller says so or is gone.
 pub fn run(stream: &Stream, request: &ProbeRequest) {
-    match Armed::new(request) {
+    let kept = request.keep.as_ref().and_then(kept::take);
+    let armed = match kept {
+        Some(given) => Armed::go_on(given, request),
+        None => Armed::new(request),
+    };
+    match armed {
         Ok(armed) => match armed.serve(stream) {
             Ok(end) => stream.end(&End::Probed(end)),
             Err(error) => stream.fail(&error),
@@ -105,9 +113,41 @@ struct Armed {
     monotonic_offset_ns: i64,
     waiting: VecDeque<u8>,
     waiting_lines: usize,
+    /// The hit that fired, if it has.
+    fired: Option<ProbeHit>,
+    /// Where the next agent asks for it, if it is to be kept.
+    door: Option<Door>,
 }
 
+/// How often one who keeps a probe looks whether it still is to.
+const KEEP_LOOK_EVERY: Duration = Duration::from_millis(200);
+
 impl Armed {
+    /// Goes on with a probe that another agent kept.
+    fn go_on(given: Given, request: &ProbeRequest) -> Result<Self, Failure> {
+        let Given { descriptors, state } = given;
+        let [probe, program, ring, counters] = descriptors;
+        let ring = Ring::of(ring).map_err(|error| failure("take over the ring", &error))?;
+        let mut armed = Self {
+            probes: vec![probe, program],
+            ring,
+            counters: Counters::of(counters),
+            sites: 1,
+            signalled: state.signalled,
+            said: ProbeArmed {
+                kept: true,
+                ..state.said
+            },
+            monotonic_offset_ns: monotonic_offset_ns(),
+            waiting: VecDeque::new(),
+            waiting_lines: 0,
+            fired: state.fired,
+            door: None,
+        };
+        armed.door = door(request)?;
+        Ok(armed)
+    }
+
     fn new(request: &ProbeRequest) -> Result<Self, Failure> {
         if !cfg!(target_arch = "x86_64") {
             return Err(refuse(Errno::NOTSUP, "probes are for x86-64 only".into()));
@@ -136,6 +176,7 @@ impl Armed {
             report_hits: request.report_hits,
             fire: request.fire,
         };
+        let door = door(request)?;
         let begun = Instant::now();
         let attached = attach(&plan, &file, request)?;
         let clock = node::clock();
@@ -151,17 +192,30 @@ impl Armed {
                 attach_ns: u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX),
                 monotonic_ns: clock.monotonic_ns,
                 wall_ns: clock.wall_ns,
+                kept: false,
             },
             monotonic_offset_ns: monotonic_offset_ns(),
             waiting: VecDeque::new(),
             waiting_lines: 0,
+            fired: None,
+            door,
         })
     }
 
     fn serve(mut self, stream: &Stream) -> io::Result<ProbeEnd> {
         self.queue(&ProbeReport::Armed(self.said.clone()));
+        // It may not have been told when it happened.
+        if let Some(fired) = self.fired {
+            self.queue(&ProbeReport::Hit(fired));
+        }
         loop {
             if stream.cancelled() {
+                if stream.orphaned() {
+                    stream.keep(true);
+                    let kept = self.keep();
+                    stream.keep(false);
+                    kept?;
+                }
                 return Err(Errno::CANCELED.into());
             }
             match stream.take() {
@@ -177,9 +231,16 @@ impl Armed {
             if self.waiting_lines < MAX_WAITING {
                 fds.push(PollFd::new(&self.ring, PollFlags::IN));
             }
+            if let Some(door) = &self.door {
+                fds.push(PollFd::new(door, PollFlags::IN));
+            }
             match poll(&mut fds, None) {
                 Ok(_) | Err(Errno::INTR) => stream.clear_wake(),
                 Err(error) => return Err(error.into()),
+            }
+            // Its channel may be lost without our knowing yet.
+            if self.answer()? == Answer::Gone {
+                return Err(Errno::CANCELED.into());
             }
         }
         self.probes.clear();
@@ -193,6 +254,52 @@ impl Armed {
             elsewhere: self.counters.read(self.sites)?,
             lost: self.counters.read(self.sites + 1)?,
         })
+    }
+
+    /// Goes on without a channel, until somebody asks for it or its time is over.
+    fn keep(&mut self) -> io::Result<()> {
+        let Some(limit) = self.door.as_ref().map(|door| door.limit) else {
+            return Ok(());
+        };
+        let end = Instant::now() + limit;
+        loop {
+            let Some(door) = self.door.as_ref().filter(|door| door.is_there()) else {
+                return Ok(());
+            };
+            let now = Instant::now();
+            if now >= end {
+                return Ok(());
+            }
+            let look = node::until((now + KEEP_LOOK_EVERY).min(end));
+            match poll(&mut [PollFd::new(door, PollFlags::IN)], Some(&look)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if self.answer()? == Answer::Gone {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Hands it over to whoever stands at its door.
+    fn answer(&mut self) -> io::Result<Answer> {
+        let (Some(mut door), [probe, program]) = (self.door.take(), &self.probes[..]) else {
+            return Ok(Answer::Ours);
+        };
+        let state = State {
+            said: self.said.clone(),
+            signalled: self.signalled,
+            fired: self.fired,
+        };
+        let descriptors = [
+            probe.as_fd(),
+            program.as_fd(),
+            self.ring.as_fd(),
+            self.counters.as_fd(),
+        ];
+        let answer = door.answer(&state, descriptors);
+        self.door = Some(door);
+        answer
     }
 
     /// Sends what is in the ring and what waits, until both are empty.
@@ -215,8 +322,9 @@ impl Armed {
             let Some(bytes) = self.ring.take() else {
                 return;
             };
-            let report = ProbeReport::Hit(self.hit(&Event::parse(&bytes)));
-            self.queue(&report);
+            let hit = self.hit(&Event::parse(&bytes));
+            self.fired = self.fired.or(hit.fired.then_some(hit));
+            self.queue(&ProbeReport::Hit(hit));
         }
     }
 
@@ -262,6 +370,19 @@ impl Armed {
         stream.send(Kind::Data, &bytes);
         true
     }
+}
+
+/// Its door, if it is to be kept.
+fn door(request: &ProbeRequest) -> Result<Option<Door>, Failure> {
+    let Some(keep) = &request.keep else {
+        return Ok(None);
+    };
+    if request.sites.len() != 1 {
+        let message = "only a probe of one function can be kept".into();
+        return Err(refuse(Errno::INVAL, message));
+    }
+    let opened = Door::open(keep).map_err(|error| failure("open the probe's door", &error))?;
+    Ok(Some(opened))
 }
 
 /// Opens the file and holds its bytes against the request's.
