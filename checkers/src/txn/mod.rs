@@ -21,7 +21,8 @@
 //! Outcomes: an `ok` transaction took effect, a failed one never did, one whose outcome is not known did if somebody saw its work. Nothing
 //! comes after the latter in real time: it may have taken effect long after its answer was given up.
 //!
-//! For lists of which every append is read, the verdict on `serializable` and `strict-serializable` is exact. For registers the order of versions
+//! For lists of which every append is read, the verdict on `serializable` and `strict-serializable` is exact, and that on `read-atomic` and `causal` for all
+//! lists. For registers the order of versions
 //! is known in part only, and deciding is NP-complete (Papadimitriou 1979): `invalid` is proof, and so is `valid`; what can be
 //! neither proven nor contradicted within bounds is `unknown` (`settle`).
 
