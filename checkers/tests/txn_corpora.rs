@@ -171,6 +171,57 @@ fn rw_register_as_elle_says() {
     compare("rw-register");
 }
 
+/// Elle has no verdict on these: that nothing is left open, that what holds by construction is never called invalid, and that the stronger models
+/// are never valid where the weaker ones are not.
+#[test]
+fn who_saw_what_is_never_left_open() {
+    let Some(corpora) = corpora() else { return };
+    let folder = corpora.join("elle-labelled/list-append");
+    let models = [
+        "read-atomic",
+        "causal",
+        "strong-session-read-atomic",
+        "strong-session-causal",
+    ];
+    let mut counts: BTreeMap<String, [usize; 6]> = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let history = read(&path);
+        let file = path.file_name().unwrap().to_str().unwrap();
+        let row = counts
+            .entry(file.split('-').next().unwrap().to_owned())
+            .or_default();
+        row[0] += 1;
+        let verdicts = models.map(|model| judge("list-append", model, &history));
+        for (place, result) in verdicts.iter().enumerate() {
+            assert_ne!(
+                result.verdict,
+                Verdict::Unknown,
+                "{file}: {}",
+                result.summary
+            );
+            row[1 + place] += usize::from(result.verdict == Verdict::Valid);
+        }
+        let valid = verdicts
+            .each_ref()
+            .map(|result| result.verdict == Verdict::Valid);
+        let [atomic, causal, of_sessions, causal_of_sessions] = valid;
+        assert!(
+            atomic >= causal && atomic >= of_sessions && causal >= causal_of_sessions,
+            "{file}"
+        );
+        assert!(of_sessions >= causal_of_sessions, "{file}");
+        assert!(by_construction(file).is_none() || causal, "{file}");
+        let not = &verdicts[1].figures["not"];
+        let single = not.as_array().unwrap().contains(&json!("consistent-view"));
+        row[5] += usize::from(single && causal);
+    }
+    println!("list-append: files, valid under {models:?}, causal in spite of a G-single");
+    for (mode, row) in &counts {
+        println!("  {mode:<12} {row:?}");
+    }
+}
+
 #[test]
 fn elles_own_histories() {
     let Some(corpora) = corpora() else { return };

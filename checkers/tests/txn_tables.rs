@@ -473,8 +473,7 @@ fn models_decide_what_is_invalid() {
         ),
         ("snapshot-isolation", Verdict::Valid, Verdict::Invalid),
         ("consistent-view", Verdict::Valid, Verdict::Invalid),
-        // Fractured reads are what read atomic forbids; they are not told from other circles, so this stays open.
-        ("read-atomic", Verdict::Valid, Verdict::Unknown),
+        ("read-atomic", Verdict::Valid, Verdict::Invalid),
         ("repeatable-read", Verdict::Invalid, Verdict::Invalid),
         ("serializable", Verdict::Invalid, Verdict::Invalid),
         ("strong-serializable", Verdict::Invalid, Verdict::Invalid),

@@ -1,6 +1,6 @@
 //! What can go wrong, by name and in plain words.
 //!
-//! Names are those of Adya (1999) and Elle (Kingsbury and Alvaro, VLDB 2020), so that results can be looked up. A cycle's
+//! Names are those of Adya (1999), Elle (Kingsbury and Alvaro, VLDB 2020), and Cerone, Bernardi and Gotsman (CONCUR 2015), so that results can be looked up. A cycle's
 //! name is made of its worst edges and of the order that it needs: `G-single-realtime` is a cycle with one
 //! anti-dependency that closes only because real time counts. Titles say the same to somebody who reads neither.
 
@@ -125,6 +125,10 @@ pub(super) enum Anomaly {
     Internal,
     /// Two transactions changed the same value, each without seeing the other.
     LostUpdate,
+    /// A transaction saw work of another, and missed more of it.
+    FracturedRead(Order),
+    /// A transaction saw what came of another's work, and missed that.
+    CausalityViolation(Order),
     /// A cycle.
     Cycle(Order, Cycle),
     /// Whatever the order of versions, there is a cycle without two adjacent anti-dependencies.
@@ -147,6 +151,10 @@ impl Anomaly {
             Self::FutureRead => return "future-read".to_owned(),
             Self::Internal => return "internal".to_owned(),
             Self::LostUpdate => return "lost-update".to_owned(),
+            Self::FracturedRead(order) => return format!("fractured-read{}", order.suffix()),
+            Self::CausalityViolation(order) => {
+                return format!("causality-violation{}", order.suffix());
+            }
             Self::NoSnapshotOrder(order) => return format!("no-snapshot-order{}", order.suffix()),
             Self::NoSerialOrder(order) => return format!("no-serial-order{}", order.suffix()),
             Self::Cycle(order, cycle) => (order, cycle),
@@ -174,6 +182,9 @@ impl Anomaly {
             Self::FutureRead => "Saw a write before making it.",
             Self::Internal => "A transaction contradicted itself.",
             Self::LostUpdate => "Two changes of the same value did not see each other.",
+            Self::FracturedRead(Order::Plain) => "Saw a part of a transaction and not all of it.",
+            Self::FracturedRead(_) => "A process did not see what it had done itself.",
+            Self::CausalityViolation(_) => "Saw an effect without its cause.",
             Self::Cycle(order, cycle) => cycle_title(order, cycle),
             Self::NoSnapshotOrder(_) => "No order of snapshots explains what was read.",
             Self::NoSerialOrder(_) => "No order of the transactions explains what was read.",
@@ -186,6 +197,17 @@ impl Anomaly {
             (Self::Cycle(order, cycle), Self::Cycle(weaker, wider)) => {
                 order <= weaker && cycle.implies(wider)
             }
+            (
+                Self::FracturedRead(order),
+                Self::FracturedRead(weaker) | Self::CausalityViolation(weaker),
+            )
+            | (Self::CausalityViolation(order), Self::CausalityViolation(weaker)) => {
+                order <= weaker
+            }
+            (
+                Self::FracturedRead(order) | Self::CausalityViolation(order),
+                Self::Cycle(weaker, wider),
+            ) => order <= weaker && Cycle::GSingle.implies(wider),
             (Self::NoSnapshotOrder(order), Self::Cycle(weaker, wider)) => {
                 order <= weaker && Cycle::GNonadjacent.implies(wider)
             }

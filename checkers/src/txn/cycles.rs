@@ -47,6 +47,25 @@ pub(super) struct Cycles {
     pub singles_undecided: bool,
 }
 
+impl Cycles {
+    /// The components in which there is, or may be, a cycle with one anti-dependency.
+    pub fn with_single(&self) -> Vec<Vec<u32>> {
+        let single = |found: &&Found| match found.anomaly {
+            Anomaly::Cycle(_, Cycle::GSingle) => true,
+            Anomaly::Cycle(_, Cycle::GNonadjacent) => self.singles_undecided,
+            _ => false,
+        };
+        let mut components: Vec<Vec<u32>> = Vec::new();
+        // What was found in one component stands together.
+        for found in self.found.iter().filter(single) {
+            if components.last() != Some(&found.among) {
+                components.push(found.among.clone());
+            }
+        }
+        components
+    }
+}
+
 /// A component, with nodes numbered anew.
 struct Part {
     graph: Graph,

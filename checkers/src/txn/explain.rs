@@ -172,7 +172,7 @@ pub(super) fn cycle(txns: &Transactions, found: &Found, versions: &dyn Versions)
         culprit: &culprit,
         names: Names::introducing(clock, timed),
     }
-    .tell(&steps, blamed, old);
+    .tell(&steps, blamed, (found.anomaly, old));
     let mut witness = words::witness(
         &found.anomaly.name(),
         found.anomaly.title(),
@@ -213,10 +213,32 @@ struct Story<'a> {
 }
 
 impl Story<'_> {
-    fn tell(mut self, steps: &[Step], blamed: Step, old: bool) -> String {
+    fn tell(mut self, steps: &[Step], blamed: Step, (anomaly, old): (Anomaly, bool)) -> String {
         let reason = |story: &mut Self, step: Step| {
             because(story.txns, step, story.versions, &mut story.names)
         };
+        if matches!(
+            anomaly,
+            Anomaly::FracturedRead(_) | Anomaly::CausalityViolation(_)
+        ) {
+            let missed = reason(&mut self, blamed);
+            let begin = steps.iter().position(|step| *step == blamed).unwrap_or(0);
+            let onward = [&steps[begin + 1..], &steps[..begin]].concat();
+            let seen: Vec<String> = onward
+                .into_iter()
+                .map(|step| reason(&mut self, step))
+                .collect();
+            let culprit = self.names.of(self.culprit);
+            let cause = self.names.of(&self.txns.operation(blamed.to));
+            let wrong = match anomaly {
+                Anomaly::FracturedRead(Order::Plain) => {
+                    format!("saw a part of what {cause} did and missed another")
+                }
+                Anomaly::FracturedRead(_) => "did not see all that its process had done".to_owned(),
+                _ => format!("saw an effect of {cause} and missed the cause"),
+            };
+            return format!("{missed}. But {}. So {culprit} {wrong}.", seen.join("; "));
+        }
         if let [first, second] = steps {
             let (first, second) = (reason(&mut self, *first), reason(&mut self, *second));
             let culprit = self.names.of(self.culprit);

@@ -246,31 +246,34 @@ impl Lists {
         }
     }
 
-    /// Steps of two transactions that make an edge of this kind: `(of from, of to)`.
+    /// Steps of two transactions that make an edge of this kind: `(of from, of to)`. Better neighbours in the order than what is further apart in it.
     pub fn reason(&self, from: u32, to: u32, kind: Kinds) -> Option<(usize, usize)> {
-        for a in self.txns.places(from) {
-            for b in self.txns.places(to) {
-                let (first, second) = (self.txns.step(a), self.txns.step(b));
-                if first.key != second.key {
-                    continue;
-                }
-                let fits = match (first.write, second.write) {
-                    (true, true) if kind & WW != 0 => self.neighbours(self.last[a], self.last[b]),
-                    (true, false) if kind & WR != 0 => {
-                        self.last[b] != NONE && self.last[a] == self.last[b]
-                    }
-                    (false, true) if kind & ANY_RW != 0 => {
-                        self.version[a] != NONE
-                            && self.first_from(first.key, self.version[a], self.last[b])
-                    }
-                    _ => false,
-                };
-                if fits {
-                    return Some((a, b));
-                }
-            }
+        let find = |near: bool| {
+            let both = |a| self.txns.places(to).map(move |b| (a, b));
+            let mut pairs = self.txns.places(from).flat_map(both);
+            pairs.find(|(a, b)| self.explains(*a, *b, kind, near))
+        };
+        find(true).or_else(|| find(false))
+    }
+
+    /// Whether two steps make an edge of this kind, between neighbours in the order of their key or any two.
+    fn explains(&self, a: usize, b: usize, kind: Kinds, near: bool) -> bool {
+        let (first, second) = (self.txns.step(a), self.txns.step(b));
+        if first.key != second.key {
+            return false;
         }
-        None
+        match (first.write, second.write) {
+            (true, true) if kind & WW != 0 => near && self.neighbours(self.last[a], self.last[b]),
+            (true, false) if kind & WR != 0 => match near {
+                true => self.last[b] != NONE && self.last[a] == self.last[b],
+                false => !self.odd[b] && self.position[self.last[a] as usize] < self.version[b],
+            },
+            (false, true) if kind & ANY_RW != 0 && self.version[a] != NONE => match near {
+                true => self.first_from(first.key, self.version[a], self.last[b]),
+                false => self.position[self.last[b] as usize] >= self.version[a],
+            },
+            _ => false,
+        }
     }
 
     fn neighbours(&self, before: u32, after: u32) -> bool {

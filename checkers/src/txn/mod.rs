@@ -15,12 +15,14 @@
 //! 2. `lists` or `registers`: the order of versions, as far as it is proven, and the edges; `list_faults` and
 //!    `register_faults`: what is wrong within single reads;
 //! 3. `cycles`: circles, exact in what exists; `explain`: words for them, with `stale` of who read an old value;
-//! 4. `model`: which consistency models the anomalies rule out.
+//! 4. `sight`: who saw a part of what must be seen together, where a circle leaves open whether lists are read atomic or causal;
+//! 5. `model`: which consistency models the anomalies rule out.
 //!
 //! Outcomes: an `ok` transaction took effect, a failed one never did, one whose outcome is not known did if somebody saw its work. Nothing
 //! comes after the latter in real time: it may have taken effect long after its answer was given up.
 //!
-//! For lists of which every append is read, the verdict on `serializable` and `strict-serializable` is exact. For registers the order of versions
+//! For lists of which every append is read, the verdict on `serializable` and `strict-serializable` is exact, and that on `read-atomic` and `causal` for all
+//! lists. For registers the order of versions
 //! is known in part only, and deciding is NP-complete (Papadimitriou 1979): `invalid` is proof, and so is `valid`; what can be
 //! neither proven nor contradicted within bounds is `unknown` (`settle`).
 
@@ -41,6 +43,7 @@ mod registers;
 mod scc;
 mod serial;
 mod settle;
+mod sight;
 mod single;
 mod stale;
 mod take;
@@ -135,10 +138,32 @@ struct Analysis {
     components: usize,
     largest: usize,
     undecided: bool,
+    /// Components in which there is, or may be, a circle with one anti-dependency: their transactions.
+    singles: Vec<Vec<u32>>,
+    /// A model that was decided though it is not checked in full everywhere.
+    decided: Option<Model>,
     /// Reads of registers that showed what nobody wrote and that may be what was there at first.
     passed_over: usize,
     /// Why the order of versions is known too little for a verdict.
     open: Option<String>,
+}
+
+impl Analysis {
+    /// Whether something was found that the model forbids.
+    fn is_broken(&self, model: Model) -> bool {
+        let mut kinds = self.findings.counts();
+        kinds.any(|(anomaly, _)| model.forbids(anomaly))
+    }
+
+    /// Whether the model holds for certain.
+    fn proves(&self, model: Model) -> bool {
+        let mut worst: Vec<Anomaly> = self.findings.counts().map(|(kind, _)| kind).collect();
+        // If a search gave up, a circle that counts as G-nonadjacent may be a G-single, which more models forbid.
+        if self.undecided {
+            worst.push(Anomaly::Cycle(Order::Plain, anomaly::Cycle::GSingle));
+        }
+        model.holds(&worst, self.decided) && self.open.is_none()
+    }
 }
 
 impl Checker for Transactional {
@@ -278,7 +303,15 @@ fn analyze(
                 list_faults::find(&lists, findings);
                 0
             };
-            known.analyze(&faults, orders, budget)
+            let mut analysis = known.analyze(&faults, orders, budget)?;
+            if !analysis.is_broken(model) && !analysis.proves(model) {
+                let Analysis {
+                    singles, findings, ..
+                } = &mut analysis;
+                let sight = sight::decide(&lists, model, singles, findings, budget)?;
+                (analysis.decided, analysis.open) = (sight.decided, sight.open);
+            }
+            Ok(analysis)
         }
         Shape::Registers => {
             let registers = Registers::new(txns);
@@ -291,11 +324,7 @@ fn analyze(
             };
             let faults = |findings: &mut Findings| register_faults::find(&registers, findings);
             let mut analysis = known.analyze(&faults, orders, budget)?;
-            let broken = analysis
-                .findings
-                .counts()
-                .any(|(anomaly, _)| model.forbids(anomaly));
-            if !broken {
+            if !analysis.is_broken(model) {
                 analysis.open = settle::decide(&registers, model, &mut analysis.findings, budget)?;
             }
             Ok(analysis)
@@ -376,12 +405,15 @@ impl Known<'_> {
         for found in &cycles.found {
             findings.add(found.anomaly, || explain::cycle(txns, found, self.versions));
         }
+        let singles = cycles.with_single();
         Ok(Analysis {
             findings,
             edges,
             components: cycles.components,
             largest: cycles.largest,
             undecided: cycles.singles_undecided,
+            singles,
+            decided: None,
             passed_over,
             open: None,
         })
@@ -419,17 +451,12 @@ impl Transactional {
         let anomalies: Vec<Anomaly> = counts.iter().map(|(anomaly, _)| *anomaly).collect();
         let (not, also_not) = model::ruled_out(&anomalies);
         let forbidden = |anomaly: Anomaly| self.model.forbids(anomaly);
-        let broken = anomalies.iter().any(|anomaly| forbidden(*anomaly));
-        // If a search gave up, a circle that counts as G-nonadjacent may be a G-single, which more models forbid.
-        let mut worst = anomalies.clone();
-        if analysis.undecided {
-            worst.push(Anomaly::Cycle(Order::Plain, anomaly::Cycle::GSingle));
-        }
-        let holds = self.model.holds(&worst) && analysis.open.is_none();
-        let verdict = match (broken, holds) {
-            (true, _) => Verdict::Invalid,
-            (false, true) => Verdict::Valid,
-            (false, false) => Verdict::Unknown,
+        let verdict = if analysis.is_broken(self.model) {
+            Verdict::Invalid
+        } else if analysis.proves(self.model) {
+            Verdict::Valid
+        } else {
+            Verdict::Unknown
         };
         let mut result = CheckResult::new(
             self.name,

@@ -12,9 +12,11 @@
 //! most). The relations are those of Elle's map of models, with which results are compared, and one that follows from the last of these and is
 //! not in the map: parallel snapshot isolation implies consistent view.
 //!
-//! Some models forbid more than the anomalies that are looked for ([`PARTIAL`]: fractured reads, say, are not told from
-//! other circles). For these a finding is proof, and without one they hold for certain only if a stronger model does
-//! that is checked in full.
+//! Some models forbid more than the anomalies that are looked for ([`PARTIAL`]). For these a finding is proof, and without one they hold for certain
+//! only if a stronger model does that is checked in full. Of these read atomic and causal are decided on lists, where that is the question ([`super::sight`]).
+//!
+//! Sessions count in the models named `strong-session-` alone, so that serializable, say, implies causal, as it does in Cerone, Bernardi and Gotsman's paper.
+//! The levels of [`super::weak`] have sessions, as in Biswas and Enea's (OOPSLA 2019): its `causal` is `strong-session-causal` here.
 
 use super::anomaly::{Anomaly, Cycle, Order};
 
@@ -53,7 +55,7 @@ const fn realtime(cycle: Cycle) -> Anomaly {
 }
 
 /// Weak before strong.
-static ROWS: [Row; 25] = [
+static ROWS: [Row; 27] = [
     row(
         "read-uncommitted",
         &[],
@@ -99,10 +101,18 @@ static ROWS: [Row; 25] = [
     row(
         "read-atomic",
         &["monotonic-atomic-view"],
-        &[Anomaly::Internal, Anomaly::FutureRead],
+        &[
+            Anomaly::Internal,
+            Anomaly::FutureRead,
+            Anomaly::FracturedRead(Order::Plain),
+        ],
     ),
     row("update-atomic", &["read-atomic"], &[Anomaly::LostUpdate]),
-    row("causal", &["read-atomic"], &[]),
+    row(
+        "causal",
+        &["read-atomic"],
+        &[Anomaly::CausalityViolation(Order::Plain)],
+    ),
     row(
         "parallel-snapshot-isolation",
         &["causal", "consistent-view", "update-atomic"],
@@ -140,8 +150,18 @@ static ROWS: [Row; 25] = [
         &[process(Cycle::G1c)],
     ),
     row(
+        "strong-session-read-atomic",
+        &["read-atomic", "strong-session-read-committed"],
+        &[Anomaly::FracturedRead(Order::Process)],
+    ),
+    row(
+        "strong-session-causal",
+        &["causal", "strong-session-read-atomic"],
+        &[Anomaly::CausalityViolation(Order::Process)],
+    ),
+    row(
         "strong-session-snapshot-isolation",
-        &["snapshot-isolation", "strong-session-read-committed"],
+        &["snapshot-isolation", "strong-session-causal"],
         &[process(Cycle::GNonadjacent)],
     ),
     row(
@@ -182,8 +202,16 @@ const ALIASES: [(&str, &str); 4] = [
     ),
 ];
 
-/// Models that forbid more than what is looked for.
-const PARTIAL: [&str; 10] = [
+/// Models of who saw whose work, weak before strong. On lists [`super::sight`] decides them.
+const BY_SIGHT: [&str; 4] = [
+    "read-atomic",
+    "causal",
+    "strong-session-read-atomic",
+    "strong-session-causal",
+];
+
+/// Models that forbid more than what is looked for everywhere.
+const PARTIAL: [&str; 12] = [
     "monotonic-view",
     "monotonic-snapshot-read",
     "monotonic-atomic-view",
@@ -194,6 +222,8 @@ const PARTIAL: [&str; 10] = [
     "update-atomic",
     "causal",
     "prefix",
+    "strong-session-read-atomic",
+    "strong-session-causal",
 ];
 
 /// All names, weak before strong.
@@ -217,13 +247,20 @@ impl Model {
     }
 
     /// Whether it holds if these are all anomalies of the kinds that are looked for: a model that implies it, or itself,
-    /// is checked in full and forbids none of them.
-    pub fn holds(self, anomalies: &[Anomaly]) -> bool {
+    /// is checked in full and forbids none of them. `decided` is one that was decided though it is not checked in full everywhere.
+    pub fn holds(self, anomalies: &[Anomaly], decided: Option<Self>) -> bool {
         (0..ROWS.len()).map(Self).any(|model| {
             model.implies(self)
-                && !PARTIAL.contains(&model.name())
+                && (!PARTIAL.contains(&model.name()) || decided == Some(model))
                 && !anomalies.iter().any(|anomaly| model.forbids(*anomaly))
         })
+    }
+
+    /// Which of the models of who saw whose work says most about this one: the strongest that it implies, else the weakest that implies it.
+    pub fn by_sight(self) -> Option<Self> {
+        let all = || BY_SIGHT.iter().filter_map(|name| Self::named(name));
+        let implied = all().rfind(|model| self.implies(*model));
+        implied.or_else(|| all().find(|model| model.implies(self)))
     }
 
     /// Whether it forbids more than what is looked for.
@@ -308,6 +345,8 @@ mod tests {
             ("serializable", 1),
             ("read-uncommitted", 1),
             ("strong-session-read-committed", 2),
+            ("causal", 1),
+            ("strong-session-causal", 2),
             ("strong-read-uncommitted", 3),
             ("strict-serializable", 3),
         ] {
@@ -318,7 +357,7 @@ mod tests {
 
     #[test]
     fn what_anomalies_rule_out() {
-        let table: [(&[Anomaly], &[&str]); 9] = [
+        let table: [(&[Anomaly], &[&str]); 11] = [
             (&[], &[]),
             (&[plain(Cycle::G0)], &["read-uncommitted"]),
             (&[Anomaly::G1a], &["read-committed"]),
@@ -332,6 +371,14 @@ mod tests {
                 &["consistent-view", "repeatable-read"],
             ),
             (&[plain(Cycle::G2Item)], &["repeatable-read"]),
+            (
+                &[Anomaly::FracturedRead(Order::Plain)],
+                &["consistent-view", "read-atomic", "repeatable-read"],
+            ),
+            (
+                &[Anomaly::CausalityViolation(Order::Process)],
+                &["strong-session-causal"],
+            ),
             (&[realtime(Cycle::GSingle)], &["strong-snapshot-isolation"]),
             (&[realtime(Cycle::G2Item)], &["strict-serializable"]),
         ];
@@ -349,5 +396,35 @@ mod tests {
                 ]
             )
         );
+    }
+
+    #[test]
+    fn who_saw_whom_decides_models_on_either_side() {
+        for (name, decided) in [
+            ("monotonic-atomic-view", Some("read-atomic")),
+            ("read-atomic", Some("read-atomic")),
+            ("update-atomic", Some("read-atomic")),
+            ("prefix", Some("causal")),
+            (
+                "strong-session-read-atomic",
+                Some("strong-session-read-atomic"),
+            ),
+            ("monotonic-view", None),
+        ] {
+            let found = Model::named(name).and_then(Model::by_sight);
+            assert_eq!(found.map(Model::name), decided, "{name}");
+        }
+        let single = [plain(Cycle::GSingle)];
+        for (name, decided, holds) in [
+            ("causal", None, false),
+            ("causal", Some("causal"), true),
+            ("monotonic-atomic-view", Some("causal"), true),
+            ("prefix", Some("causal"), false),
+            ("consistent-view", Some("causal"), false),
+        ] {
+            let model = Model::named(name)
+                .map(|model| model.holds(&single, decided.and_then(Model::named)));
+            assert_eq!(model, Some(holds), "{name}");
+        }
     }
 }

@@ -39,8 +39,8 @@ enum Need {
     Nothing,
     /// An order under this one; of two points a transaction if it is that of snapshots.
     Exactly(Order, bool),
-    /// An order that is more than the model needs.
-    Enough,
+    /// An order that is more than the model needs, and keeps this one.
+    Enough(Order),
 }
 
 fn need(model: Model) -> Need {
@@ -52,7 +52,7 @@ fn need(model: Model) -> Need {
     } else if forbids(order, Cycle::GNonadjacent) {
         Need::Exactly(order, true)
     } else if model.is_partial() || forbids(Order::Plain, Cycle::GSingle) {
-        Need::Enough
+        Need::Enough(order)
     } else {
         Need::Nothing
     }
@@ -68,7 +68,7 @@ pub(super) fn decide(
     let (order, split) = match need(model) {
         Need::Nothing => return Ok(None),
         Need::Exactly(order, split) => (order, Some(split)),
-        Need::Enough => (Order::Plain, None),
+        Need::Enough(order) => (order, None),
     };
     // Most histories keep real time, which leads to an order sooner than nothing does.
     let played = |attempts: Range<u64>| {

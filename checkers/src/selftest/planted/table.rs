@@ -27,13 +27,13 @@ pub(super) const LISTS: &[Plant] = &[
     },
     Plant {
         name: "duplicate",
-        models: (4, &["duplicate-elements"]),
+        models: (6, &["duplicate-elements"]),
         txns: &[&[Writes(0, 1)], &[Lists(0, &[1, 1])]],
         ..AT_ONCE
     },
     Plant {
         name: "incompatible-order",
-        models: (4, &["incompatible-order"]),
+        models: (6, &["incompatible-order"]),
         txns: &[
             &[Writes(0, 1)],
             &[Writes(0, 2)],
@@ -44,21 +44,21 @@ pub(super) const LISTS: &[Plant] = &[
     },
     Plant {
         name: "aborted-read",
-        models: (4, &["G1a"]),
+        models: (6, &["G1a"]),
         failed: 1,
         txns: &[&[Writes(0, 1)], &[Lists(0, &[1])]],
         ..AT_ONCE
     },
     Plant {
         name: "dirty-update",
-        models: (4, &["G1a", "dirty-update"]),
+        models: (6, &["G1a", "dirty-update"]),
         failed: 1,
         txns: &[&[Writes(0, 1)], &[Writes(0, 2)], &[Lists(0, &[1, 2])]],
         ..AT_ONCE
     },
     Plant {
         name: "intermediate-read",
-        models: (4, &["G1b", "G-single"]),
+        models: (6, &["G1b", "G-single"]),
         txns: &[
             &[Writes(0, 1), Writes(0, 2)],
             &[Lists(0, &[1])],
@@ -68,19 +68,19 @@ pub(super) const LISTS: &[Plant] = &[
     },
     Plant {
         name: "internal",
-        models: (3, &["internal"]),
+        models: (5, &["internal"]),
         txns: &[&[Writes(0, 1), Lists(0, &[])]],
         ..AT_ONCE
     },
     Plant {
         name: "future-read",
-        models: (4, &["future-read"]),
+        models: (6, &["future-read"]),
         txns: &[&[Lists(0, &[1]), Writes(0, 1)]],
         ..AT_ONCE
     },
     Plant {
         name: "write-cycle",
-        models: (4, &["G0"]),
+        models: (6, &["G0"]),
         txns: &[
             &[Writes(0, 1), Writes(1, 1)],
             &[Writes(0, 2), Writes(1, 2)],
@@ -90,7 +90,7 @@ pub(super) const LISTS: &[Plant] = &[
     },
     Plant {
         name: "circular-reads",
-        models: (4, &["G1c"]),
+        models: (6, &["G1c"]),
         txns: &[
             &[Writes(0, 1), Lists(1, &[1])],
             &[Writes(1, 1), Lists(0, &[1])],
@@ -109,10 +109,42 @@ pub(super) const LISTS: &[Plant] = &[
     },
     Plant {
         name: "fractured-read",
-        models: (3, &["G-single"]),
+        models: (5, &["G-single", "fractured-read"]),
         txns: &[
             &[Writes(0, 1), Writes(1, 1)],
             &[Lists(0, &[]), Lists(1, &[1])],
+        ],
+        ..AT_ONCE
+    },
+    Plant {
+        name: "seen-in-part",
+        models: (5, &["G-single", "fractured-read"]),
+        txns: &[
+            &[Writes(0, 1), Writes(1, 1)],
+            &[Writes(1, 2)],
+            &[Lists(1, &[1, 2]), Lists(0, &[])],
+        ],
+        ..AT_ONCE
+    },
+    Plant {
+        name: "missed-cause",
+        models: (4, &["G-single", "causality-violation"]),
+        txns: &[
+            &[Writes(0, 1)],
+            &[Lists(0, &[1]), Writes(1, 1)],
+            &[Lists(1, &[1]), Lists(0, &[])],
+        ],
+        ..AT_ONCE
+    },
+    Plant {
+        name: "not-seen-behind",
+        models: (3, &["G-single"]),
+        txns: &[
+            &[Writes(0, 1), Writes(1, 1)],
+            &[Writes(0, 2)],
+            &[Lists(0, &[1, 2])],
+            &[Writes(0, 3), Lists(1, &[])],
+            &[Lists(0, &[1, 2, 3])],
         ],
         ..AT_ONCE
     },

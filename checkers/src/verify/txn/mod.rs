@@ -12,6 +12,7 @@
 mod circle;
 mod facts;
 mod order;
+mod sight;
 mod single;
 mod weak;
 
@@ -53,6 +54,8 @@ pub(super) fn witnesses(history: &History, result: &CheckResult) -> Vec<Finding>
                 }
                 told => told,
             }
+        } else if sight::is_sight(witness) {
+            sight::verify(&facts, witness)
         } else {
             single::verify(&facts, witness).unwrap_or_else(|| circle::verify(&facts, witness))
         };
