@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use harness_core::frame::guard::GuardRequest;
 use harness_lab::{
     Daemon, Exec, Lab, Node, TransportError, UpOptions, lab,
     probe::{Fire, Keep, ProbeError, ProbeHit, ProbeMethod, ProbeOrder, ProbeSignal, Site},
@@ -636,5 +637,19 @@ async fn a_watch_outlives_its_sshd_and_strikes_without_it() {
     lab.wait_for_member(1, pid).await;
     let anew = lab.arm_kept(1, "run-3", 500).await;
     assert!(!anew.probe.armed().kept);
+    assert!(anew.probe.disarm().await.is_ok());
+
+    // Whoever heals the lab says that nothing is to be undone any more: then nothing stays armed.
+    let _fourth = lab.arm_kept(1, "run-4", 20_000).await;
+    lab.kill_sshd(1).await;
+    assert!(lab.held(1).await > 0);
+    let node = lab.node(1);
+    let stand_down = GuardRequest {
+        purge: true,
+        ..GuardRequest::default()
+    };
+    let agent = node.transport.agent().unwrap();
+    agent.guard(&stand_down).await.unwrap();
+    assert_eq!(lab.held(1).await, 0);
     lab.down().await;
 }

@@ -18,7 +18,7 @@ use std::{
     io,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
-        unix::fs::FileExt,
+        unix::{fs::FileExt, net::UnixStream},
     },
     time::{Duration, Instant},
 };
@@ -117,6 +117,8 @@ struct Armed {
     fired: Option<ProbeHit>,
     /// Where the next agent asks for it, if it is to be kept.
     door: Option<Door>,
+    /// Dropped last: whoever waits until it is gone.
+    visitor: Option<UnixStream>,
 }
 
 /// How often one who keeps a probe looks whether it still is to.
@@ -143,6 +145,7 @@ impl Armed {
             waiting_lines: 0,
             fired: state.fired,
             door: None,
+            visitor: None,
         };
         armed.door = door(request)?;
         Ok(armed)
@@ -199,6 +202,7 @@ impl Armed {
             waiting_lines: 0,
             fired: None,
             door,
+            visitor: None,
         })
     }
 
@@ -239,7 +243,7 @@ impl Armed {
                 Err(error) => return Err(error.into()),
             }
             // Its channel may be lost without our knowing yet.
-            if self.answer()? == Answer::Gone {
+            if self.is_gone()? {
                 return Err(Errno::CANCELED.into());
             }
         }
@@ -275,16 +279,16 @@ impl Armed {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            if self.answer()? == Answer::Gone {
+            if self.is_gone()? {
                 return Ok(());
             }
         }
     }
 
-    /// Hands it over to whoever stands at its door.
-    fn answer(&mut self) -> io::Result<Answer> {
+    /// Hands it over to whoever stands at its door; whether it is ours no more.
+    fn is_gone(&mut self) -> io::Result<bool> {
         let (Some(mut door), [probe, program]) = (self.door.take(), &self.probes[..]) else {
-            return Ok(Answer::Ours);
+            return Ok(false);
         };
         let state = State {
             said: self.said.clone(),
@@ -297,9 +301,12 @@ impl Armed {
             self.ring.as_fd(),
             self.counters.as_fd(),
         ];
-        let answer = door.answer(&state, descriptors);
+        let answer = door.answer(&state, descriptors)?;
         self.door = Some(door);
-        answer
+        if let Answer::Gone(visitor) = answer {
+            self.visitor = Some(visitor);
+        }
+        Ok(self.visitor.is_some())
     }
 
     /// Sends what is in the ring and what waits, until both are empty.
