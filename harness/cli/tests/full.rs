@@ -158,7 +158,13 @@ fn a_killed_joiner_is_judged_on_instances_of_lxd_too() {
 /// Prints how a run ended; what is wrong with it, if anything is: an hour of other runs is not thrown away for one.
 fn told(what: &str, folder: &Folder, output: &std::process::Output) -> Option<String> {
     let Some(problem) = problem(folder, output) else {
-        println!("{what}: {}", folder.json("verdict.json")["verdict"]);
+        let verdict = folder.json("verdict.json");
+        let results = verdict["results"].as_array().into_iter().flatten();
+        let why: Vec<String> = results
+            .filter(|result| result["verdict"] == "invalid" || result["verdict"] == "unknown")
+            .map(|result| format!("\n  {}: {}", result["checker"], result["summary"]))
+            .collect();
+        println!("{what}: {}{}", verdict["verdict"], why.concat());
         return None;
     };
     println!("{what}: WRONG: {problem}");
