@@ -66,7 +66,7 @@ pub(super) struct Sight {
 pub(super) fn decide(
     lists: &Lists,
     model: Model,
-    components: &[Vec<u32>],
+    components: &[&[u32]],
     findings: &mut Findings,
     budget: &dyn Budget,
 ) -> Result<Sight, Exhausted> {
@@ -100,7 +100,7 @@ pub(super) fn decide(
                     let found = Found {
                         anomaly,
                         steps: group.outside(&ways.shortest(&group, &missed)),
-                        among: component.clone(),
+                        among: component.to_vec(),
                     };
                     findings.add(anomaly, || explain::cycle(&lists.txns, &found, lists));
                 }
