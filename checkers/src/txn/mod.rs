@@ -29,6 +29,7 @@
 mod anomaly;
 mod atoms;
 mod builder;
+mod commits;
 mod conclude;
 mod cycles;
 mod explain;
@@ -330,7 +331,9 @@ fn analyze(
             let faults = |findings: &mut Findings| register_faults::find(&registers, findings);
             let mut analysis = known.analyze(&faults, orders, budget)?;
             if !analysis.is_broken(model) {
-                analysis.open = settle::decide(&registers, model, &mut analysis.findings, budget)?;
+                let findings = &mut analysis.findings;
+                let settled = settle::decide(&registers, model, findings, budget)?;
+                (analysis.decided, analysis.open) = (settled.decided, settled.open);
             }
             Ok(analysis)
         }

@@ -303,7 +303,8 @@ impl Model {
             .collect()
     }
 
-    fn implies(self, other: Self) -> bool {
+    /// Whether whatever has this model has the other one.
+    pub fn implies(self, other: Self) -> bool {
         self == other
             || ROWS[self.0]
                 .implies

@@ -73,15 +73,11 @@ pub(super) fn decide(
     let Some(decided) = model.by_sight() else {
         return Ok(Sight::default());
     };
-    let wanted: Vec<Anomaly> = KINDS
-        .into_iter()
-        .filter(|kind| decided.forbids(*kind))
-        .collect();
     let mut work = pass::Work::default();
     for component in components {
         let group = Group::new(lists, component);
         let mut known: Vec<Anomaly> = Vec::new();
-        for anomaly in wanted.iter().copied() {
+        for anomaly in kinds(decided) {
             if known.iter().any(|found| found.implies(anomaly)) {
                 continue;
             }
@@ -113,7 +109,13 @@ pub(super) fn decide(
     })
 }
 
-fn with_sessions(anomaly: Anomaly) -> bool {
+/// What must be looked for to decide one of these models, the worst first.
+pub(super) fn kinds(decided: Model) -> impl Iterator<Item = Anomaly> {
+    KINDS.into_iter().filter(move |kind| decided.forbids(*kind))
+}
+
+/// Whether an anomaly counts what processes did first.
+pub(super) fn with_sessions(anomaly: Anomaly) -> bool {
     matches!(
         anomaly,
         Anomaly::FracturedRead(Order::Process) | Anomaly::CausalityViolation(Order::Process)
