@@ -372,18 +372,25 @@ fn circles_are_told_from_what_was_missed() {
 }
 
 #[test]
-fn a_circle_without_a_missed_append_is_something_else() {
-    let history = history(&together(&[
+fn a_circle_without_anything_missed_is_something_else() {
+    let lists = together(&[
         json!([["append", "x", 1], ["r", "y", [1]]]),
         json!([["append", "y", 1], ["r", "x", [1]]]),
-    ]));
-    let mut result = check("append", "causal", &history);
-    assert_eq!(result.witnesses[0].kind, "G1c");
-    result.witnesses[0].kind = "causality-violation".to_owned();
-    let meta = Meta::default();
-    let input = CheckInput::of_history(&history, &meta);
-    let found = verify(&json!(null), &input, &result);
-    assert!(matches!(found[..], [Finding::Refuted(_)]), "{found:?}");
+    ]);
+    let registers = together(&[
+        json!([["w", "x", 1], ["r", "y", 1]]),
+        json!([["w", "y", 1], ["r", "x", 1]]),
+    ]);
+    for (checker, lines) in [("append", lists), ("rw-register", registers)] {
+        let history = history(&lines);
+        let mut result = check(checker, "causal", &history);
+        assert_eq!(result.witnesses[0].kind, "G1c");
+        result.witnesses[0].kind = "causality-violation".to_owned();
+        let meta = Meta::default();
+        let input = CheckInput::of_history(&history, &meta);
+        let found = verify(&json!(null), &input, &result);
+        assert!(matches!(found[..], [Finding::Refuted(_)]), "{found:?}");
+    }
 }
 
 /// A transaction that took effect, as the definition sees it.
@@ -764,12 +771,16 @@ fn on_registers(rng: &mut ChaCha8Rng, count: u64, keys: u64, alone: bool) -> Vec
             let shown = *own.entry(*key).or_insert(shown);
             told.push(json!(["r", key, shown]));
         }
-        let process = if alone {
-            number
-        } else {
-            rng.random_range(0..3)
+        let end = match rng.random_range(0..20) {
+            0 => "fail",
+            1 => "info",
+            _ => "ok",
         };
-        lines.push((process, "ok", Value::from(told)));
+        let process = match alone || end == "info" {
+            true => 100 + number,
+            false => rng.random_range(0..3),
+        };
+        lines.push((process, end, Value::from(told)));
     }
     lines
 }
