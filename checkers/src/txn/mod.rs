@@ -15,7 +15,7 @@
 //! 2. `lists` or `registers`: the order of versions, as far as it is proven, and the edges; `list_faults` and
 //!    `register_faults`: what is wrong within single reads;
 //! 3. `cycles`: circles, exact in what exists; `explain`: words for them, with `stale` of who read an old value;
-//! 4. `sight`: who saw a part of what must be seen together, where a circle leaves open whether lists are read atomic or causal;
+//! 4. `sight` for lists, `commits` for registers: who saw a part of what must be seen together, where a circle leaves open whether they are read atomic or causal;
 //! 5. `model`: which consistency models the anomalies rule out.
 //!
 //! Outcomes: an `ok` transaction took effect, a failed one never did, one whose outcome is not known did if somebody saw its work. Nothing

@@ -13,7 +13,8 @@
 //! not in the map: parallel snapshot isolation implies consistent view.
 //!
 //! Some models forbid more than the anomalies that are looked for ([`PARTIAL`]). For these a finding is proof, and without one they hold for certain
-//! only if a stronger model does that is checked in full. Of these read atomic and causal are decided on lists, where that is the question ([`super::sight`]).
+//! only if a stronger model does that is checked in full. Of these read atomic and causal are decided where that is the question: on lists by [`super::sight`],
+//! on registers by [`super::commits`].
 //!
 //! Sessions count in the models named `strong-session-` alone, so that serializable, say, implies causal, as it does in Cerone, Bernardi and Gotsman's paper.
 //! The levels of [`super::weak`] have sessions, as in Biswas and Enea's (OOPSLA 2019): its `causal` is `strong-session-causal` here.
@@ -202,7 +203,7 @@ const ALIASES: [(&str, &str); 4] = [
     ),
 ];
 
-/// Models of who saw whose work, weak before strong. On lists [`super::sight`] decides them.
+/// Models of who saw whose work, weak before strong. [`super::sight`] and [`super::commits`] decide them.
 const BY_SIGHT: [&str; 4] = [
     "read-atomic",
     "causal",

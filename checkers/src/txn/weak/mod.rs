@@ -21,7 +21,7 @@
 //! some transaction that took effect wrote last, its own writes first. The initial value, null, was written before everything else.
 //!
 //! A process is a session. These levels are not Adya's: reading T2's y and then an older x, as above with T2 after T1, is
-//! read committed there and not here. Of lists `append` decides the other two, by the names `strong-session-read-atomic` and `strong-session-causal`.
+//! read committed there and not here. `append` and `rw-register` decide the other two as well, by the names `strong-session-read-atomic` and `strong-session-causal`.
 
 mod causal;
 mod order;
