@@ -58,28 +58,50 @@ fn without_places(value: Value) -> Value {
     }
 }
 
+/// At the value of its operation; or at the operation, if that is of no usual shape.
 #[test]
 fn a_malformed_step_is_told_with_line_and_column() {
-    let text = concat!(
+    let edn = concat!(
         "{:process 0, :type :invoke, :f :txn, :value [[:append 1 1]]}\n",
         "{:process 0, :type :ok, :f :txn, :value [[:append 1 1]]}\n",
         "{:process 0, :type :invoke, :f :txn, :value [[:append 1 2]]}\n",
         "{:process 0, :type :ok, :f :txn, :value [[:push 1 2]]}\n",
     );
-    let source = Source {
-        bytes: text.as_bytes(),
-        format: Format::Edn,
-        threads: 0,
-        release: &|_| {},
-    };
-    let straight = registry::check_bytes("list-append", &json!(null), &source, &Unlimited);
-    let (result, _) = straight.unwrap();
-    assert_eq!(result.verdict, Verdict::Unknown);
-    assert!(
-        result.summary.contains("line 4, column 41: [\"push\""),
-        "{}",
-        result.summary
+    let unusual = edn.replace(":process 0, :type :ok", "\n:process 0 :type #_ 1 :ok");
+    let json = concat!(
+        "{\"process\": 0, \"type\": \"invoke\", \"f\": \"txn\", \"value\": [[\"append\", 1, 1]]}\n",
+        "{\"process\": 0, \"type\": \"ok\", \"f\": \"txn\", \"value\": [[\"push\", 1, 2]]}\n",
     );
+    let array = format!("[\n{}]\n", json.replacen("}\n", "},\n", 1));
+    let longer = json.replace("\"ok\"", "\"ok\", \"more\": 1");
+    let ours = format!(
+        "{{\"format_version\":1}}\n{}",
+        json.replace("{", "{\"index\": 0, \"time_ns\": 0, ")
+    );
+    for (text, format, place) in [
+        (edn, Format::Edn, "line 4, column 41"),
+        (&*unusual, Format::Edn, "line 5, column 1"),
+        (json, Format::JepsenJson, "line 2, column 51"),
+        (&*array, Format::JepsenJson, "line 3, column 51"),
+        (&*longer, Format::JepsenJson, "line 2, column 1"),
+        (&*ours, Format::Ours, "line 3, column 77"),
+    ] {
+        let source = Source {
+            bytes: text.as_bytes(),
+            format,
+            threads: 0,
+            release: &|_| {},
+        };
+        let straight = registry::check_bytes("list-append", &json!(null), &source, &Unlimited);
+        let (result, _) = straight.unwrap();
+        assert_eq!(result.verdict, Verdict::Unknown);
+        let told = format!("{place}: [\"push\"");
+        assert!(
+            result.summary.contains(&told),
+            "{place}: {}",
+            result.summary
+        );
+    }
 }
 
 /// Both ways, by every checker and any number of threads; whether the bytes are a history at all.
@@ -283,7 +305,7 @@ proptest! {
     fn any_values_and_any_damage(
         values in prop::collection::vec((prop::collection::vec(steps(), 0..4), 0..7_usize, 0..3_u64), 1..12),
         damage in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
-        edn in any::<bool>(),
+        format in prop::sample::select(vec![Format::Edn, Format::Ours, Format::JepsenJson]),
         lists in any::<bool>(),
     ) {
         let mut events = Vec::new();
@@ -311,7 +333,6 @@ proptest! {
                 error: None,
             });
         }
-        let format = if edn { Format::Edn } else { Format::Ours };
         let mut bytes = Vec::new();
         format::write_events(&events, format, &mut bytes);
         if let Some((at, byte)) = damage {

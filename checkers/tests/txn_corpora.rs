@@ -176,7 +176,12 @@ fn rw_register_as_elle_says() {
 #[test]
 fn who_saw_what_is_never_left_open() {
     let Some(corpora) = corpora() else { return };
-    let folder = corpora.join("elle-labelled/list-append");
+    for checker in ["list-append", "rw-register"] {
+        sight(checker, &corpora.join("elle-labelled").join(checker));
+    }
+}
+
+fn sight(checker: &str, folder: &Path) {
     let models = [
         "read-atomic",
         "causal",
@@ -192,7 +197,7 @@ fn who_saw_what_is_never_left_open() {
             .entry(file.split('-').next().unwrap().to_owned())
             .or_default();
         row[0] += 1;
-        let verdicts = models.map(|model| judge("list-append", model, &history));
+        let verdicts = models.map(|model| judge(checker, model, &history));
         for (place, result) in verdicts.iter().enumerate() {
             assert_ne!(
                 result.verdict,
@@ -216,7 +221,7 @@ fn who_saw_what_is_never_left_open() {
         let single = not.as_array().unwrap().contains(&json!("consistent-view"));
         row[5] += usize::from(single && causal);
     }
-    println!("list-append: files, valid under {models:?}, causal in spite of a G-single");
+    println!("{checker}: files, valid under {models:?}, causal in spite of a G-single");
     for (mode, row) in &counts {
         println!("  {mode:<12} {row:?}");
     }

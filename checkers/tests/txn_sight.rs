@@ -372,18 +372,25 @@ fn circles_are_told_from_what_was_missed() {
 }
 
 #[test]
-fn a_circle_without_a_missed_append_is_something_else() {
-    let history = history(&together(&[
+fn a_circle_without_anything_missed_is_something_else() {
+    let lists = together(&[
         json!([["append", "x", 1], ["r", "y", [1]]]),
         json!([["append", "y", 1], ["r", "x", [1]]]),
-    ]));
-    let mut result = check("append", "causal", &history);
-    assert_eq!(result.witnesses[0].kind, "G1c");
-    result.witnesses[0].kind = "causality-violation".to_owned();
-    let meta = Meta::default();
-    let input = CheckInput::of_history(&history, &meta);
-    let found = verify(&json!(null), &input, &result);
-    assert!(matches!(found[..], [Finding::Refuted(_)]), "{found:?}");
+    ]);
+    let registers = together(&[
+        json!([["w", "x", 1], ["r", "y", 1]]),
+        json!([["w", "y", 1], ["r", "x", 1]]),
+    ]);
+    for (checker, lines) in [("append", lists), ("rw-register", registers)] {
+        let history = history(&lines);
+        let mut result = check(checker, "causal", &history);
+        assert_eq!(result.witnesses[0].kind, "G1c");
+        result.witnesses[0].kind = "causality-violation".to_owned();
+        let meta = Meta::default();
+        let input = CheckInput::of_history(&history, &meta);
+        let found = verify(&json!(null), &input, &result);
+        assert!(matches!(found[..], [Finding::Refuted(_)]), "{found:?}");
+    }
 }
 
 /// A transaction that took effect, as the definition sees it.
@@ -722,4 +729,111 @@ fn weak_isolation_says_the_same_of_elements() {
     }
     println!("invalid and valid, read atomic and causal: {seen:?}");
     assert!(seen.iter().flatten().all(|number| *number > 30), "{seen:?}");
+}
+
+/// Registers on which reads show any of the values written so far or soon, mostly recent ones; what was there at first is null.
+fn on_registers(rng: &mut ChaCha8Rng, count: u64, keys: u64, alone: bool) -> Vec<Line> {
+    let mut value = 0;
+    let plans: Vec<Vec<(u64, Option<u64>)>> = (0..count)
+        .map(|_| {
+            let steps = 0..rng.random_range(1..=4);
+            let plan = steps.map(|_| {
+                value += 1;
+                (
+                    rng.random_range(0..keys),
+                    rng.random_bool(0.5).then_some(value),
+                )
+            });
+            plan.collect()
+        })
+        .collect();
+    let mut written: Vec<Vec<Option<u64>>> = vec![vec![None]; keys as usize];
+    for (key, write) in plans.iter().flatten() {
+        written[*key as usize].extend(write.map(Some));
+    }
+    let mut now = vec![0; keys as usize];
+    let mut lines = Vec::new();
+    for (number, plan) in (0..).zip(&plans) {
+        let mut own: BTreeMap<u64, Option<u64>> = BTreeMap::new();
+        let mut told = Vec::new();
+        for (key, write) in plan {
+            let (values, at) = (&written[*key as usize], &mut now[*key as usize]);
+            if let Some(value) = write {
+                *at += 1;
+                own.insert(*key, Some(*value));
+                told.push(json!(["w", key, value]));
+                continue;
+            }
+            let shown = match rng.random_bool(0.8) {
+                true => values[*at],
+                false => values[rng.random_range(0..values.len())],
+            };
+            let shown = *own.entry(*key).or_insert(shown);
+            told.push(json!(["r", key, shown]));
+        }
+        let end = match rng.random_range(0..20) {
+            0 => "fail",
+            1 => "info",
+            _ => "ok",
+        };
+        let process = match alone || end == "info" {
+            true => 100 + number,
+            false => rng.random_range(0..3),
+        };
+        lines.push((process, end, Value::from(told)));
+    }
+    lines
+}
+
+/// Without sessions each transaction is a session of its own.
+#[test]
+fn weak_isolation_says_the_same_of_registers() {
+    let mut seen = [[0_u32; 2]; 4];
+    let mut kinds: BTreeSet<String> = BTreeSet::new();
+    for seed in 0..6_000 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let alone = seed % 2 == 0;
+        let count = rng.random_range(2..if seed % 10 == 0 { 40 } else { 8 });
+        let keys = rng.random_range(1..=count.min(6));
+        let history = history(&on_registers(&mut rng, count, keys, alone));
+        let ended = |txn: &harness_core::history::Operation| txn.outcome == Outcome::Ok;
+        if !history.operations.iter().any(ended) {
+            continue;
+        }
+        for (place, model) in ["read-atomic", "causal"].into_iter().enumerate() {
+            let expected = check("weak-isolation", model, &history);
+            let name = match alone {
+                true => model.to_owned(),
+                false => format!("strong-session-{model}"),
+            };
+            let result = check("rw-register", &name, &history);
+            assert_eq!(
+                result.verdict, expected.verdict,
+                "seed {seed}, {name}: {} | {} {history:#?}",
+                result.summary, expected.summary
+            );
+            assert_witnesses(&result, &history);
+            let ours = |witness: &&Witness| {
+                witness.kind.starts_with("fractured") || witness.kind.starts_with("causality")
+            };
+            let ours = result.witnesses.iter().filter(ours);
+            kinds.extend(ours.map(|witness| format!("{} {}", witness.kind, witness.edges.len())));
+            let row = 2 * usize::from(alone) + place;
+            seen[row][usize::from(result.verdict == VALID)] += 1;
+        }
+    }
+    println!("invalid and valid: {seen:?}; {kinds:?}");
+    assert!(
+        seen.iter().flatten().all(|number| *number > 200),
+        "{seen:?}"
+    );
+    for kind in ["fractured-read", "causality-violation"] {
+        for order in ["", "-process"] {
+            let longer = format!("{kind}{order} ");
+            assert!(
+                kinds.iter().any(|kind| kind.starts_with(&longer)),
+                "{longer}"
+            );
+        }
+    }
 }

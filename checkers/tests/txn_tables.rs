@@ -489,6 +489,63 @@ fn models_decide_what_is_invalid() {
     assert!(registry::checker("rw-register", &json!({"modle": "x"})).is_err());
 }
 
+/// Each missed what the other appended, which snapshot isolation allows unless both append to one key. Nobody read what they appended there.
+#[test]
+fn the_order_of_unread_appends_is_not_made_up() {
+    let skew = |first: Value, second: Value| {
+        together(&[
+            (
+                "ok",
+                json!([["r", "y", null], ["append", "z", 1], ["append", "x", first]]),
+            ),
+            (
+                "ok",
+                json!([
+                    ["r", "z", null],
+                    ["append", "y", 1],
+                    ["append", "w", second]
+                ]),
+            ),
+        ])
+    };
+    let apart = skew(json!(1), json!(2));
+    let one_key: Vec<Line> = apart
+        .iter()
+        .map(|(process, kind, value)| {
+            let value = value.to_string().replace("\"w\"", "\"x\"");
+            (*process, *kind, serde_json::from_str(&value).unwrap())
+        })
+        .collect();
+    let mut read = one_key.clone();
+    read.extend(alone(7, "ok", json!([["r", "x", [1, 2]]])));
+    let (valid, invalid, open) = (Verdict::Valid, Verdict::Invalid, Verdict::Unknown);
+    for (model, expected) in [
+        ("snapshot-isolation", [valid, open, invalid]),
+        ("parallel-snapshot-isolation", [valid, open, invalid]),
+        ("update-atomic", [valid, open, open]),
+        ("causal", [valid; 3]),
+        ("read-committed", [valid; 3]),
+        ("serializable", [invalid; 3]),
+    ] {
+        let options = json!({ "model": model });
+        for (lines, expected) in [&apart, &one_key, &read].into_iter().zip(expected) {
+            let result = check("append", &options, lines);
+            assert_eq!(result.verdict, expected, "{model}: {}", result.summary);
+        }
+    }
+    let result = check("append", &json!({"model": "snapshot-isolation"}), &one_key);
+    let told =
+        "which of T0 and T1 appended to x first decides, and nobody read what they appended there";
+    assert!(
+        result
+            .notes
+            .iter()
+            .any(|note| note.kind == "left-open" && note.text == told),
+        "{:?}",
+        result.notes
+    );
+}
+
 #[test]
 fn the_explanation_stands_beside_stale_reads_only() {
     let options = json!({"explanation_for_realtime": "leaders answer reads without a quorum"});

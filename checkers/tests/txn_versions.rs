@@ -1,6 +1,6 @@
-//! Registers, exactly: verdicts on small histories are those of brute force, under every model that orders all transactions.
+//! Registers, exactly, and lists: verdicts on small histories are those of brute force, under every model that orders all transactions.
 //!
-//! The oracle shares no code with the checker. It plays starts and ends of transactions on a map of values: a transaction reads the
+//! The oracle shares no code with the checker. It plays starts and ends of transactions on a map of values or of lists: a transaction reads the
 //! state at its start, and no two that write the same key overlap. If each ends where it starts that is serializability.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -61,8 +61,20 @@ fn event(events: &mut Vec<Event>, process: u64, event_type: EventType, value: Va
     });
 }
 
-/// Three processes on a store that reads some state of the last few, and writes now.
-fn history(rng: &mut ChaCha8Rng) -> History {
+/// Writes or appends in a map of values.
+fn put(state: &mut BTreeMap<u64, Value>, step: &Value) {
+    let value = state.entry(step[1].as_u64().unwrap()).or_default();
+    if step[0] == "w" {
+        *value = step[2].clone();
+        return;
+    }
+    let mut list = value.as_array().cloned().unwrap_or_default();
+    list.push(step[2].clone());
+    *value = list.into();
+}
+
+/// Three processes on a store that reads some state of the last few, and writes now: by steps of this name.
+fn history(rng: &mut ChaCha8Rng, write: &str) -> History {
     let count = rng.random_range(3..=TRANSACTIONS_LIMIT);
     let keys = rng.random_range(1..=3_u64);
     let (mut events, mut states) = (Vec::new(), vec![BTreeMap::<u64, Value>::new()]);
@@ -82,7 +94,7 @@ fn history(rng: &mut ChaCha8Rng) -> History {
                             return json!(["r", key, null]);
                         }
                         next += 1;
-                        json!(["w", key, next])
+                        json!([write, key, next])
                     })
                     .collect();
                 let back = rng.random_range(0..BACK.min(states.len()));
@@ -107,8 +119,8 @@ fn history(rng: &mut ChaCha8Rng) -> History {
                     view.get(&key).cloned().unwrap_or_default()
                 ]));
             } else {
-                view.insert(key, step[2].clone());
-                state.insert(key, step[2].clone());
+                put(&mut view, step);
+                put(&mut state, step);
                 told.push(step.clone());
             }
         }
@@ -161,11 +173,8 @@ impl Oracle<'_> {
             .unwrap()
     }
 
-    fn writes(txn: &Operation) -> BTreeMap<u64, Value> {
-        let writes = Self::steps(txn).iter().filter(|step| step[0] == "w");
-        writes
-            .map(|step| (step[1].as_u64().unwrap(), step[2].clone()))
-            .collect()
+    fn writes(txn: &Operation) -> impl Iterator<Item = &Value> {
+        Self::steps(txn).iter().filter(|step| step[0] != "r")
     }
 
     fn reads_fit(txn: &Operation, state: &BTreeMap<u64, Value>) -> bool {
@@ -173,8 +182,8 @@ impl Oracle<'_> {
         txn.outcome != Outcome::Ok
             || Self::steps(txn).iter().all(|step| {
                 let key = step[1].as_u64().unwrap();
-                if step[0] == "w" {
-                    state.insert(key, step[2].clone());
+                if step[0] != "r" {
+                    put(&mut state, step);
                     return true;
                 }
                 state.get(&key).unwrap_or(&Value::Null) == &step[2]
@@ -198,7 +207,6 @@ impl Oracle<'_> {
         }
         for at in 0..phases.len() {
             let txn = self.txns[at];
-            let writes = Self::writes(txn);
             let (mut phases, mut state) = (phases.to_vec(), state.clone());
             let begins = phases[at] == 0;
             if begins {
@@ -210,8 +218,7 @@ impl Oracle<'_> {
                 let blocked = (0..phases.len()).any(|other| {
                     phases[other] == 1
                         && Self::writes(self.txns[other])
-                            .keys()
-                            .any(|key| writes.contains_key(key))
+                            .any(|there| Self::writes(txn).any(|here| here[1] == there[1]))
                 });
                 if waits || blocked || !Self::reads_fit(txn, &state) {
                     continue;
@@ -229,7 +236,7 @@ impl Oracle<'_> {
                 continue;
             }
             phases[at] = 2;
-            state.extend(writes);
+            Self::writes(txn).for_each(|step| put(&mut state, step));
             if self.go(&phases, &state) {
                 return true;
             }
@@ -255,7 +262,11 @@ fn truth(history: &History, snapshots: bool, order: char) -> bool {
 }
 
 fn check(model: &str, history: &History) -> CheckResult {
-    let checker = registry::checker("rw-register", &json!({ "model": model })).unwrap();
+    check_by("rw-register", model, history)
+}
+
+fn check_by(checker: &str, model: &str, history: &History) -> CheckResult {
+    let checker = registry::checker(checker, &json!({ "model": model })).unwrap();
     judge(&*checker, history, &Meta::default())
 }
 
@@ -280,7 +291,7 @@ fn assert_confirmed(history: &History, result: &CheckResult) {
 fn verdicts_on_small_histories_are_exact() {
     let mut table: BTreeMap<&str, [u32; 3]> = BTreeMap::new();
     for seed in 0..CASES {
-        let history = history(&mut ChaCha8Rng::seed_from_u64(seed));
+        let history = history(&mut ChaCha8Rng::seed_from_u64(seed), "w");
         if history
             .operations
             .iter()
@@ -315,6 +326,47 @@ fn verdicts_on_small_histories_are_exact() {
         table.values().map(|row| row[2]).sum::<u32>() > 40,
         "{table:?}"
     );
+}
+
+/// Where nobody read some appends their order may stay open, and the verdict with it; it is never wrong.
+#[test]
+fn verdicts_on_small_histories_of_lists_are_right() {
+    let mut table: BTreeMap<&str, [u32; 3]> = BTreeMap::new();
+    for seed in 0..CASES {
+        let history = history(&mut ChaCha8Rng::seed_from_u64(seed), "append");
+        if history
+            .operations
+            .iter()
+            .all(|txn| txn.outcome != Outcome::Ok)
+        {
+            continue;
+        }
+        for (model, snapshots, order) in MODELS {
+            let result = check_by("append", model, &history);
+            let row = table.entry(model).or_default();
+            let expected = match truth(&history, snapshots, order) {
+                true => Verdict::Valid,
+                false => Verdict::Invalid,
+            };
+            row[usize::from(expected == Verdict::Invalid)] += 1;
+            if snapshots && result.verdict == Verdict::Unknown {
+                row[2] += 1;
+                continue;
+            }
+            assert_eq!(
+                result.verdict, expected,
+                "seed {seed}, {model}: {} {:#?}",
+                result.summary, history.operations
+            );
+            assert_confirmed(&history, &result);
+        }
+    }
+    println!("valid, invalid, and of these left open: {table:#?}");
+    assert!(
+        table.values().all(|row| row[0] > 1_000 && row[1] > 100),
+        "{table:?}"
+    );
+    assert!(table.values().all(|row| row[2] < 20), "{table:?}");
 }
 
 /// A serial store's history, all transactions of which are blind writes and reads of two keys.
@@ -400,7 +452,7 @@ fn a_budget_that_runs_out_is_unknown_and_says_so() {
     let checker = registry::checker("rw-register", &json!({ "model": "serializable" })).unwrap();
     let (mut cut, mut weighing) = (0, 0);
     for seed in 0..BUDGET_CASES {
-        let history = history(&mut ChaCha8Rng::seed_from_u64(seed));
+        let history = history(&mut ChaCha8Rng::seed_from_u64(seed), "w");
         let meta = Meta::default();
         let input = CheckInput::of_history(&history, &meta);
         let whole = checker.check(&input, &Unlimited).verdict;

@@ -115,6 +115,11 @@ fn all_witnesses_of_the_corpora_hold() {
             json!({"model": "strong-session-causal"}),
         ),
         ("elle-labelled/rw-register", "rw-register", json!(null)),
+        (
+            "elle-labelled/rw-register",
+            "rw-register",
+            json!({"model": "strong-session-causal"}),
+        ),
         ("elle-labelled/rw-register", "weak-isolation", json!(null)),
     ] {
         for entry in fs::read_dir(corpora.join(folder)).unwrap() {

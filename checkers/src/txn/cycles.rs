@@ -48,20 +48,31 @@ pub(super) struct Cycles {
 }
 
 impl Cycles {
+    /// Components: the transactions of each.
+    pub fn all(&self) -> Vec<&[u32]> {
+        self.among(|_| true)
+    }
+
     /// The components in which there is, or may be, a cycle with one anti-dependency.
-    pub fn with_single(&self) -> Vec<Vec<u32>> {
-        let single = |found: &&Found| match found.anomaly {
+    pub fn with_single(&self) -> Vec<&[u32]> {
+        self.among(|anomaly| match anomaly {
             Anomaly::Cycle(_, Cycle::GSingle) => true,
             Anomaly::Cycle(_, Cycle::GNonadjacent) => self.singles_undecided,
             _ => false,
-        };
-        let mut components: Vec<Vec<u32>> = Vec::new();
+        })
+    }
+
+    /// What there may be besides: if a search gave up, a circle that counts as G-nonadjacent may be a G-single, which more models forbid.
+    pub fn undecided(&self) -> Option<Anomaly> {
+        let single = Anomaly::Cycle(Order::Plain, Cycle::GSingle);
+        self.singles_undecided.then_some(single)
+    }
+
+    fn among(&self, counts: impl Fn(Anomaly) -> bool) -> Vec<&[u32]> {
+        let found = self.found.iter().filter(|found| counts(found.anomaly));
+        let mut components: Vec<&[u32]> = found.map(|found| &*found.among).collect();
         // What was found in one component stands together.
-        for found in self.found.iter().filter(single) {
-            if components.last() != Some(&found.among) {
-                components.push(found.among.clone());
-            }
-        }
+        components.dedup();
         components
     }
 }

@@ -163,6 +163,17 @@ pub(super) fn witness_of(
     words::witness(kind, title, told, &operations, &culprits)
 }
 
+/// Why who is read from must come after another: the reader, what it read and from whom, and of whom it knew and what that one wrote.
+pub(super) fn knew_of(
+    reader: &str,
+    (read, from): (&str, &str),
+    (known, wrote): (&str, &str),
+) -> String {
+    format!(
+        "{reader} read {read} from {from}, though it knew of {known}, which wrote {wrote}: {known} must come before {from}"
+    )
+}
+
 /// An edge between two transactions.
 pub(super) fn edge(txns: &Transactions, from: u32, to: u32, words: String) -> Edge {
     Edge {

@@ -15,20 +15,22 @@
 //! 2. `lists` or `registers`: the order of versions, as far as it is proven, and the edges; `list_faults` and
 //!    `register_faults`: what is wrong within single reads;
 //! 3. `cycles`: circles, exact in what exists; `explain`: words for them, with `stale` of who read an old value;
-//! 4. `sight`: who saw a part of what must be seen together, where a circle leaves open whether lists are read atomic or causal;
+//! 4. `sight` for lists, `commits` for registers: who saw a part of what must be seen together, where a circle leaves open whether they are read atomic or causal;
 //! 5. `model`: which consistency models the anomalies rule out.
 //!
 //! Outcomes: an `ok` transaction took effect, a failed one never did, one whose outcome is not known did if somebody saw its work. Nothing
 //! comes after the latter in real time: it may have taken effect long after its answer was given up.
 //!
-//! For lists of which every append is read, the verdict on `serializable` and `strict-serializable` is exact, and that on `read-atomic` and `causal` for all
-//! lists. For registers the order of versions
+//! For lists the verdict on the models that order all transactions is exact, and that on `read-atomic` and `causal`. That on `snapshot-isolation` and its like is
+//! never wrong, and open where the order of appends that nobody read decides (`unread`). For registers the order of versions
 //! is known in part only, and deciding is NP-complete (Papadimitriou 1979): `invalid` is proof, and so is `valid`; what can be
 //! neither proven nor contradicted within bounds is `unknown` (`settle`).
 
 mod anomaly;
 mod atoms;
 mod builder;
+mod commits;
+mod conclude;
 mod cycles;
 mod explain;
 mod findings;
@@ -47,6 +49,7 @@ mod sight;
 mod single;
 mod stale;
 mod take;
+mod unread;
 mod versions;
 pub mod weak;
 
@@ -54,7 +57,7 @@ use std::collections::BTreeMap;
 
 use harness_core::{
     history::Outcome,
-    verdict::{Budget, CheckInput, CheckResult, Checker, Exhausted, Severity, Verdict},
+    verdict::{Budget, CheckInput, CheckResult, Checker, Exhausted, Verdict},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -66,7 +69,7 @@ use crate::{
 };
 use anomaly::{Anomaly, Order};
 use builder::find_writes;
-use cycles::Found;
+use cycles::{Cycles, Found};
 use explain::{Evidence, Righted, Versions};
 use findings::Findings;
 use graph::{Edges, Graph, Kinds};
@@ -77,8 +80,6 @@ use registers::Registers;
 
 /// The model that is asked for if none is named.
 const DEFAULT_MODEL: &str = "strict-serializable";
-/// Kinds of anomalies that a summary names.
-const KINDS_SHOWN: usize = 4;
 /// Examples of what makes a history unusable.
 const ODD_SHOWN: usize = 5;
 
@@ -135,11 +136,9 @@ impl Transactional {
 struct Analysis {
     findings: Findings,
     edges: usize,
-    components: usize,
-    largest: usize,
-    undecided: bool,
-    /// Components in which there is, or may be, a circle with one anti-dependency: their transactions.
-    singles: Vec<Vec<u32>>,
+    cycles: Cycles,
+    /// Why the order of appends that nobody read is known too little for models that need it.
+    unread: Option<String>,
     /// A model that was decided though it is not checked in full everywhere.
     decided: Option<Model>,
     /// Reads of registers that showed what nobody wrote and that may be what was there at first.
@@ -155,14 +154,16 @@ impl Analysis {
         kinds.any(|(anomaly, _)| model.forbids(anomaly))
     }
 
+    /// All that was found, or may be there.
+    fn worst(&self) -> Vec<Anomaly> {
+        let kinds = self.findings.counts().map(|(kind, _)| kind);
+        kinds.chain(self.cycles.undecided()).collect()
+    }
+
     /// Whether the model holds for certain.
     fn proves(&self, model: Model) -> bool {
-        let mut worst: Vec<Anomaly> = self.findings.counts().map(|(kind, _)| kind).collect();
-        // If a search gave up, a circle that counts as G-nonadjacent may be a G-single, which more models forbid.
-        if self.undecided {
-            worst.push(Anomaly::Cycle(Order::Plain, anomaly::Cycle::GSingle));
-        }
-        model.holds(&worst, self.decided) && self.open.is_none()
+        let in_order = self.unread.is_none();
+        model.holds(&self.worst(), self.decided, in_order) && self.open.is_none()
     }
 }
 
@@ -304,11 +305,16 @@ fn analyze(
                 0
             };
             let mut analysis = known.analyze(&faults, orders, budget)?;
-            if !analysis.is_broken(model) && !analysis.proves(model) {
-                let Analysis {
-                    singles, findings, ..
-                } = &mut analysis;
-                let sight = sight::decide(&lists, model, singles, findings, budget)?;
+            if analysis.is_broken(model) {
+                return Ok(analysis);
+            }
+            if !model.holds(&analysis.worst(), None, false) {
+                analysis.unread = known.unread(&lists, model, (orders, &analysis), budget)?;
+            }
+            if !analysis.proves(model) {
+                let singles = analysis.cycles.with_single();
+                let findings = &mut analysis.findings;
+                let sight = sight::decide(&lists, model, &singles, findings, budget)?;
                 (analysis.decided, analysis.open) = (sight.decided, sight.open);
             }
             Ok(analysis)
@@ -325,7 +331,9 @@ fn analyze(
             let faults = |findings: &mut Findings| register_faults::find(&registers, findings);
             let mut analysis = known.analyze(&faults, orders, budget)?;
             if !analysis.is_broken(model) {
-                analysis.open = settle::decide(&registers, model, &mut analysis.findings, budget)?;
+                let findings = &mut analysis.findings;
+                let settled = settle::decide(&registers, model, findings, budget)?;
+                (analysis.decided, analysis.open) = (settled.decided, settled.open);
             }
             Ok(analysis)
         }
@@ -396,7 +404,7 @@ impl Known<'_> {
                 (findings, passed_over)
             },
             || {
-                let graph = self.graph(orders);
+                let graph = self.graph(orders, &[]);
                 cycles::search(&graph, txns.len(), orders, budget)
                     .map(|cycles| (cycles, graph.edge_count()))
             },
@@ -405,23 +413,49 @@ impl Known<'_> {
         for found in &cycles.found {
             findings.add(found.anomaly, || explain::cycle(txns, found, self.versions));
         }
-        let singles = cycles.with_single();
         Ok(Analysis {
             findings,
             edges,
-            components: cycles.components,
-            largest: cycles.largest,
-            undecided: cycles.singles_undecided,
-            singles,
+            cycles,
+            unread: None,
             decided: None,
             passed_over,
             open: None,
         })
     }
 
-    fn graph(&self, orders: &[Order]) -> Graph {
+    /// Why the order of appends that nobody read is known too little for a model of which nothing else is wrong.
+    fn unread(
+        &self,
+        lists: &Lists,
+        model: Model,
+        (orders, analysis): (&[Order], &Analysis),
+        budget: &dyn Budget,
+    ) -> Result<Option<String>, Exhausted> {
+        let together = unread::together(lists, &analysis.cycles.all());
+        if together.is_empty() {
+            return Ok(None);
+        }
+        for tried in 0..unread::TRIES {
+            let graph = self.graph(orders, &unread::ordered(self.txns, &together, tried));
+            let circles = cycles::search(&graph, self.txns.len(), orders, budget)?;
+            let kinds = circles.found.iter().map(|found| found.anomaly);
+            let mut worst: Vec<Anomaly> = kinds.chain(circles.undecided()).collect();
+            worst.extend(analysis.findings.counts().map(|(kind, _)| kind));
+            if model.holds(&worst, None, true) {
+                return Ok(None);
+            }
+        }
+        Ok(unread::why(self.txns, &together))
+    }
+
+    /// All edges, and with them the one before the other of these.
+    fn graph(&self, orders: &[Order], before: &[(u32, u32)]) -> Graph {
         Graph::build(self.txns.len(), |edges| {
             (self.data)(edges);
+            for (first, second) in before {
+                edges.add(*first, *second, graph::WW);
+            }
             if orders.contains(&Order::Process) {
                 self.txns.process_edges(self.took_effect, edges);
             }
@@ -429,176 +463,5 @@ impl Known<'_> {
                 self.txns.realtime_edges(self.took_effect, edges);
             }
         })
-    }
-}
-
-impl Transactional {
-    fn unknown(&self, summary: String, notes: Vec<(&'static str, String)>) -> CheckResult {
-        let mut result = CheckResult::new(self.name, Verdict::Unknown, summary);
-        result.notes = notes
-            .into_iter()
-            .map(|(kind, text)| words::note(kind, Severity::Error, text))
-            .collect();
-        result
-    }
-
-    fn conclude(
-        &self,
-        mut analysis: Analysis,
-        figures: &mut BTreeMap<String, Value>,
-    ) -> CheckResult {
-        let counts: Vec<(Anomaly, u64)> = analysis.findings.counts().collect();
-        let anomalies: Vec<Anomaly> = counts.iter().map(|(anomaly, _)| *anomaly).collect();
-        let (not, also_not) = model::ruled_out(&anomalies);
-        let forbidden = |anomaly: Anomaly| self.model.forbids(anomaly);
-        let verdict = if analysis.is_broken(self.model) {
-            Verdict::Invalid
-        } else if analysis.proves(self.model) {
-            Verdict::Valid
-        } else {
-            Verdict::Unknown
-        };
-        let mut result = CheckResult::new(
-            self.name,
-            verdict,
-            self.summary(&counts, &not, verdict, figures),
-        );
-        self.remark(&mut result, &counts, &not, analysis.open);
-        if analysis.passed_over > 0 {
-            result.notes.push(words::note(
-                "initial-value",
-                Severity::Warning,
-                format!(
-                    "{} showed a value that nobody wrote; it counts as what was there at first and was passed over",
-                    words::plural(analysis.passed_over, "read", "reads")
-                ),
-            ));
-        }
-        for (name, value) in [
-            ("not", json!(not)),
-            ("also_not", json!(also_not)),
-            (
-                "anomalies",
-                counts
-                    .iter()
-                    .map(|(anomaly, count)| (anomaly.name(), json!(count)))
-                    .collect::<serde_json::Map<_, _>>()
-                    .into(),
-            ),
-            ("edge_count", json!(analysis.edges)),
-            ("component_count", json!(analysis.components)),
-            ("largest_component", json!(analysis.largest)),
-        ] {
-            figures.insert(name.to_owned(), value);
-        }
-        result.witnesses = analysis.findings.witnesses(forbidden);
-        if let Some(explanation) = &self.explanation_for_realtime {
-            let names: Vec<String> = anomalies
-                .iter()
-                .filter(|anomaly| explain::is_stale_read(**anomaly))
-                .map(|anomaly| anomaly.name())
-                .collect();
-            for witness in &mut result.witnesses {
-                if names.contains(&witness.kind) {
-                    witness.explanation = Some(explanation.clone());
-                }
-            }
-        }
-        result
-    }
-
-    fn summary(
-        &self,
-        counts: &[(Anomaly, u64)],
-        not: &[&str],
-        verdict: Verdict,
-        figures: &BTreeMap<String, Value>,
-    ) -> String {
-        let transactions = words::plural(
-            figures
-                .get("transaction_count")
-                .and_then(Value::as_u64)
-                .unwrap_or(0) as usize,
-            "transaction",
-            "transactions",
-        );
-        let mut kinds: Vec<String> = counts
-            .iter()
-            .take(KINDS_SHOWN)
-            .map(|(anomaly, count)| format!("{} {}", words::count(*count), anomaly.name()))
-            .collect();
-        if counts.len() > KINDS_SHOWN {
-            kinds.push(format!("{} other kinds", counts.len() - KINDS_SHOWN));
-        }
-        let kinds = kinds.join(", ");
-        match verdict {
-            Verdict::Valid if counts.is_empty() => {
-                format!(
-                    "{transactions}: nothing speaks against {}",
-                    self.model.name()
-                )
-            }
-            Verdict::Valid => format!(
-                "{transactions}: nothing speaks against {}, but {kinds}: not {}",
-                self.model.name(),
-                not.join(", not ")
-            ),
-            Verdict::Unknown if counts.is_empty() => format!(
-                "{transactions}: the order of values is known in part only; {} is left open",
-                self.model.name()
-            ),
-            Verdict::Unknown => format!(
-                "{transactions}: {kinds}: not {}; {} is left open",
-                not.join(", not "),
-                self.model.name()
-            ),
-            _ => format!("{kinds} in {transactions}: not {}", not.join(", not ")),
-        }
-    }
-
-    fn remark(
-        &self,
-        result: &mut CheckResult,
-        counts: &[(Anomaly, u64)],
-        not: &[&str],
-        open: Option<String>,
-    ) {
-        for (anomaly, count) in counts {
-            let severity = if self.model.forbids(*anomaly) {
-                Severity::Error
-            } else {
-                Severity::Warning
-            };
-            result.notes.push(words::note(
-                &anomaly.name(),
-                severity,
-                format!(
-                    "{} {}: {}",
-                    words::count(*count),
-                    anomaly.name(),
-                    anomaly.title()
-                ),
-            ));
-        }
-        if !not.is_empty() {
-            result.notes.push(words::note(
-                "not",
-                Severity::Info,
-                format!(
-                    "what was seen rules out {} and whatever is stronger",
-                    not.join(", ")
-                ),
-            ));
-        }
-        if result.verdict == Verdict::Unknown {
-            result.notes.push(words::note(
-                "left-open",
-                Severity::Error,
-                open.unwrap_or_else(|| format!(
-                    "{} forbids more than what is looked for, and the stronger models that imply it do not hold",
-                    self.model.name()
-                )),
-            ));
-        }
     }
 }

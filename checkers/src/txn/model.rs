@@ -13,7 +13,8 @@
 //! not in the map: parallel snapshot isolation implies consistent view.
 //!
 //! Some models forbid more than the anomalies that are looked for ([`PARTIAL`]). For these a finding is proof, and without one they hold for certain
-//! only if a stronger model does that is checked in full. Of these read atomic and causal are decided on lists, where that is the question ([`super::sight`]).
+//! only if a stronger model does that is checked in full. Of these read atomic and causal are decided where that is the question: on lists by [`super::sight`],
+//! on registers by [`super::commits`].
 //!
 //! Sessions count in the models named `strong-session-` alone, so that serializable, say, implies causal, as it does in Cerone, Bernardi and Gotsman's paper.
 //! The levels of [`super::weak`] have sessions, as in Biswas and Enea's (OOPSLA 2019): its `causal` is `strong-session-causal` here.
@@ -202,7 +203,7 @@ const ALIASES: [(&str, &str); 4] = [
     ),
 ];
 
-/// Models of who saw whose work, weak before strong. On lists [`super::sight`] decides them.
+/// Models of who saw whose work, weak before strong. [`super::sight`] and [`super::commits`] decide them.
 const BY_SIGHT: [&str; 4] = [
     "read-atomic",
     "causal",
@@ -247,12 +248,23 @@ impl Model {
     }
 
     /// Whether it holds if these are all anomalies of the kinds that are looked for: a model that implies it, or itself,
-    /// is checked in full and forbids none of them. `decided` is one that was decided though it is not checked in full everywhere.
-    pub fn holds(self, anomalies: &[Anomaly], decided: Option<Self>) -> bool {
+    /// is checked in full and forbids none of them. `decided` is one that was decided though it is not checked in full everywhere; `in_order` says
+    /// whether the order of writes is known where models of circles need it.
+    pub fn holds(self, anomalies: &[Anomaly], decided: Option<Self>, in_order: bool) -> bool {
         (0..ROWS.len()).map(Self).any(|model| {
+            let in_full = !PARTIAL.contains(&model.name()) && (in_order || !model.needs_order());
             model.implies(self)
-                && (!PARTIAL.contains(&model.name()) || decided == Some(model))
+                && (in_full || decided == Some(model))
                 && !anomalies.iter().any(|anomaly| model.forbids(*anomaly))
+        })
+    }
+
+    /// Whether it forbids some circles with anti-dependencies and not all: if it forbids all, transactions have an order, and then their writes have one.
+    fn needs_order(self) -> bool {
+        let forbids = |order, cycle| self.forbids(Anomaly::Cycle(order, cycle));
+        Order::ALL.into_iter().any(|order| {
+            let some = forbids(order, Cycle::GSingle) || forbids(order, Cycle::GNonadjacent);
+            some && !forbids(order, Cycle::G2Item)
         })
     }
 
@@ -292,7 +304,8 @@ impl Model {
             .collect()
     }
 
-    fn implies(self, other: Self) -> bool {
+    /// Whether whatever has this model has the other one.
+    pub fn implies(self, other: Self) -> bool {
         self == other
             || ROWS[self.0]
                 .implies
@@ -399,6 +412,25 @@ mod tests {
     }
 
     #[test]
+    fn who_needs_the_order_of_writes() {
+        for (name, needs) in [
+            ("read-committed", false),
+            ("consistent-view", true),
+            ("repeatable-read", false),
+            ("snapshot-isolation", true),
+            ("strong-session-snapshot-isolation", true),
+            ("serializable", false),
+            ("strict-serializable", false),
+        ] {
+            let model = Model::named(name);
+            assert_eq!(model.map(Model::needs_order), Some(needs), "{name}");
+            // Nothing was found, and nobody knows in which order was written.
+            let holds = model.map(|model| model.holds(&[plain(Cycle::G2Item)], None, false));
+            assert_eq!(holds, Some(name == "read-committed"), "{name}");
+        }
+    }
+
+    #[test]
     fn who_saw_whom_decides_models_on_either_side() {
         for (name, decided) in [
             ("monotonic-atomic-view", Some("read-atomic")),
@@ -423,7 +455,7 @@ mod tests {
             ("consistent-view", Some("causal"), false),
         ] {
             let model = Model::named(name)
-                .map(|model| model.holds(&single, decided.and_then(Model::named)));
+                .map(|model| model.holds(&single, decided.and_then(Model::named), true));
             assert_eq!(model, Some(holds), "{name}");
         }
     }

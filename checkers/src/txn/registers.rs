@@ -227,10 +227,11 @@ impl Registers {
     /// Edges to whatever came after a version.
     fn after(&self, key: u32, version: u32, all: &Later, edges: &mut Edges) {
         let reads = self.reads_of(key, version);
+        // Who read what it wrote only later replaced nothing.
         let replaced: Vec<u32> = reads
             .iter()
             .map(|read| read.wrote)
-            .filter(|wrote| self.is_version(*wrote))
+            .filter(|wrote| *wrote != version && self.is_version(*wrote))
             .collect();
         let replaced = Later::new(self, edges, replaced);
         let low = self.in_process.partition_point(|pair| pair.0 < version);

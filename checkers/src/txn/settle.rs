@@ -4,7 +4,8 @@
 //! | --- | --- | --- |
 //! | read (un)committed | no circle: versions can be ordered as transactions saw each other | a circle |
 //! | serializable, repeatable read, snapshot isolation, their session and strong forms | an order of all transactions that explains all reads ([`super::serial`]), or an order of all versions without a forbidden circle ([`super::versions`]) | there is no such order of some of the transactions |
-//! | any other model | the same, of serializability or of snapshot isolation | what was found before |
+//! | read atomic, causal, their session forms | the same, or an order of commits ([`super::commits`]) | there is none |
+//! | any other model | the same, of serializability or of snapshot isolation | what was found before, or what rules out causal or read atomic if it implies them |
 //!
 //! An order that is more than what was asked for is proof as well: one of real time, or one of points for snapshot isolation.
 //!
@@ -20,11 +21,13 @@ use harness_core::{
 
 use super::{
     anomaly::{Anomaly, Cycle, Order},
+    commits,
     findings::{Findings, edge, equals, key, name, who, witness},
     graph::node,
     model::Model,
     registers::Registers,
     serial,
+    sight::Sight,
     versions::{Answer, Case, Step, TRANSACTIONS_LIMIT, Why, Work},
 };
 use crate::words;
@@ -64,17 +67,43 @@ pub(super) fn decide(
     model: Model,
     findings: &mut Findings,
     budget: &dyn Budget,
+) -> Result<Sight, Exhausted> {
+    let decided = match need(model) {
+        Need::Enough(order) if played(registers, order, 0..1) => return Ok(Sight::default()),
+        Need::Enough(_) => commits::decide(registers, model, findings, budget)?,
+        Need::Nothing | Need::Exactly(..) => None,
+    };
+    let forbidden = |(anomaly, _)| model.forbids(anomaly);
+    // The same model, or one that says more; or what rules it out.
+    if decided.is_some_and(|decided| decided.implies(model)) || findings.counts().any(forbidden) {
+        return Ok(Sight {
+            decided,
+            open: None,
+        });
+    }
+    let open = weigh(registers, model, findings, budget)?;
+    Ok(Sight { decided, open })
+}
+
+/// Whether an order of all transactions was found that keeps this one. Most histories keep real time, which leads to an order sooner than nothing does.
+fn played(registers: &Registers, order: Order, attempts: Range<u64>) -> bool {
+    serial::found(registers, order, attempts.clone())
+        || order != Order::Realtime && serial::found(registers, Order::Realtime, attempts)
+}
+
+/// By orders of transactions and of versions; gives why it stays open if none helps.
+fn weigh(
+    registers: &Registers,
+    model: Model,
+    findings: &mut Findings,
+    budget: &dyn Budget,
 ) -> Result<Option<String>, Exhausted> {
     let (order, split) = match need(model) {
         Need::Nothing => return Ok(None),
         Need::Exactly(order, split) => (order, Some(split)),
         Need::Enough(order) => (order, None),
     };
-    // Most histories keep real time, which leads to an order sooner than nothing does.
-    let played = |attempts: Range<u64>| {
-        serial::found(registers, order, attempts.clone())
-            || order != Order::Realtime && serial::found(registers, Order::Realtime, attempts)
-    };
+    let played = |attempts: Range<u64>| played(registers, order, attempts);
     if played(0..1) {
         return Ok(None);
     }

@@ -281,7 +281,7 @@ impl<'a> Stream<'a> {
         self.builder.end(open.txn, outcome, index, time_ns);
         let is_list = match &payload {
             Payload::Text(text) => matches!(text.cursor().peek(), Some(b'[' | b'(')),
-            Payload::Value(value) => value.is_array(),
+            Payload::Value(value, _) => value.is_array(),
         };
         if outcome == Outcome::Ok && is_list {
             if let Some(Line {
@@ -323,22 +323,23 @@ impl<'a> Stream<'a> {
     }
 
     fn take(&mut self, txn: u32, payload: &Payload<'a>, answered: bool) -> Result<(), FormatError> {
-        let text = match payload {
-            Payload::Value(value) => {
+        let before = self.builder.odd_count();
+        let place = match payload {
+            Payload::Value(value, of) => {
                 take(&mut self.builder, txn, value, answered);
-                return Ok(());
+                of.as_ref()
             }
-            Payload::Text(text) => text,
-        };
-        match self.read(text) {
-            None => {
-                let before = self.builder.odd_count();
-                take(&mut self.builder, txn, &text.value()?, answered);
-                if before < LOCATED && self.builder.odd_count() > before {
-                    self.builder.locate_odd(text.place());
+            Payload::Text(text) => {
+                match self.read(text) {
+                    None => take(&mut self.builder, txn, &text.value()?, answered),
+                    Some(range) => self.steps.put(range, &mut self.builder, txn, answered),
                 }
+                Some(text)
             }
-            Some(range) => self.steps.put(range, &mut self.builder, txn, answered),
+        };
+        let is_odd = self.builder.odd_count() > before;
+        if let Some(place) = place.filter(|_| is_odd && before < LOCATED) {
+            self.builder.locate_odd(place.place());
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ enum Lie {
 /// An anomaly, and the transactions that make it.
 struct Plant {
     name: &'static str,
-    /// So many of the family's models forbid it, and the kinds of witnesses that are right.
+    /// So many of [`MODELS`] forbid it, and the kinds of witnesses that are right.
     models: (usize, &'static [&'static str]),
     /// The same of [`LEVELS`].
     levels: (usize, &'static [&'static str]),
@@ -140,14 +140,7 @@ fn made(seed: u64, workload: Workload, write: &str, plant: Option<&Plant>) -> Op
 }
 
 /// Models, each of which forbids what the next one does and more.
-const MODELS: [&str; 4] = [
-    "strict-serializable",
-    "serializable",
-    "snapshot-isolation",
-    "read-committed",
-];
-/// The same with those between that are decided on lists only.
-const MODELS_OF_LISTS: [&str; 6] = [
+const MODELS: [&str; 6] = [
     "strict-serializable",
     "serializable",
     "snapshot-isolation",
@@ -158,14 +151,11 @@ const MODELS_OF_LISTS: [&str; 6] = [
 /// Levels of weak isolation, likewise.
 const LEVELS: [&str; 3] = ["causal", "read-atomic", "read-committed"];
 
-/// The checker of models with these, and that of all levels, if there is one.
-type Checkers = (
-    (&'static str, &'static [&'static str]),
-    Option<&'static str>,
-);
+/// Checkers of all models and all levels, if there is one.
+type Checkers = (&'static str, Option<&'static str>);
 
-fn judges(((checker, models), levels): Checkers) -> Vec<Judge> {
-    let of_model = models.iter().map(|model| Judge::of_model(checker, model));
+fn judges((models, levels): Checkers) -> Vec<Judge> {
+    let of_model = MODELS.iter().map(|model| Judge::of_model(models, model));
     let of_level = levels.into_iter().flat_map(|checker| {
         LEVELS
             .iter()
@@ -209,13 +199,12 @@ fn family(
 /// Transactions of reads and appends.
 pub(super) fn lists() -> Family {
     let workload = (Workload::ListAppend, "append");
-    let checkers = (("append", &MODELS_OF_LISTS[..]), None);
-    family("list-append", checkers, workload, LISTS)
+    family("list-append", ("append", None), workload, LISTS)
 }
 
 /// Transactions of reads and writes of registers.
 pub(super) fn registers() -> Family {
-    let checkers = (("rw-register", &MODELS[..]), Some("weak-isolation"));
+    let checkers = ("rw-register", Some("weak-isolation"));
     family(
         "rw-register",
         checkers,

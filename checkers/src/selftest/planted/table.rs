@@ -181,7 +181,7 @@ pub(super) const LISTS: &[Plant] = &[
 pub(super) const REGISTERS: &[Plant] = &[
     Plant {
         name: "aborted-read",
-        models: (4, &["G1a"]),
+        models: (6, &["G1a"]),
         levels: (3, &["aborted-read"]),
         failed: 1,
         txns: &[&[Writes(0, 1)], &[Shows(0, Some(1))]],
@@ -189,28 +189,28 @@ pub(super) const REGISTERS: &[Plant] = &[
     },
     Plant {
         name: "intermediate-read",
-        models: (4, &["G1b"]),
+        models: (6, &["G1b"]),
         levels: (3, &["intermediate-read"]),
         txns: &[&[Writes(0, 1), Writes(0, 2)], &[Shows(0, Some(1))]],
         ..AT_ONCE
     },
     Plant {
         name: "internal",
-        models: (3, &["internal"]),
+        models: (5, &["internal"]),
         levels: (3, &["internal"]),
         txns: &[&[Writes(0, 1), Shows(0, None)]],
         ..AT_ONCE
     },
     Plant {
         name: "future-read",
-        models: (4, &["future-read"]),
+        models: (6, &["future-read"]),
         levels: (3, &["future-read"]),
         txns: &[&[Shows(0, Some(1)), Writes(0, 1)]],
         ..AT_ONCE
     },
     Plant {
         name: "cyclic-versions",
-        models: (4, &["cyclic-versions", "G1c"]),
+        models: (6, &["cyclic-versions", "G1c"]),
         levels: (3, &["causality-cycle"]),
         txns: &[
             &[Shows(0, Some(2)), Writes(0, 1)],
@@ -220,7 +220,7 @@ pub(super) const REGISTERS: &[Plant] = &[
     },
     Plant {
         name: "circular-reads",
-        models: (4, &["G1c"]),
+        models: (6, &["G1c"]),
         levels: (3, &["causality-cycle"]),
         txns: &[
             &[Writes(0, 1), Shows(1, Some(1))],
@@ -230,7 +230,7 @@ pub(super) const REGISTERS: &[Plant] = &[
     },
     Plant {
         name: "half-seen",
-        models: (3, &["G-single"]),
+        models: (5, &["G-single", "fractured-read"]),
         levels: (3, &["initial-value-too-late"]),
         txns: &[
             &[Writes(0, 1), Writes(1, 1)],
@@ -240,7 +240,7 @@ pub(super) const REGISTERS: &[Plant] = &[
     },
     Plant {
         name: "seen-backwards",
-        models: (3, &["G-single"]),
+        models: (5, &["G-single", "fractured-read"]),
         levels: (3, &["commit-order-cycle"]),
         txns: &[
             &[Writes(0, 1)],
@@ -251,7 +251,7 @@ pub(super) const REGISTERS: &[Plant] = &[
     },
     Plant {
         name: "fractured-read",
-        models: (3, &["G-single"]),
+        models: (5, &["G-single", "fractured-read"]),
         levels: (2, &["initial-value-too-late"]),
         txns: &[
             &[Writes(0, 1), Writes(1, 1)],
@@ -261,7 +261,7 @@ pub(super) const REGISTERS: &[Plant] = &[
     },
     Plant {
         name: "missed-cause",
-        models: (3, &["G-single"]),
+        models: (4, &["G-single", "causality-violation"]),
         levels: (1, &["initial-value-too-late"]),
         txns: &[
             &[Writes(0, 1)],

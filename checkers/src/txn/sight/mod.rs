@@ -66,22 +66,18 @@ pub(super) struct Sight {
 pub(super) fn decide(
     lists: &Lists,
     model: Model,
-    components: &[Vec<u32>],
+    components: &[&[u32]],
     findings: &mut Findings,
     budget: &dyn Budget,
 ) -> Result<Sight, Exhausted> {
     let Some(decided) = model.by_sight() else {
         return Ok(Sight::default());
     };
-    let wanted: Vec<Anomaly> = KINDS
-        .into_iter()
-        .filter(|kind| decided.forbids(*kind))
-        .collect();
     let mut work = pass::Work::default();
     for component in components {
         let group = Group::new(lists, component);
         let mut known: Vec<Anomaly> = Vec::new();
-        for anomaly in wanted.iter().copied() {
+        for anomaly in kinds(decided) {
             if known.iter().any(|found| found.implies(anomaly)) {
                 continue;
             }
@@ -100,7 +96,7 @@ pub(super) fn decide(
                     let found = Found {
                         anomaly,
                         steps: group.outside(&ways.shortest(&group, &missed)),
-                        among: component.clone(),
+                        among: component.to_vec(),
                     };
                     findings.add(anomaly, || explain::cycle(&lists.txns, &found, lists));
                 }
@@ -113,7 +109,13 @@ pub(super) fn decide(
     })
 }
 
-fn with_sessions(anomaly: Anomaly) -> bool {
+/// What must be looked for to decide one of these models, the worst first.
+pub(super) fn kinds(decided: Model) -> impl Iterator<Item = Anomaly> {
+    KINDS.into_iter().filter(move |kind| decided.forbids(*kind))
+}
+
+/// Whether an anomaly counts what processes did first.
+pub(super) fn with_sessions(anomaly: Anomaly) -> bool {
     matches!(
         anomaly,
         Anomaly::FracturedRead(Order::Process) | Anomaly::CausalityViolation(Order::Process)

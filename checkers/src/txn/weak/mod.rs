@@ -21,7 +21,7 @@
 //! some transaction that took effect wrote last, its own writes first. The initial value, null, was written before everything else.
 //!
 //! A process is a session. These levels are not Adya's: reading T2's y and then an older x, as above with T2 after T1, is
-//! read committed there and not here. Of lists [`super::sight`] decides the other two, by the names `strong-session-read-atomic` and `strong-session-causal`.
+//! read committed there and not here. `append` and `rw-register` decide the other two as well, by the names `strong-session-read-atomic` and `strong-session-causal`.
 
 mod causal;
 mod order;
@@ -46,6 +46,7 @@ use crate::{
     registry::{Source, Straight},
     words,
 };
+pub(super) use order::circle;
 use reads::Sessions;
 use saw::Saw;
 
@@ -97,7 +98,7 @@ pub struct WeakIsolation {
 
 /// Why transactions that differ cannot be put in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reason {
+pub(super) enum Reason {
     /// One session did the first before the second.
     Session,
     /// The second read what the first wrote.
@@ -108,10 +109,10 @@ enum Reason {
 
 /// From one transaction to the next of a circle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Edge {
-    from: u32,
-    to: u32,
-    reason: Reason,
+pub(super) struct Edge {
+    pub from: u32,
+    pub to: u32,
+    pub reason: Reason,
 }
 
 /// What makes an order impossible.

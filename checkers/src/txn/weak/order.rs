@@ -77,7 +77,7 @@ pub(super) fn base(sessions: &Sessions, mut each: impl FnMut(u32, u32, Reason)) 
 }
 
 /// A short circle of the graph, if it has any: within the smallest component, so that it is found quickly.
-pub(super) fn circle(graph: &Graph) -> Option<Vec<Edge>> {
+pub(in super::super) fn circle(graph: &Graph) -> Option<Vec<Edge>> {
     let parts = components(graph, super::super::graph::ALL);
     let smallest = parts.groups().into_iter().min_by_key(Vec::len)?;
     let inside = |from, to| parts.together(from, to);

@@ -4,7 +4,7 @@ use harness_core::verdict::Witness;
 
 use super::{
     super::{
-        findings::{edge, name, who, witness_of},
+        findings::{edge, knew_of, name, who, witness_of},
         graph::node,
     },
     Broken, Edge, Level, Reason,
@@ -107,12 +107,9 @@ fn because(sessions: &Sessions, step: Edge, level: Level) -> (String, Option<u32
                 && knows.before(reader, reads, read)
         });
         if let Some(read) = told {
-            let said = format!(
-                "{} read {} from {to}, though it knew of {from}, which wrote {}: {from} must come before {to}",
-                name_of(reader),
-                sessions.shown(read.step as usize),
-                sessions.wrote_last(step.from, read.key)
-            );
+            let shown = sessions.shown(read.step as usize);
+            let wrote = sessions.wrote_last(step.from, read.key);
+            let said = knew_of(&name_of(reader), (&shown, &to), (&from, &wrote));
             return (said, Some(reader));
         }
     }

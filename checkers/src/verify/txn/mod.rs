@@ -36,14 +36,19 @@ pub(super) fn witnesses(history: &History, result: &CheckResult) -> Vec<Finding>
         _ => Shape::Registers,
     };
     let facts = Facts::new(history, shape);
-    if weak && facts.txns.len() > WEAK_LIMIT_TRANSACTIONS {
-        let why = format!("more than {WEAK_LIMIT_TRANSACTIONS} transactions");
-        return vec![Finding::NotTried(why); result.witnesses.len()];
+    let large = facts.txns.len() > WEAK_LIMIT_TRANSACTIONS;
+    let too_many =
+        || Finding::NotTried(format!("more than {WEAK_LIMIT_TRANSACTIONS} transactions"));
+    if weak && large {
+        return vec![too_many(); result.witnesses.len()];
     }
     let model = result.figures.get("model").and_then(Value::as_str);
     let one = |witness: &Witness| {
         if witness.operations.is_empty() {
             return Finding::Refuted("it names no operation of the history".to_owned());
+        }
+        if large && shape == Shape::Registers && sight::is_sight(witness) {
+            return too_many();
         }
         let told = if weak {
             weak::verify(&facts, model.unwrap_or_default(), witness)

@@ -52,7 +52,16 @@ pub(super) fn verify(facts: &Facts, model: &str, witness: &Witness) -> Result<bo
             read.value.is_null()
                 && own(place, &read.key).is_none()
                 && other.writes(&read.key).next().is_some()
-                && knew(facts, model, first, place, other)
+                && knew(
+                    facts,
+                    Level {
+                        model,
+                        sessions: true,
+                    },
+                    first,
+                    place,
+                    other,
+                )
         }),
         "causality-cycle" | "commit-order-cycle" => return circle(facts, model, witness),
         other => return Err(format!("{other} is no kind that weak isolation has")),
@@ -70,10 +79,14 @@ fn circle(facts: &Facts, model: &str, witness: &Witness) -> Result<bool, String>
     if !facts::is_closed(witness)? {
         return Ok(false);
     }
+    let level = Level {
+        model,
+        sessions: true,
+    };
     for edge in &witness.edges {
         let (from, to) = (facts.txn(edge.from)?, facts.txn(edge.to)?);
-        let causes = leads(facts, from, to);
-        let demanded = witness.kind == "commit-order-cycle" && demanded(facts, model, from, to);
+        let causes = leads(facts, level, from, to);
+        let demanded = witness.kind == "commit-order-cycle" && demanded(facts, level, from, to);
         if !(causes || demanded) {
             return Err(format!(
                 "nothing puts operation {} before {}",
@@ -84,8 +97,15 @@ fn circle(facts: &Facts, model: &str, witness: &Witness) -> Result<bool, String>
     Ok(true)
 }
 
+/// A level, and whether what a process did first counts.
+#[derive(Clone, Copy)]
+pub(super) struct Level<'m> {
+    pub model: &'m str,
+    pub sessions: bool,
+}
+
 /// Whether some reader demands that `from` comes before `to`.
-fn demanded(facts: &Facts, model: &str, from: &Txn, to: &Txn) -> bool {
+pub(super) fn demanded(facts: &Facts, level: Level<'_>, from: &Txn, to: &Txn) -> bool {
     let readers = facts.txns.iter().filter(|txn| facts.took_effect(txn));
     readers.into_iter().any(|reader| {
         reader.steps.iter().enumerate().any(|(place, read)| {
@@ -97,22 +117,22 @@ fn demanded(facts: &Facts, model: &str, from: &Txn, to: &Txn) -> bool {
                 && reader.index != from.index
                 && to.writes(&read.key).any(|value| *value == read.value)
                 && from.writes(&read.key).next().is_some()
-                && knew(facts, model, reader, place, from)
+                && knew(facts, level, reader, place, from)
         })
     })
 }
 
 /// Whether a reader knew of a transaction at one of its steps, as the level sees it.
-fn knew(facts: &Facts, model: &str, reader: &Txn, place: usize, of: &Txn) -> bool {
+pub(super) fn knew(facts: &Facts, level: Level<'_>, reader: &Txn, place: usize, of: &Txn) -> bool {
     let reads_from = |until: usize| {
         reader.steps[..until]
             .iter()
             .any(|step| !step.write && of.writes(&step.key).any(|value| *value == step.value))
     };
-    match model {
+    match level.model {
         "read-committed" => reads_from(place),
-        "read-atomic" => in_session(of, reader) || reads_from(reader.steps.len()),
-        _ => leads(facts, of, reader),
+        "read-atomic" => level.sessions && in_session(of, reader) || reads_from(reader.steps.len()),
+        _ => leads(facts, level, of, reader),
     }
 }
 
@@ -120,8 +140,8 @@ fn in_session(before: &Txn, after: &Txn) -> bool {
     before.process == after.process && before.index < after.index
 }
 
-/// Whether sessions and reads lead from one to the other, over one step or more.
-fn leads(facts: &Facts, from: &Txn, to: &Txn) -> bool {
+/// Whether sessions, if they count, and reads lead from one to the other, over one step or more.
+pub(super) fn leads(facts: &Facts, level: Level<'_>, from: &Txn, to: &Txn) -> bool {
     let mut known = vec![to.index];
     let mut open = vec![to];
     while let Some(at) = open.pop() {
@@ -131,7 +151,7 @@ fn leads(facts: &Facts, from: &Txn, to: &Txn) -> bool {
                     && before.index != at.index
                     && before.writes(&step.key).any(|value| *value == step.value)
             });
-            if !(read || in_session(before, at)) {
+            if !(read || level.sessions && in_session(before, at)) {
                 continue;
             }
             if before.index == from.index {

@@ -103,62 +103,64 @@ pub(super) fn operation(reader: &mut Reader<'_>) -> Result<Fields, EdnError> {
     }
 }
 
+/// What is said of a text whose last object does not end.
+const TORN_JSON: &str = "the last object is torn and was left out";
+
 /// Reads objects, bare or within one array.
 pub(super) fn read_json(bytes: &[u8]) -> Result<(Vec<Event>, Vec<String>), FormatError> {
     let mut assembler = Assembler::default();
-    let mut torn = false;
-    let start = bytes.len() - bytes.trim_ascii_start().len();
-    if bytes.get(start) == Some(&b'[') {
-        torn = json_array(bytes, start + 1, &mut assembler)?;
-    } else {
-        let mut stream = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
-        loop {
-            let offset = stream.byte_offset();
-            match stream.next() {
-                None => break,
-                Some(Ok(item)) => assembler.push(json_fields(item)).map_err(|detail| {
-                    let skipped = bytes[offset..].len() - bytes[offset..].trim_ascii_start().len();
-                    FormatError::at(bytes, offset + skipped, detail)
-                })?,
-                Some(Err(error)) if error.is_eof() => {
-                    torn = true;
-                    break;
-                }
-                Some(Err(error)) => {
-                    return Err(FormatError::Syntax {
-                        line: error.line(),
-                        column: error.column(),
-                        detail: error.to_string(),
-                    });
-                }
-            }
-        }
-    }
-    let mut remarks = assembler.remarks();
-    if torn {
-        remarks.push("the last object is torn and was left out".to_owned());
-    }
+    let torn = each_object(bytes, &mut |at| {
+        let Some((fields, end)) = object(bytes, at)? else {
+            return Ok(None);
+        };
+        assembler
+            .push(fields)
+            .map_err(|detail| FormatError::at(bytes, at, detail))?;
+        Ok(Some(end))
+    })?;
+    let remarks = json_remarks(&assembler, torn);
     Ok((assembler.events, remarks))
 }
 
-/// Reads objects to the end of the array that begins before `at`; whether it is torn.
-fn json_array(bytes: &[u8], mut at: usize, assembler: &mut Assembler) -> Result<bool, FormatError> {
+/// What is to be said of objects that were read, of which the last is torn or not.
+pub(super) fn json_remarks(assembler: &Assembler, torn: bool) -> Vec<String> {
+    let mut remarks = assembler.remarks();
+    remarks.extend(torn.then(|| TORN_JSON.to_owned()));
+    remarks
+}
+
+/// Tells `one` where each object begins, bare or within one array; it says where that ends, or none if it is torn. Whether the text is.
+pub(super) fn each_object(
+    bytes: &[u8],
+    one: &mut dyn FnMut(usize) -> Result<Option<usize>, FormatError>,
+) -> Result<bool, FormatError> {
+    let skip = |at: usize| bytes.len() - bytes[at..].trim_ascii_start().len();
+    let mut at = skip(0);
+    if bytes.get(at) == Some(&b'[') {
+        return array(bytes, skip(at + 1), one);
+    }
+    while at < bytes.len() {
+        let Some(end) = one(at)? else {
+            return Ok(true);
+        };
+        at = skip(end);
+    }
+    Ok(false)
+}
+
+/// The same to the end of the array whose first item, or end, is at `at`.
+fn array(
+    bytes: &[u8],
+    mut at: usize,
+    one: &mut dyn FnMut(usize) -> Result<Option<usize>, FormatError>,
+) -> Result<bool, FormatError> {
     let skip = |at: usize| bytes.len() - bytes[at..].trim_ascii_start().len();
     let wrong = |at, detail: &str| FormatError::at(bytes, at, detail);
-    at = skip(at);
     if bytes.get(at) != Some(&b']') {
         loop {
-            let mut one = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter::<Value>();
-            let item = match one.next() {
-                None => return Ok(true),
-                Some(Ok(item)) => item,
-                Some(Err(error)) if error.is_eof() => return Ok(true),
-                Some(Err(error)) => return Err(located(bytes, at, &error)),
+            let Some(end) = one(at)?.map(skip) else {
+                return Ok(true);
             };
-            let end = skip(at + one.byte_offset());
-            assembler
-                .push(json_fields(item))
-                .map_err(|detail| FormatError::at(bytes, at, detail))?;
             match bytes.get(end) {
                 None => return Ok(true),
                 Some(b',') => at = skip(end + 1),
@@ -174,6 +176,17 @@ fn json_array(bytes: &[u8], mut at: usize, assembler: &mut Assembler) -> Result<
     match bytes.get(end) {
         None => Ok(false),
         Some(_) => Err(wrong(end, "expected the end of the text behind the array")),
+    }
+}
+
+/// The fields of the object that begins here, and where it ends; none if it is torn.
+pub(super) fn object(bytes: &[u8], at: usize) -> Result<Option<(Fields, usize)>, FormatError> {
+    let mut one = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter::<Value>();
+    match one.next() {
+        None => Ok(None),
+        Some(Ok(item)) => Ok(Some((json_fields(item), at + one.byte_offset()))),
+        Some(Err(error)) if error.is_eof() => Ok(None),
+        Some(Err(error)) => Err(located(bytes, at, &error)),
     }
 }
 

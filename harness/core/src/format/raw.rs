@@ -7,19 +7,21 @@
 //! - `consumed` is told how far reading came, so that who mapped a file can give its pages back.
 
 mod ahead;
+mod usual;
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
 pub use ahead::{EachAhead, Usual, each_event_ahead};
+use usual::{Fields, Words, usual};
 
 use super::{
     Format, FormatError,
     assemble::{Assembler, Stamp},
-    cursor::{Cursor, Syntax, value_end},
+    cursor::{Cursor, Syntax},
     edn::{EdnError, Reader},
-    jepsen::{Around, operation},
+    jepsen::{Around, each_object, json_remarks, object, operation},
     place,
 };
 use crate::{
@@ -52,8 +54,8 @@ pub struct Head {
 pub enum Payload<'a> {
     /// Still as text.
     Text(Text<'a>),
-    /// Read already.
-    Value(Value),
+    /// Read already; and where its operation begins, if that is known.
+    Value(Value, Option<Text<'a>>),
 }
 
 /// A piece of a history that holds one value, or something that is none.
@@ -66,6 +68,17 @@ pub struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    /// All that begins here.
+    fn at(bytes: &'a [u8], start: usize, syntax: Syntax) -> Self {
+        let end = bytes.len();
+        Self {
+            bytes,
+            start,
+            end,
+            syntax,
+        }
+    }
+
     /// At its first byte.
     #[must_use]
     pub fn cursor(&self) -> Cursor<'a> {
@@ -120,7 +133,7 @@ impl Payload<'_> {
     pub fn value(&self) -> Result<Value, FormatError> {
         match self {
             Self::Text(text) => text.value(),
-            Self::Value(value) => Ok(value.clone()),
+            Self::Value(value, _) => Ok(value.clone()),
         }
     }
 }
@@ -148,11 +161,15 @@ pub fn each_event<'a>(
             let mut progress = Progress::new(consumed);
             edn(bytes, 0, (&mut assembler, &mut names), each, &mut progress)
         }
+        Format::JepsenJson => {
+            let mut progress = Progress::new(consumed);
+            json(bytes, (&mut assembler, &mut names), each, &mut progress)
+        }
         other => {
             let (events, remarks) = super::read_events(bytes, other)?;
             for event in events {
                 let (head, value) = parts(event);
-                each(head, Payload::Value(value))?;
+                each(head, Payload::Value(value, None))?;
             }
             Ok(remarks)
         }
@@ -214,70 +231,6 @@ impl Names {
     }
 }
 
-/// What a line of the usual shape says.
-#[derive(Default)]
-struct Fields<'a> {
-    index: Option<u64>,
-    time_ns: Option<u64>,
-    process: Option<Process>,
-    event_type: Option<EventType>,
-    node: Option<&'a [u8]>,
-    f: Option<&'a [u8]>,
-    value: Option<(usize, usize)>,
-}
-
-fn event_type(name: &[u8]) -> Option<EventType> {
-    Some(match name {
-        b"invoke" => EventType::Invoke,
-        b"ok" => EventType::Ok,
-        b"fail" => EventType::Fail,
-        b"info" => EventType::Info,
-        _ => return None,
-    })
-}
-
-/// A map of the usual shape; None for any other.
-fn usual<'a>(cursor: &mut Cursor<'a>) -> Option<Fields<'a>> {
-    let json = cursor.syntax() == Syntax::Json;
-    let mut fields = Fields::default();
-    let whole = |number: i64| u64::try_from(number).ok();
-    cursor.eat(b'{')?;
-    let mut first = true;
-    while cursor.next_item(first, b'}')? {
-        first = false;
-        let name = cursor.name()?;
-        if json {
-            cursor.colon()?;
-        } else {
-            cursor.skip_space();
-        }
-        match (name, json) {
-            (b"index", _) => fields.index = Some(whole(cursor.integer()?)?),
-            (b"time_ns", true) | (b"time", false) => {
-                fields.time_ns = Some(whole(cursor.integer()?)?);
-            }
-            (b"process", _) => {
-                fields.process = Some(if cursor.peek()?.is_ascii_digit() {
-                    Process::Client(whole(cursor.integer()?)?)
-                } else {
-                    (cursor.name()? == b"nemesis").then_some(Process::Nemesis)?
-                });
-            }
-            (b"type", _) => fields.event_type = Some(event_type(cursor.name()?)?),
-            (b"f", _) => fields.f = Some(cursor.name()?),
-            (b"node", _) => fields.node = Some(cursor.name()?),
-            (b"value", _) => {
-                let start = cursor.at();
-                let end = value_end(cursor)?;
-                fields.value = Some((start, end));
-            }
-            (b"error" | b"exception", false) => drop(cursor.value()?),
-            _ => return None,
-        }
-    }
-    Some(fields)
-}
-
 /// Reads on from the beginning of an operation, or of all.
 fn edn<'a>(
     bytes: &'a [u8],
@@ -308,7 +261,7 @@ fn edn<'a>(
         let start = reader.offset();
         progress.at(start);
         let mut cursor = Cursor::new(bytes, start, Syntax::Edn);
-        if let Some((head, text)) = usual(&mut cursor).and_then(|fields| {
+        if let Some((head, text)) = usual(&mut cursor, Words::Jepsens).and_then(|fields| {
             let text = text(bytes, &fields, Syntax::Edn)?;
             Some((stamped(&fields, assembler, names)?, text))
         }) {
@@ -322,7 +275,8 @@ fn edn<'a>(
                     .make(fields)
                     .map_err(|detail| FormatError::at(bytes, start, detail))?;
                 let (head, value) = parts(event);
-                each(head, Payload::Value(value))?;
+                let of = Text::at(bytes, start, Syntax::Edn);
+                each(head, Payload::Value(value, Some(of)))?;
             }
             Err(EdnError { torn: true, .. }) => {
                 torn = true;
@@ -341,6 +295,42 @@ fn edn<'a>(
         });
     }
     Ok(remarks)
+}
+
+/// Reads objects in Jepsen's words, bare or within one array.
+fn json<'a>(
+    bytes: &'a [u8],
+    (assembler, names): (&mut Assembler, &mut Names),
+    each: &mut Each<'_, 'a>,
+    progress: &mut Progress<'_>,
+) -> Result<Vec<String>, FormatError> {
+    let torn = each_object(bytes, &mut |at| {
+        progress.at(at);
+        let mut cursor = Cursor::new(bytes, at, Syntax::Json);
+        if let Some((head, text)) = usual(&mut cursor, Words::Jepsens).and_then(|fields| {
+            let text = text(bytes, &fields, Syntax::Json)?;
+            Some((stamped(&fields, assembler, names)?, text))
+        }) {
+            each(head, Payload::Text(text))?;
+            return Ok(Some(cursor.at()));
+        }
+        let Some((fields, end)) = object(bytes, at)? else {
+            return Ok(None);
+        };
+        let event = assembler
+            .make(fields)
+            .map_err(|detail| FormatError::at(bytes, at, detail))?;
+        let (head, value) = parts(event);
+        let of = Text::at(bytes, at, Syntax::Json);
+        each(head, Payload::Value(value, Some(of)))?;
+        Ok(Some(end))
+    })?;
+    if assembler.count() == 0 {
+        return Err(FormatError::Empty {
+            format: Format::JepsenJson.name(),
+        });
+    }
+    Ok(json_remarks(assembler, torn))
 }
 
 /// The value of a line.
@@ -399,7 +389,7 @@ fn ours<'a>(
         let one_line = |cursor: &Cursor<'_>| {
             cursor.peek() == Some(b'\n') && !bytes[at..cursor.at()].contains(&b'\n')
         };
-        let fields = usual(&mut cursor).filter(|_| one_line(&cursor));
+        let fields = usual(&mut cursor, Words::Ours).filter(|_| one_line(&cursor));
         if let Some((head, text)) = fields.and_then(|fields| {
             let text = text(bytes, &fields, Syntax::Json)?;
             Some((complete(&fields, names)?, text))
@@ -425,7 +415,8 @@ fn ours<'a>(
             detail: error.to_string(),
         })?;
         let (head, value) = parts(event);
-        each(head, Payload::Value(value))?;
+        let of = Text::at(bytes, at, Syntax::Json);
+        each(head, Payload::Value(value, Some(of)))?;
         at = end;
     }
     Ok(remarks)
@@ -500,10 +491,23 @@ mod tests {
         "{\"index\": 6, \"time_ns\": 2, \"process\": 5, \"type\": \"ok\", \"f\": \"txn\", \"value\": [1, 2]}\n",
     ];
 
+    const JSON: &[&str] = &[
+        "{\"index\":0,\"time\":1,\"process\":3,\"node\":\"n1\",\"type\":\"invoke\",\"f\":\"txn\",\"value\":[[\"append\",1,2],[\"r\",1,null]]}\n",
+        "{\"index\":1,\"time\":2,\"process\":3,\"type\":\"fail\",\"f\":\"txn\",\"value\":[1, \"}\\\"]\", {\"a\":[]}],\"error\":[\"busy\",\"\"]}\n",
+        "  \n",
+        "{\"time\":5.5, \"index\":4,\"process\":\"nemesis\",\"type\":\"info\",\"f\":\"a\\u0062c\",\"value\":-1.5e3}\n",
+        "{\"type\":\"invoke\",\"value\":[]}{\"type\":\"ok\",\"value\":null,\"key\":7}\n",
+        "{\"process\": 4, \"type\": \"ok\", \"f\": \"txn\", \"value\": [1,\n 2], \"value\": [3]}\n",
+    ];
+
     #[test]
     fn as_the_general_reader_says() {
         let header = history::encode_header();
-        for (lines, format, head) in [(EDN, Format::Edn, ""), (OURS, Format::Ours, &*header)] {
+        for (lines, format, head) in [
+            (EDN, Format::Edn, ""),
+            (OURS, Format::Ours, &*header),
+            (JSON, Format::JepsenJson, ""),
+        ] {
             let mut both = vec![head.to_owned() + &lines.concat()];
             assert!(general(both[0].as_bytes(), format).is_ok());
             for (place, line) in lines.iter().enumerate() {
@@ -534,6 +538,20 @@ mod tests {
                 }
             }
         }
+        let array: Vec<&str> = JSON.iter().map(|line| line.trim()).collect();
+        let array = array.join(",").replace(",,", ",").replace("}{", "},{");
+        for end in 0..=array.len() {
+            let text = format!("[{}", array.get(..end).unwrap_or_default());
+            for text in [text.clone(), text + "]"] {
+                let both = [raw, general].map(|read| read(text.as_bytes(), Format::JepsenJson));
+                assert!(
+                    both[0] == both[1] || both.iter().all(Result::is_err),
+                    "{text}"
+                );
+            }
+        }
+        let whole = raw(format!("[{array}]").as_bytes(), Format::JepsenJson);
+        assert_eq!(whole.map(|(events, _)| events.len()), Ok(6));
         let wrapped = format!("[{}]", EDN.concat());
         let both = [
             raw(wrapped.as_bytes(), Format::Edn),
@@ -544,18 +562,20 @@ mod tests {
 
     #[test]
     fn most_lines_are_read_without_values() {
-        let text = EDN[0].repeat(3);
-        let mut texts = 0;
-        let told = each_event(
-            text.as_bytes(),
-            Format::Edn,
-            &mut |_, payload| {
-                texts += usize::from(matches!(payload, Payload::Text(_)));
-                Ok(())
-            },
-            &mut |_| {},
-        );
-        assert!(told.is_ok());
-        assert_eq!(texts, 3);
+        for (line, format) in [(EDN[0], Format::Edn), (JSON[0], Format::JepsenJson)] {
+            let text = line.repeat(3);
+            let mut texts = 0;
+            let told = each_event(
+                text.as_bytes(),
+                format,
+                &mut |_, payload| {
+                    texts += usize::from(matches!(payload, Payload::Text(_)));
+                    Ok(())
+                },
+                &mut |_| {},
+            );
+            assert!(told.is_ok());
+            assert_eq!(texts, 3);
+        }
     }
 }

@@ -8,8 +8,8 @@
 use std::ops::Range;
 
 use super::{
-    Assembler, Fields, Format, FormatError, Head, Names, Payload, Progress, Syntax, Text, complete,
-    each_event, edn, header_end, ours, stamped, text, usual,
+    Assembler, Fields, Format, FormatError, Head, Names, Payload, Progress, Syntax, Text, Words,
+    complete, each_event, edn, header_end, ours, stamped, text, usual,
 };
 use crate::{
     event::{EventType, Process},
@@ -189,7 +189,11 @@ fn make<'a, S: Default>(
 /// The one event of the line that begins here, if that is of the usual shape, and where the next line begins.
 fn line<'a>(bytes: &'a [u8], start: usize, syntax: Syntax) -> Option<(Fields<'a>, usize)> {
     let mut cursor = Cursor::new(bytes, start, syntax);
-    let fields = usual(&mut cursor)?;
+    let words = match syntax {
+        Syntax::Json => Words::Ours,
+        Syntax::Edn => Words::Jepsens,
+    };
+    let fields = usual(&mut cursor, words)?;
     let end = cursor.at();
     let stamps = syntax == Syntax::Edn || fields.index.is_some() && fields.time_ns.is_some();
     let full = fields.process.is_some()
