@@ -1,25 +1,19 @@
 //! The membership checker against a model: no false alarm in consistent runs, and each broken thing found by exactly the
-//! invariants of its row in [`membership_model::mutations::TABLE`].
+//! invariants of its row in [`TABLE`].
 //!
 //! A debug build takes 20 ms a run, so it tries 300 consistent ones; `cargo test --release` tries all 10,000.
 //! `MEMBERSHIP_RUNS` sets the number.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod membership_model;
-
 use std::collections::BTreeSet;
 
-use harness_checkers::membership::{INVARIANTS, Membership};
+use harness_checkers::{
+    membership::{INVARIANTS, Membership},
+    selftest::membership::{Profile, Run, SETTLE, TABLE, consistent, gain, killed_joiner, run},
+};
 use harness_core::{
     event::EventType,
     verdict::{CheckInput, CheckResult, Checker, Unlimited, Verdict},
     view::{LOG, MemberState, Reading, Role, Source, UnreadKind},
-};
-use membership_model::{
-    Profile, Run, SETTLE, killed_joiner,
-    mutations::{TABLE, gain},
-    run,
 };
 
 /// Consistent runs that are tried.
@@ -55,15 +49,9 @@ fn consistent_runs_raise_no_alarm() {
     let count: u64 = std::env::var("MEMBERSHIP_RUNS").map_or(RUNS, |text| text.parse().unwrap());
     let mut judged = BTreeSet::new();
     for seed in 0..count {
-        let system = ["lxd", "microcluster", "dqlite"][(seed % 3) as usize];
-        let profile = match seed % 10 {
-            0 => Profile::Rich,
-            1 => Profile::Double,
-            _ => Profile::Random,
-        };
-        let results = run(seed, system, profile).judge();
+        let results = consistent(seed).judge();
         let bad = told(&results);
-        assert!(bad.is_empty(), "seed {seed}, {system}, {profile:?}:\n{bad}");
+        assert!(bad.is_empty(), "seed {seed}:\n{bad}");
         judged.extend(
             with(&results, Verdict::Valid)
                 .iter()

@@ -6,7 +6,7 @@ use harness_core::{history::pair, meta::Meta, seed::Seed};
 use serde_json::{Value, json};
 
 use super::{
-    Bug, Family, Judge, Made, planted, runs,
+    Bug, Family, Judge, Made, each, membership, planted, runs,
     toys::{Counter, Fork, Ids, Lock, Queue, Reverse, Switch},
     world::{self, Toy},
 };
@@ -26,10 +26,7 @@ fn toy<T: Toy>(
         if bug.is_some() && !toy.struck() {
             return None;
         }
-        Some(Made {
-            history: pair(events).ok()?,
-            meta: Meta::default(),
-        })
+        Some(Made::of_history(pair(events).ok()?, Meta::default()))
     })
 }
 
@@ -49,13 +46,13 @@ fn generated(
         if bug.is_some() && !planted {
             return None;
         }
-        Some(Made {
-            history: pair(events).ok()?,
-            meta: Meta {
+        Some(Made::of_history(
+            pair(events).ok()?,
+            Meta {
                 workload_options: generate::workload_options(&parameters),
                 ..Meta::default()
             },
-        })
+        ))
     })
 }
 
@@ -90,6 +87,7 @@ pub fn families() -> Vec<Family> {
         planted::registers(),
         runs::availability(),
         runs::crashes(),
+        membership::family(),
     ]);
     all
 }
@@ -103,6 +101,7 @@ fn objects() -> Vec<Family> {
         ])
     };
     let cells = |name, workload, model: &str| Family {
+        results: each,
         name,
         judges: vec![
             Judge::new("linearizable", json!({"model": model})),
@@ -131,6 +130,7 @@ fn objects() -> Vec<Family> {
         cells("cas-register", Workload::CasRegister, "cas-register"),
         cells("key-value", Workload::KeyValue, "key-value"),
         Family {
+            results: each,
             name: "set",
             judges: Judge::all(&["set-full"]),
             bugs: bugs(&[
@@ -143,12 +143,14 @@ fn objects() -> Vec<Family> {
             ),
         },
         Family {
+            results: each,
             name: "bank",
             judges: Judge::all(&["bank"]),
             bugs: bugs(&[("broken-total", &[("bank", &["wrong-total"])])]),
             make: generated(Workload::Bank, &[Plant::BrokenTotal]),
         },
         Family {
+            results: each,
             name: "counter",
             judges: Judge::all(&["counter"]),
             bugs: bugs(&[
@@ -158,12 +160,14 @@ fn objects() -> Vec<Family> {
             make: toy(|switch| Counter { switch, sum: 0 }),
         },
         Family {
+            results: each,
             name: "unique-ids",
             judges: Judge::all(&["unique-ids"]),
             bugs: bugs(&[("reused-id", &[("unique-ids", &["duplicated"])])]),
             make: toy(|switch| Ids { switch, next: 0 }),
         },
         Family {
+            results: each,
             name: "queue",
             judges: Judge::all(&["total-queue", "fifo-queue"]),
             bugs: bugs(&queue_bugs),
@@ -175,6 +179,7 @@ fn objects() -> Vec<Family> {
             }),
         },
         Family {
+            results: each,
             name: "lock",
             judges: vec![
                 Judge::new("lock", Value::Null),
@@ -193,6 +198,7 @@ fn objects() -> Vec<Family> {
             }),
         },
         Family {
+            results: each,
             name: "long-fork",
             judges: Judge::all(&["long-fork"]),
             bugs: bugs(&[("fork", &[("long-fork", &["long-fork"])])]),
@@ -203,6 +209,7 @@ fn objects() -> Vec<Family> {
             }),
         },
         Family {
+            results: each,
             name: "causal-reverse",
             judges: Judge::all(&["causal-reverse"]),
             bugs: bugs(&[("reversed", &[("causal-reverse", &["causal-reverse"])])]),

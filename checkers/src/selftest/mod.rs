@@ -5,25 +5,29 @@
 //! - with a bug, the checkers that look for such a thing are `invalid`, all of their witnesses are of the kinds expected,
 //!   and the independent [verifier](crate::verify) refutes none; the others are `valid`. Whatever the verifier did not try is
 //!   counted and said;
-//! - without a bug all are `valid`.
+//! - without a bug all are `valid`, or not applicable.
 //!
 //! Checkers that nobody tries here are named by [`untried`].
 
 mod families;
+pub mod membership;
 mod planted;
 mod runs;
 mod toys;
 mod world;
 
 use harness_core::{
+    fault::FaultRecord,
     history::History,
     meta::Meta,
     verdict::{CheckInput, CheckResult, Unlimited, Verdict},
+    view::View,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
+    membership::INVARIANTS,
     registry,
     verify::{Finding, verify},
 };
@@ -39,6 +43,8 @@ pub struct Family {
     /// What can be switched on.
     pub bugs: Vec<Bug>,
     make: Box<dyn Fn(u64, Option<usize>) -> Option<Made>>,
+    /// What all judges say of one, in their order: [`each`] by itself, unless they share work.
+    results: fn(&[Judge], &Made) -> Results,
 }
 
 /// A checker with options.
@@ -84,10 +90,45 @@ pub struct Bug {
     pub found_by: Vec<(String, &'static [&'static str])>,
 }
 
-/// A history, and what checkers need to know of it.
+/// A run, and what checkers need to know of it.
 struct Made {
     history: History,
+    views: Vec<View>,
+    faults: Vec<FaultRecord>,
     meta: Meta,
+}
+
+impl Made {
+    /// A history by itself.
+    fn of_history(history: History, meta: Meta) -> Self {
+        Self {
+            history,
+            views: Vec::new(),
+            faults: Vec::new(),
+            meta,
+        }
+    }
+
+    fn input(&self) -> CheckInput<'_> {
+        CheckInput {
+            views: &self.views,
+            faults: &self.faults,
+            ..CheckInput::of_history(&self.history, &self.meta)
+        }
+    }
+}
+
+/// What judges say, in their order; or why one could not say anything.
+type Results = Vec<Result<CheckResult, String>>;
+
+/// Each judge by itself.
+fn each(judges: &[Judge], made: &Made) -> Results {
+    let judge = |judge: &Judge| {
+        let known = registry::checker(judge.checker, &judge.options);
+        let known = known.map_err(|error| error.to_string())?;
+        Ok(known.check(&made.input(), &Unlimited))
+    };
+    judges.iter().map(judge).collect()
 }
 
 /// What one checker said of one bug, over all seeds.
@@ -137,8 +178,9 @@ pub fn untried() -> Vec<&'static str> {
     let families = families();
     let judges = || families.iter().flat_map(|family| &family.judges);
     let tried = |name: &str| judges().any(|judge| judge.checker == name);
+    let all_in_one = |name: &str| name == crate::membership::NAME && tried(INVARIANTS[0].name);
     let mut names = registry::names();
-    names.retain(|name| !(tried(name) || *name == SAME.0 && tried(SAME.1)));
+    names.retain(|name| !(tried(name) || *name == SAME.0 && tried(SAME.1) || all_in_one(name)));
     names
 }
 
@@ -173,9 +215,11 @@ fn line(family: &Family, bug: Option<usize>, seeds: u64) -> Line {
         let Some(made) = (family.make)(seed, bug) else {
             continue;
         };
-        for (cell, judge) in cells.iter_mut().zip(&family.judges) {
+        let results = (family.results)(&family.judges, &made);
+        for ((cell, judge), result) in cells.iter_mut().zip(&family.judges).zip(results) {
             cell.of += 1;
-            match judged(judge, &made, expected(family, bug, &judge.name)) {
+            let expected = expected(family, bug, &judge.name);
+            match result.and_then(|result| judged(judge, &made, &result, expected)) {
                 Ok(tried) => {
                     cell.right += 1;
                     cell.unverified += u64::from(!tried);
@@ -204,15 +248,15 @@ fn expected(family: &Family, bug: Option<usize>, checker: &str) -> Option<&'stat
 }
 
 /// Whether the verifier tried all witnesses, if the judge says what it must.
-fn judged(judge: &Judge, made: &Made, expected: Option<&[&str]>) -> Result<bool, String> {
-    let Judge {
-        checker, options, ..
-    } = judge;
-    let input = CheckInput::of_history(&made.history, &made.meta);
-    let known = registry::checker(checker, options).map_err(|error| error.to_string())?;
-    let result = known.check(&input, &Unlimited);
+fn judged(
+    judge: &Judge,
+    made: &Made,
+    result: &CheckResult,
+    expected: Option<&[&str]>,
+) -> Result<bool, String> {
     let Some(kinds) = expected else {
-        return if result.verdict == Verdict::Valid {
+        // An invariant of a place that the system does not have.
+        return if matches!(result.verdict, Verdict::Valid | Verdict::NotApplicable) {
             Ok(true)
         } else {
             Err(format!(
@@ -229,9 +273,9 @@ fn judged(judge: &Judge, made: &Made, expected: Option<&[&str]>) -> Result<bool,
             result.summary
         ));
     }
-    is_this(&result, kinds)?;
+    is_this(result, kinds)?;
     let mut tried = true;
-    for finding in verify(options, &input, &result) {
+    for finding in verify(&judge.options, &made.input(), result) {
         match finding {
             Finding::Confirmed => {}
             Finding::NotTried(_) => tried = false,

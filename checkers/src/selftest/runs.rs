@@ -10,7 +10,7 @@ use rand::{Rng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use super::{Family, Judge, Made, families::bugs};
+use super::{Family, Judge, Made, each, families::bugs};
 use crate::availability::F;
 
 /// Nodes of a run.
@@ -31,6 +31,7 @@ fn name(node: usize) -> String {
 /// Attempts at each node until it serves. Bugs: 0 a node never does, 1 one does too late.
 pub(super) fn availability() -> Family {
     Family {
+        results: each,
         name: "availability",
         judges: vec![Judge::new("availability", Value::Null)],
         bugs: bugs(&[
@@ -81,9 +82,9 @@ pub(super) fn availability() -> Family {
                     }),
                 });
             let live: Vec<String> = (0..NODES).map(name).collect();
-            Some(Made {
-                history: pair(events.collect::<Vec<_>>()).ok()?,
-                meta: Meta {
+            Some(Made::of_history(
+                pair(events.collect::<Vec<_>>()).ok()?,
+                Meta {
                     phases: vec![Phase {
                         name: "recover".to_owned(),
                         start_ns: (HEALED_MS * MS) as i64,
@@ -92,7 +93,7 @@ pub(super) fn availability() -> Family {
                     workload_options: json!({"recovery_timeout_ms": TIMEOUT_MS, "live_nodes": live}),
                     ..Meta::default()
                 },
-            })
+            ))
         }),
     }
 }
@@ -116,6 +117,7 @@ fn exit(rng: &mut ChaCha8Rng, signal: Option<i32>, code: Option<i32>) -> Process
 /// Processes that are stopped by faults. Bugs: 0 one ends itself, 1 one exits, 2 somebody kills one, 3 a stopped one leaves a core dump, 4 one lies about.
 pub(super) fn crashes() -> Family {
     Family {
+        results: each,
         name: "crashes",
         judges: vec![Judge::new("crashes", Value::Null)],
         bugs: bugs(&[
@@ -166,13 +168,13 @@ pub(super) fn crashes() -> Family {
                 Some(_) => broken.core_dumps.push("/var/crash/core.dqlite".to_owned()),
                 None => {}
             }
-            Some(Made {
-                history: pair(Vec::new()).ok()?,
-                meta: Meta {
+            Some(Made::of_history(
+                pair(Vec::new()).ok()?,
+                Meta {
                     nodes,
                     ..Meta::default()
                 },
-            })
+            ))
         }),
     }
 }

@@ -14,7 +14,7 @@ use harness_core::{
 use rand::Rng;
 use serde_json::{Value, json};
 
-use super::{Bug, Family, Judge, Made};
+use super::{Bug, Family, Judge, Made, each};
 use crate::generate::{self, Parameters, Workload};
 use table::{LISTS, REGISTERS};
 
@@ -130,13 +130,13 @@ fn made(seed: u64, workload: Workload, write: &str, plant: Option<&Plant>) -> Op
     for (index, event) in (0..).zip(&mut all) {
         event.index = index;
     }
-    Some(Made {
-        history: pair(all).ok()?,
-        meta: Meta {
+    Some(Made::of_history(
+        pair(all).ok()?,
+        Meta {
             workload_options: generate::workload_options(&parameters),
             ..Meta::default()
         },
-    })
+    ))
 }
 
 /// Models, each of which forbids what the next one does and more.
@@ -189,6 +189,7 @@ fn family(
     let judges = judges(checkers);
     let bugs = plants.iter().map(|plant| bug(plant, &judges, checkers));
     Family {
+        results: each,
         name,
         bugs: bugs.collect(),
         judges,

@@ -9,6 +9,8 @@ use crate::{args::SelftestArgs, failure::Failure, terminal};
 /// Width of the columns of families and bugs, in characters.
 const FAMILY_WIDTH: usize = 15;
 const BUG_WIDTH: usize = 18;
+/// Columns of judges; of more only those are shown that must find something.
+const CELLS_MAX: usize = 8;
 
 /// Runs all of it; a line of the matrix is printed when it is known.
 pub fn selftest(args: &SelftestArgs) -> Result<Exit, Failure> {
@@ -50,7 +52,19 @@ pub fn selftest(args: &SelftestArgs) -> Result<Exit, Failure> {
 
 fn shown(line: &Line) -> String {
     let bug = line.bug.as_deref().unwrap_or("none");
-    let cells: Vec<String> = line.cells.iter().map(cell).collect();
+    // Of many judges only those that have something to say.
+    let folds = line.cells.len() > CELLS_MAX;
+    let told = |told: &&Cell| !folds || told.must_find || told.first_wrong.is_some();
+    let mut cells: Vec<String> = line.cells.iter().filter(told).map(cell).collect();
+    let silent: Vec<&Cell> = line.cells.iter().filter(|one| !told(one)).collect();
+    if let Some(first) = silent.first() {
+        let least = silent.iter().map(|one| one.right).min().unwrap_or(0);
+        cells.push(format!(
+            "{} others silent {least}/{}",
+            silent.len(),
+            first.of
+        ));
+    }
     let glyph = if line.is_right() { "✓" } else { "✗" };
     format!(
         "{glyph} {:<FAMILY_WIDTH$} {bug:<BUG_WIDTH$} {}",

@@ -3,10 +3,17 @@
 //! Pure and seeded. Joins and removes go through the steps of real ones (row pending, certificate on the leader, raft, row
 //! active, certificates and caches everywhere), samples fall between the steps, followers and caches lag for less than the
 //! settle time, nodes are killed and started, operations fail or stay without an answer and then took effect or did not. All
-//! of that must be judged valid. [`mutations`] then breaks one thing.
+//! of that must be judged valid. [`TABLE`] then breaks one thing.
+//!
+//! A simulation, for the checker's own sake: it says nothing about any real system.
+#![expect(
+    clippy::unwrap_used,
+    reason = "the model looks for what it has made itself; a row of the table that finds nothing is an error of the table"
+)]
 
-pub mod emit;
-pub mod mutations;
+mod emit;
+mod family;
+mod mutations;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,14 +29,17 @@ use harness_core::{
 use rand::Rng;
 use serde_json::{Value, json};
 
-pub use world::{Config, End, World, name};
+pub use family::consistent;
+pub(super) use family::family;
+pub use mutations::{Mutation, TABLE, gain};
+use world::{Config, End, World, name};
 
 /// A millisecond in nanoseconds.
-pub const MS: u64 = 1_000_000;
+const MS: u64 = 1_000_000;
 /// Settle time of the model, nanoseconds.
 pub const SETTLE: u64 = 1_000 * MS;
 /// Recovery timeout of the model, milliseconds.
-pub const RECOVERY_MS: u64 = 200;
+const RECOVERY_MS: u64 = 200;
 
 /// What a run is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +55,13 @@ pub enum Profile {
 /// A finished run.
 #[derive(Clone)]
 pub struct Run {
+    /// What was done.
     pub events: Vec<Event>,
+    /// What the places showed.
     pub views: Vec<View>,
+    /// What struck.
     pub faults: Vec<FaultRecord>,
+    /// About the run.
     pub meta: Meta,
     /// From when on readings are of the last quiet window.
     pub final_ns: u64,
@@ -56,13 +70,17 @@ pub struct Run {
 }
 
 impl Run {
+    /// Its operations.
+    #[must_use]
     pub fn history(&self) -> History {
         pair(self.events.clone()).unwrap()
     }
 
+    /// What all invariants say of it.
+    #[must_use]
     pub fn judge(&self) -> Vec<CheckResult> {
         let history = self.history();
-        harness_checkers::membership::judge_membership(
+        crate::membership::judge_membership(
             &CheckInput {
                 history: &history,
                 faults: &self.faults,
@@ -101,7 +119,7 @@ impl World {
     }
 
     /// Everything is tried once more, and looked at for the last time.
-    pub fn finish(mut self, canary: Option<usize>, options: Value) -> Run {
+    fn finish(mut self, canary: Option<usize>, options: Value) -> Run {
         self.quiet();
         let recover_ns = self.now;
         for _ in 0..2 {
@@ -208,6 +226,7 @@ fn options(initial: usize) -> Value {
 /// A consistent run. In the rich profile the members' parts are: n1 to n4 nobody touches; n5 a remove without an answer and
 /// without effect; n6 a refused remove; n7 is removed; n8 joins while a voter is down; n9 a refused join; n10 a join without
 /// an answer and without effect; n11 is the canary.
+#[must_use]
 pub fn run(seed: u64, system: &'static str, profile: Profile) -> Run {
     match profile {
         Profile::Rich => {
@@ -294,6 +313,7 @@ fn random(seed: u64, system: &'static str) -> Run {
 /// LXD: n4's daemon is killed between the leader's Accept and its own raft add. Its row stays pending, its certificate stays in
 /// the global truststore and in the leader's local one; raft and `cluster list` do not know it; joining and removing it again
 /// are refused.
+#[must_use]
 pub fn killed_joiner(seed: u64) -> Run {
     let mut world = World::new(seed, "lxd", 3);
     world.quiet();
