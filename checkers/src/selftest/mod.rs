@@ -169,6 +169,8 @@ impl Line {
     }
 }
 
+/// How many seeds are tried for each history with a bug in it, at most: in some there is nothing for it to strike.
+const SEEDS_A_HISTORY: u64 = 40;
 /// The name of a checker that is another one by another name.
 const SAME: (&str, &str) = ("list-append", "append");
 
@@ -211,10 +213,10 @@ fn line(family: &Family, bug: Option<usize>, seeds: u64) -> Line {
             first_wrong: None,
         })
         .collect();
-    for seed in 0..seeds {
-        let Some(made) = (family.make)(seed, bug) else {
-            continue;
-        };
+    let made = (0..SEEDS_A_HISTORY * seeds)
+        .filter_map(|seed| Some((seed, (family.make)(seed, bug)?)))
+        .take(usize::try_from(seeds).unwrap_or(usize::MAX));
+    for (seed, made) in made {
         let results = (family.results)(&family.judges, &made);
         for ((cell, judge), result) in cells.iter_mut().zip(&family.judges).zip(results) {
             cell.of += 1;

@@ -8,6 +8,7 @@
 mod classics;
 mod family;
 mod linear;
+mod nodes;
 mod order;
 mod txn;
 
@@ -49,6 +50,8 @@ pub fn verify(options: &Value, input: &CheckInput<'_>, result: &CheckResult) -> 
         "lock" => classics::lock,
         "long-fork" => classics::fork,
         "causal-reverse" => classics::reverse,
+        "availability" => nodes::availability,
+        "crashes" => nodes::crash,
         "append" | "list-append" | "rw-register" | "weak-isolation" => {
             return txn::witnesses(input.history, result);
         }

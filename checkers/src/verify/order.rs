@@ -98,6 +98,11 @@ fn step(model: &str, state: &Value, act: &Act<'_>) -> Option<Value> {
         }
         ("mutex", "acquire") => (*state == json!(false)).then_some(Value::Bool(true)),
         ("mutex", "release") => (*state == json!(true)).then_some(Value::Bool(false)),
+        ("owned-mutex", "acquire") => state.is_null().then(|| owner(act)),
+        ("owned-mutex", "release") => (*state == owner(act)).then_some(Value::Null),
+        ("multi-register", _) => {
+            transaction(state, if known { &act.result } else { argument }, known)
+        }
         ("counter", "add") => Some(json!(state.as_i64()? + argument.as_i64()?)),
         ("counter" | "list", "read") => says(state).then(|| state.clone()),
         ("set" | "membership", "read" | "list") => {
@@ -138,11 +143,32 @@ fn step(model: &str, state: &Value, act: &Act<'_>) -> Option<Value> {
     }
 }
 
+/// Who asks, as an owner.
+fn owner(act: &Act<'_>) -> Value {
+    json!(act.operation.process.to_string())
+}
+
+/// Reads and writes of registers one after the other, reads only if what they saw is known.
+fn transaction(state: &Value, steps: &Value, known: bool) -> Option<Value> {
+    let mut state = state.clone();
+    for step in steps.as_array()? {
+        let key = step.get(1)?.to_string();
+        let value = step.get(2).cloned().unwrap_or_default();
+        match step.get(0)?.as_str()? {
+            "w" => state[key] = value,
+            "r" if known && state.get(&key).unwrap_or(&Value::Null) != &value => return None,
+            _ => {}
+        }
+    }
+    Some(state)
+}
+
 /// What an object of that model is at first.
 pub(super) fn initial(model: &str, given: &Value) -> Option<Value> {
     Some(match model {
         _ if !given.is_null() => given.clone(),
-        "register" | "cas-register" => Value::Null,
+        "register" | "cas-register" | "owned-mutex" => Value::Null,
+        "multi-register" => json!({}),
         "key-value" => json!(""),
         "mutex" => json!(false),
         "counter" => json!(0),
