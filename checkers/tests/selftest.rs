@@ -1,11 +1,6 @@
 //! The selftest over a few seeds: every checker finds what it must and nothing else. `harness selftest` takes a thousand.
 
-use std::collections::BTreeSet;
-
-use harness_checkers::{
-    membership::INVARIANTS,
-    selftest::{families, run, untried},
-};
+use harness_checkers::selftest::{families, run, untried};
 
 #[test]
 fn who_is_not_tried_is_named() {
@@ -19,14 +14,11 @@ fn every_bug_is_found_and_nothing_else() {
     assert_eq!(lines.len(), expected);
     let wrong: Vec<_> = lines.iter().filter(|line| !line.is_right()).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
-    let unverified: BTreeSet<&str> = lines
+    let unverified: Vec<_> = lines
         .iter()
-        .flat_map(|line| &line.cells)
-        .filter(|cell| cell.unverified > 0)
-        .map(|cell| cell.checker.as_str())
+        .filter(|line| line.cells.iter().any(|cell| cell.unverified > 0))
         .collect();
-    let invariants = INVARIANTS.iter().map(|invariant| invariant.name);
-    assert_eq!(unverified, invariants.collect());
+    assert!(unverified.is_empty(), "{unverified:#?}");
     for line in lines {
         let finders = line.cells.iter().filter(|cell| cell.must_find).count();
         assert_eq!(

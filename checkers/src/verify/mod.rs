@@ -8,12 +8,15 @@
 mod classics;
 mod family;
 mod linear;
+mod membership;
 mod nodes;
 mod order;
 mod txn;
 
 use harness_core::verdict::{CheckInput, CheckResult, Witness};
 use serde_json::Value;
+
+use crate::membership::Invariant;
 
 /// What became of one witness.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +57,9 @@ pub fn verify(options: &Value, input: &CheckInput<'_>, result: &CheckResult) -> 
         "crashes" => nodes::crash,
         "append" | "list-append" | "rw-register" | "weak-isolation" => {
             return txn::witnesses(input.history, result);
+        }
+        name if name == crate::membership::NAME || Invariant::named(name).is_some() => {
+            membership::witness
         }
         other => {
             let why = format!("nobody verifies witnesses of {other}");
