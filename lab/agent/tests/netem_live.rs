@@ -76,8 +76,11 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         let process = format!("/proc/{}", self.pid());
-        fs::remove_dir_all(self.notes.path()).unwrap();
         let begun = Instant::now();
+        // It may be writing there in this moment.
+        while let Err(error) = fs::remove_dir_all(self.notes.path()) {
+            assert!(begun.elapsed() < Duration::from_secs(5), "{error}");
+        }
         // It is our child's child: init's, or nobody's whom it waits for here.
         let lives = || {
             fs::read_to_string(format!("{process}/status"))
