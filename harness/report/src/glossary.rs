@@ -17,7 +17,7 @@ const fn term(word: &'static str, anchor: &'static str, help: &'static str) -> T
     Term { word, anchor, help }
 }
 
-/// All of them, as listed at the end of the page.
+/// Those that every page lists at its end.
 pub const TERMS: &[Term] = &[
     term("ok", "term-ok", "The operation took effect."),
     term(
@@ -86,29 +86,9 @@ pub const TERMS: &[Term] = &[
         "A read that shows a value which had already been overwritten before the read began.",
     ),
     term(
-        "G0",
-        "term-g0",
-        "Transactions wrote over each other's work in a circle, so that each seems to come before the other.",
-    ),
-    term(
-        "G1c",
-        "term-g1c",
-        "Transactions saw each other's work in a circle, so that each seems to come before the other.",
-    ),
-    term(
-        "G-single",
-        "term-g-single",
-        "A transaction saw a part of another's work and missed the rest, so that it can stand neither before it nor behind it.",
-    ),
-    term(
-        "G2-item",
-        "term-g2-item",
-        "Transactions each missed what another one wrote, so that no order of them, one after the other, explains what they saw.",
-    ),
-    term(
         "lost",
         "term-lost",
-        "An element whose addition was acknowledged, and that a later final read does not show.",
+        "An element whose addition was acknowledged, or a member that joined, and that is not there when it is looked for later.",
     ),
     term(
         "quantile",
@@ -167,12 +147,118 @@ pub const TERMS: &[Term] = &[
     ),
 ];
 
-/// The term whose word this is; `stale-read` finds `stale read`.
+/// What transactions can do wrong: a page lists those that it tells of.
+pub const ANOMALIES: &[Term] = &[
+    term(
+        "G0",
+        "term-g0",
+        "Transactions wrote over each other's work in a circle, so that each seems to come before the other.",
+    ),
+    term(
+        "G1a",
+        "term-g1a",
+        "A transaction saw what another one had written that failed, and that should have left nothing.",
+    ),
+    term(
+        "G1b",
+        "term-g1b",
+        "A transaction saw a value that another one wrote on the way, and replaced before it ended.",
+    ),
+    term(
+        "G1c",
+        "term-g1c",
+        "Transactions saw each other's work in a circle, so that each seems to come before the other.",
+    ),
+    term(
+        "G-single",
+        "term-g-single",
+        "A transaction saw a part of another's work and missed the rest, so that it can stand neither before it nor behind it.",
+    ),
+    term(
+        "G-nonadjacent",
+        "term-g-nonadjacent",
+        "Transactions missed what others wrote, in a circle in which no two that missed something stand next to each other; no order of snapshots allows that.",
+    ),
+    term(
+        "G2-item",
+        "term-g2-item",
+        "Transactions each missed what another one wrote, so that no order of them, one after the other, explains what they saw.",
+    ),
+    term(
+        "internal",
+        "term-internal",
+        "A transaction that does not see what itself read or wrote before.",
+    ),
+    term(
+        "dirty-update",
+        "term-dirty-update",
+        "A transaction that succeeded built on what one had written that failed.",
+    ),
+    term(
+        "lost-update",
+        "term-lost-update",
+        "Two transactions read the same value, and both replaced it, so that the change of one is gone.",
+    ),
+    term(
+        "duplicate-elements",
+        "term-duplicate-elements",
+        "An element that was appended once stands in its list twice.",
+    ),
+    term(
+        "incompatible-order",
+        "term-incompatible-order",
+        "Two reads of one list of which neither is the beginning of the other: its elements cannot have come in one order.",
+    ),
+    term(
+        "future-read",
+        "term-future-read",
+        "A transaction that sees what itself writes only later.",
+    ),
+    term(
+        "cyclic-versions",
+        "term-cyclic-versions",
+        "Values of one key of which each must have replaced the other.",
+    ),
+    term(
+        "unwritten-read",
+        "term-unwritten-read",
+        "A read of a value that nobody ever wrote.",
+    ),
+    term(
+        "fractured-read",
+        "term-fractured-read",
+        "A transaction that saw one of another's writes, and for another of its keys something older.",
+    ),
+    term(
+        "causality-violation",
+        "term-causality-violation",
+        "A transaction that saw an effect, and for another key something older than what the effect was built on.",
+    ),
+    term(
+        "no-snapshot-order",
+        "term-no-snapshot-order",
+        "Whichever order the versions of each key had, no order of snapshots explains what the transactions saw.",
+    ),
+    term(
+        "no-serial-order",
+        "term-no-serial-order",
+        "Whichever order the versions of each key had, no order of the transactions, one after the other, explains what they saw.",
+    ),
+];
+
+/// What an anomaly's name ends with if it needs more than what was read and written: that a process does one thing after the other, or
+/// that one thing was over when the other began.
+const ORDERS: [&str; 2] = ["-process", "-realtime"];
+
+/// The term whose word this is; `stale-read` finds `stale read`, and `G0-process` finds `G0`.
 #[must_use]
 pub fn find(word: &str) -> Option<&'static Term> {
+    let bare = ORDERS.iter().find_map(|order| word.strip_suffix(order));
+    let word = bare.unwrap_or(word);
     let wanted = word.replace('-', " ");
     TERMS
         .iter()
+        .chain(ANOMALIES)
         .find(|term| term.word == word || term.word.replace('-', " ") == wanted)
 }
 
@@ -182,11 +268,12 @@ mod tests {
 
     #[test]
     fn each_term_is_one_sentence_and_found() {
-        for term in TERMS {
+        for term in TERMS.iter().chain(ANOMALIES) {
             assert!(term.help.ends_with('.'), "{}", term.word);
             assert_eq!(find(term.word), Some(term));
         }
         assert_eq!(find("stale-read").map(|term| term.word), Some("stale read"));
+        assert_eq!(find("G0-realtime"), find("G0"));
         assert_eq!(find("nothing"), None);
     }
 }

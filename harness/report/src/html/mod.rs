@@ -61,7 +61,7 @@ struct Page<'a> {
     blocks: Vec<Block<'a>>,
     convergence: Vec<Convergence>,
     simulation: &'static str,
-    terms: &'static [glossary::Term],
+    terms: Vec<&'static glossary::Term>,
 }
 
 /// Writes the page.
@@ -79,9 +79,16 @@ pub fn render(model: &Model) -> Result<String, RenderError> {
         convergence: told::convergence(&model.checks),
         hatches,
         simulation: SIMULATION,
-        terms: glossary::TERMS,
+        terms: terms(model),
     };
     Ok(page.render()?)
+}
+
+/// Words to explain at the end of the page.
+fn terms(model: &Model) -> Vec<&'static glossary::Term> {
+    let told = |term: &&glossary::Term| model.witnesses().any(|one| one.term == Some(*term));
+    let anomalies = glossary::ANOMALIES.iter().filter(told);
+    glossary::TERMS.iter().chain(anomalies).collect()
 }
 
 /// What the page may do: run our script, use our style sheet, nothing else.
