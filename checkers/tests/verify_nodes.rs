@@ -14,7 +14,7 @@ use harness_core::{
     event::{Event, EventType, Process},
     history::{History, pair},
     meta::{Meta, NodeMeta, Phase, ProcessExit},
-    verdict::{CheckInput, CheckResult},
+    verdict::{CheckInput, CheckResult, LogText, Unlimited},
 };
 use serde_json::{Value, json};
 
@@ -273,5 +273,41 @@ fn a_lock_has_one_owner_and_registers_are_read_together() {
         assert_eq!(said, vec![Finding::Confirmed; said.len()], "{model}");
         let said = findings(&legal, &meta, &options, &result);
         assert!(matches!(said[0], Finding::Refuted(_)), "{model}: {said:?}");
+    }
+}
+
+#[test]
+fn what_a_log_says_it_says() {
+    let (none, meta) = (history(Vec::new()), Meta::default());
+    let bytes = b"level=info msg=ready\nlxd: src/raft.c:12: f: Assertion `x' failed.\n";
+    let told = |node, path, bytes| LogText { node, path, bytes };
+    let logs = [told("n1", "lxd.log", bytes)];
+    let input = |logs| CheckInput {
+        logs,
+        ..CheckInput::of_history(&none, &meta)
+    };
+    let known = registry::checker("logs", &Value::Null).unwrap();
+    let result = known.check(&input(&logs), &Unlimited);
+    assert_eq!(result.witnesses.len(), 1);
+    assert_eq!(
+        verify(&Value::Null, &input(&logs), &result),
+        [Finding::Confirmed]
+    );
+    let lies = [
+        told("n2", "lxd.log", bytes),
+        told("n1", "other.log", bytes),
+        told("n1", "lxd.log", &bytes[21..]),
+        told(
+            "n1",
+            "lxd.log",
+            b"level=info msg=ready\nlxd: src/raft.c:12: f: Assertion `x' holds.\n",
+        ),
+    ];
+    for lie in lies.chunks(1) {
+        let said = verify(&Value::Null, &input(lie), &result);
+        assert!(
+            matches!(said[..], [Finding::Refuted(_)]),
+            "{lie:?} {said:?}"
+        );
     }
 }

@@ -55,6 +55,7 @@ pub fn verify(options: &Value, input: &CheckInput<'_>, result: &CheckResult) -> 
         "causal-reverse" => classics::reverse,
         "availability" => nodes::availability,
         "crashes" => nodes::crash,
+        "logs" => nodes::log,
         "append" | "list-append" | "rw-register" | "weak-isolation" => {
             return txn::witnesses(input.history, result);
         }

@@ -1,13 +1,15 @@
-//! Witnesses about nodes: one that does not serve again, and processes that died by themselves.
+//! Witnesses about nodes: one that does not serve again, processes that died by themselves, and lines of logs.
 
 use harness_core::{
     history::Outcome,
     meta::{NodeMeta, ProcessExit},
     verdict::{CheckInput, Witness},
 };
+use regex::bytes::Regex;
 use serde_json::Value;
 
 use super::Finding;
+use crate::logs::patterns::PATTERNS;
 
 /// What is allowed if nothing is said, milliseconds.
 const RECOVERY_MS: u64 = 60_000;
@@ -87,4 +89,22 @@ pub(super) fn crash(_options: &Value, input: &CheckInput<'_>, witness: &Witness)
         node.exits.iter().filter(is_meant).any(proves),
         "no process that was recorded there ended so",
     )
+}
+
+/// The line that is claimed to say that something broke stands in that log, and says so.
+pub(super) fn log(_options: &Value, input: &CheckInput<'_>, witness: &Witness) -> Finding {
+    let mut patterns = PATTERNS.iter().filter(|one| one.kind == witness.kind);
+    let Some(says) = patterns.find_map(|one| Regex::new(one.regex).ok()) else {
+        return Finding::NotTried(format!("{} is not known here", witness.kind));
+    };
+    let logs = input.logs.iter();
+    let mut logs = logs.filter(|log| [log.node] == witness.nodes.as_slice());
+    let proved = logs.any(|log| {
+        let lines = log.bytes.split(|byte| *byte == b'\n');
+        (1..).zip(lines).any(|(number, line)| {
+            let place = format!("{}:{} line {number} says: ", log.node, log.path);
+            witness.story.starts_with(&place) && says.is_match(line)
+        })
+    });
+    Finding::of(proved, "no such line stands there")
 }

@@ -7,7 +7,7 @@ mod joiner;
 mod support;
 
 use serde_json::Value;
-use support::{Folder, checker, expect_code, harness, stderr};
+use support::{Folder, checker, expect_code, harness, stderr, stdout};
 
 /// Operations a second, the history written to disk included.
 const OPS_PER_S_MIN: f64 = 200_000.0;
@@ -194,11 +194,31 @@ fn problem(folder: &Folder, output: &std::process::Output) -> Option<String> {
         return Some(format!("faults: {faults}"));
     }
     let results = verdict["results"].as_array()?;
-    results.iter().find_map(|result| {
+    let unproven = results.iter().find_map(|result| {
         let silent =
             result["notes"].as_array()?.is_empty() && result["witnesses"].as_array()?.is_empty();
         (result["verdict"] == "invalid" && silent)
             .then(|| format!("invalid without a proof: {result}"))
+    });
+    unproven.or_else(|| unverified(folder, output.status.code()))
+}
+
+/// What the independent verifier does not find in what was recorded.
+fn unverified(folder: &Folder, code: Option<i32>) -> Option<String> {
+    let again = harness()
+        .args(["check", "--dry-run", "--verify"])
+        .arg(folder.latest())
+        .output()
+        .expect("the binary starts");
+    let told = stdout(&again);
+    let line = told.lines().find(|line| line.contains("verified: "));
+    println!("{}", line.unwrap_or_default());
+    (again.status.code() != code || line.is_none()).then(|| {
+        format!(
+            "judged again: {:?}\n{told}{}",
+            again.status.code(),
+            stderr(&again)
+        )
     })
 }
 

@@ -246,6 +246,24 @@ fn golden(name: &str) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
+/// The independent verifier finds in what was recorded whatever a golden run's witnesses claim.
+#[test]
+fn witnesses_of_golden_runs_are_verified() {
+    for name in ["killed-joiner", "eight-joins"] {
+        let folder = format!("{}/../../results/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+        let output = harness()
+            .args(["check", &folder, "--dry-run", "--verify"])
+            .output()
+            .expect("the binary starts");
+        expect_code(&output, 1);
+        let told = stdout(&output);
+        let line = told.lines().find(|line| line.contains("verified: "));
+        let line = line.unwrap_or_default();
+        assert!(line.ends_with(" witnesses prove what they claim"), "{told}");
+        assert!(!line.contains(" 0 of "), "{told}");
+    }
+}
+
 /// Headline and story of each witness.
 fn stories(verdict: &Value, name: &str) -> Vec<String> {
     let witnesses = checker(verdict, name)["witnesses"].as_array();
