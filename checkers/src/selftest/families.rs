@@ -6,7 +6,7 @@ use harness_core::{history::pair, meta::Meta, seed::Seed};
 use serde_json::{Value, json};
 
 use super::{
-    Bug, Family, Judge, Made, each, membership, planted, runs,
+    Bug, Family, Judge, Made, each, membership, planted, records, runs,
     toys::{Counter, Fork, Ids, Lock, Queue, Reverse, Switch},
     world::{self, Toy},
 };
@@ -56,7 +56,7 @@ fn generated(
     })
 }
 
-type Finders = &'static [(&'static str, &'static [&'static str])];
+pub(super) type Finders = &'static [(&'static str, &'static [&'static str])];
 
 pub(super) fn bugs(all: &[(&'static str, Finders)]) -> Vec<Bug> {
     all.iter()
@@ -87,6 +87,8 @@ pub fn families() -> Vec<Family> {
         planted::registers(),
         runs::availability(),
         runs::crashes(),
+        records::logs(),
+        records::faults(),
         membership::family(),
     ]);
     all

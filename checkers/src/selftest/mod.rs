@@ -4,7 +4,7 @@
 //! on or none. Each family of histories is judged by all checkers that can read it. Expected is:
 //! - with a bug, the checkers that look for such a thing are `invalid`, all of their witnesses are of the kinds expected,
 //!   and the independent [verifier](crate::verify) refutes none; the others are `valid`. Whatever the verifier did not try is
-//!   counted and said;
+//!   counted and said. What is wrong with faults makes a run `unknown`, for the reason expected;
 //! - without a bug all are `valid`, or not applicable.
 //!
 //! Checkers that nobody tries here are named by [`untried`].
@@ -12,6 +12,7 @@
 mod families;
 pub mod membership;
 mod planted;
+mod records;
 mod runs;
 mod toys;
 mod world;
@@ -20,7 +21,7 @@ use harness_core::{
     fault::FaultRecord,
     history::History,
     meta::Meta,
-    verdict::{CheckInput, CheckResult, Unlimited, Verdict},
+    verdict::{CheckInput, CheckResult, LogText, Severity, Unlimited, Verdict},
     view::View,
 };
 use serde::Serialize;
@@ -55,6 +56,8 @@ pub struct Judge {
     pub checker: &'static str,
     /// Its options.
     pub options: Value,
+    /// What it says of a bug.
+    says: Verdict,
 }
 
 impl Judge {
@@ -63,6 +66,7 @@ impl Judge {
             name: checker.to_owned(),
             checker,
             options,
+            says: Verdict::Invalid,
         }
     }
 
@@ -76,8 +80,7 @@ impl Judge {
     fn of_model(checker: &'static str, model: &str) -> Self {
         Self {
             name: format!("{checker} {model}"),
-            checker,
-            options: json!({ "model": model }),
+            ..Self::new(checker, json!({ "model": model }))
         }
     }
 }
@@ -90,11 +93,29 @@ pub struct Bug {
     pub found_by: Vec<(String, &'static [&'static str])>,
 }
 
+/// What a node logged.
+struct Log {
+    node: String,
+    path: String,
+    bytes: Vec<u8>,
+}
+
+impl Log {
+    fn text(&self) -> LogText<'_> {
+        LogText {
+            node: &self.node,
+            path: &self.path,
+            bytes: &self.bytes,
+        }
+    }
+}
+
 /// A run, and what checkers need to know of it.
 struct Made {
     history: History,
     views: Vec<View>,
     faults: Vec<FaultRecord>,
+    logs: Vec<Log>,
     meta: Meta,
 }
 
@@ -105,16 +126,20 @@ impl Made {
             history,
             views: Vec::new(),
             faults: Vec::new(),
+            logs: Vec::new(),
             meta,
         }
     }
 
-    fn input(&self) -> CheckInput<'_> {
-        CheckInput {
+    /// Asks something of it.
+    fn asked<T>(&self, ask: impl FnOnce(&CheckInput<'_>) -> T) -> T {
+        let logs: Vec<LogText<'_>> = self.logs.iter().map(Log::text).collect();
+        ask(&CheckInput {
             views: &self.views,
             faults: &self.faults,
+            logs: &logs,
             ..CheckInput::of_history(&self.history, &self.meta)
-        }
+        })
     }
 }
 
@@ -126,7 +151,7 @@ fn each(judges: &[Judge], made: &Made) -> Results {
     let judge = |judge: &Judge| {
         let known = registry::checker(judge.checker, &judge.options);
         let known = known.map_err(|error| error.to_string())?;
-        Ok(known.check(&made.input(), &Unlimited))
+        Ok(made.asked(|input| known.check(input, &Unlimited)))
     };
     judges.iter().map(judge).collect()
 }
@@ -268,16 +293,20 @@ fn judged(
             ))
         };
     };
-    if result.verdict != Verdict::Invalid {
+    if result.verdict != judge.says {
         return Err(format!(
             "not found: {}, {}",
             result.verdict.as_str(),
             result.summary
         ));
     }
-    is_this(result, kinds)?;
+    if judge.says == Verdict::Invalid {
+        is_this(result, kinds)?;
+    } else {
+        is_for_this_reason(result, kinds)?;
+    }
     let mut tried = true;
-    for finding in verify(&judge.options, &made.input(), result) {
+    for finding in made.asked(|input| verify(&judge.options, input, result)) {
         match finding {
             Finding::Confirmed => {}
             Finding::NotTried(_) => tried = false,
@@ -301,5 +330,18 @@ fn is_this(result: &CheckResult, kinds: &[&str]) -> Result<(), String> {
             "something else was found: {} {}",
             other.kind, other.story
         ))
+    })
+}
+
+/// Whether what made a result unknown is this, and nothing else.
+fn is_for_this_reason(result: &CheckResult, kinds: &[&str]) -> Result<(), String> {
+    let severe = |note: &&harness_core::verdict::Note| note.severity == Severity::Error;
+    let mut reasons = result.notes.iter().filter(severe).peekable();
+    if reasons.peek().is_none() {
+        return Err("without a reason".to_owned());
+    }
+    let other = reasons.find(|note| !kinds.contains(&note.kind.as_str()));
+    other.map_or(Ok(()), |other| {
+        Err(format!("for another reason: {} {}", other.kind, other.text))
     })
 }

@@ -52,11 +52,11 @@ pub(in super::super) fn family() -> Family {
                 None => consistent(seed),
                 Some(bug) => broken(seed, bug)?,
             };
+            let history = run.history();
             Some(Made {
-                history: run.history(),
                 views: run.views,
                 faults: run.faults,
-                meta: run.meta,
+                ..Made::of_history(history, run.meta)
             })
         }),
         results: at_once,
@@ -65,7 +65,7 @@ pub(in super::super) fn family() -> Family {
 
 /// What the history and the views mean is worked out once for all invariants.
 fn at_once(judges: &[Judge], made: &Made) -> Results {
-    let mut all = judge_membership(&made.input(), &Unlimited);
+    let mut all = made.asked(|input| judge_membership(input, &Unlimited));
     let mut find = |judge: &Judge| {
         let place = all
             .iter()

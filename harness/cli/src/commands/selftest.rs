@@ -26,7 +26,7 @@ pub fn selftest(args: &SelftestArgs) -> Result<Exit, Failure> {
         }
     });
     let untried = selftest::untried();
-    if !args.json {
+    if !args.json && !untried.is_empty() {
         terminal::print(&format!("Not tried here: {}.", untried.join(", ")));
     }
     let wrong: Vec<&Line> = lines.iter().filter(|line| !line.is_right()).collect();
