@@ -6,6 +6,8 @@
 mod joiner;
 mod support;
 
+use std::path::Path;
+
 use serde_json::Value;
 use support::{Folder, checker, expect_code, harness, stderr, stdout};
 
@@ -165,10 +167,29 @@ fn told(what: &str, folder: &Folder, output: &std::process::Output) -> Option<St
             .map(|result| format!("\n  {}: {}", result["checker"], result["summary"]))
             .collect();
         println!("{what}: {}{}", verdict["verdict"], why.concat());
+        if verdict["verdict"] != "valid" {
+            keep(what, folder);
+        }
         return None;
     };
     println!("{what}: WRONG: {problem}");
+    keep(what, folder);
     Some(format!("{what}: {problem}\n{}", stderr(output)))
+}
+
+/// What broke in the night is there in the morning: the run is copied to where cargo keeps what tests leave.
+fn keep(what: &str, folder: &Folder) {
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("full");
+    let to = kept.join(what.replace([' ', ','], "-"));
+    let copied = std::fs::create_dir_all(&kept).and_then(|()| {
+        let _ = std::fs::remove_dir_all(&to);
+        let mut copy = std::process::Command::new("cp");
+        copy.arg("-r").arg(folder.latest()).arg(&to).status()
+    });
+    match copied {
+        Ok(status) if status.success() => println!("  kept in {}", to.display()),
+        other => println!("  not kept: {other:?}"),
+    }
 }
 
 /// Takes the lab down and fails if something was wrong.
