@@ -232,12 +232,13 @@ fn explained(exit: &ProcessExit, wall_ns: u64, node: &str, causes: &Causes<'_>) 
             && match fault.kind.as_str() {
                 // What was wiped is ended once more before it joins.
                 "kill" | "wipe" | "lose-writes" => exit.signal == Some(SIGKILL) && until_healed,
-                // The heal of a stop that does not end kills the process. What the heal has started and gives up by itself is no
-                // part of it.
+                // SIGTERM ends one that does not listen for it yet, and the heal of a stop that does not end kills the process. What the
+                // heal has started and gives up by itself is no part of it.
                 "stop" | "restart" => {
                     let by_itself = exit.code.is_some_and(|code| code != 0)
                         && wall_ns > healed.saturating_add(EXPLAIN_SLACK_NS);
-                    (exit.code.is_some() || exit.signal == Some(SIGKILL)) && !by_itself && soon
+                    let asked = matches!(exit.signal, Some(SIGKILL | SIGTERM));
+                    (exit.code.is_some() || asked) && !by_itself && soon
                 }
                 // Its limit may end the process at the kernel's hand.
                 "memory" => exit.signal == Some(SIGKILL) && until_healed,
@@ -381,6 +382,8 @@ mod tests {
         for (kind, exit, expected) in [
             ("restart", exit(Some(0), None), true),
             ("restart", exit(None, Some(11)), false),
+            ("stop", exit(None, Some(15)), true),
+            ("kill", exit(None, Some(15)), false),
             ("wipe", exit(None, Some(9)), true),
             ("lose-writes", exit(None, Some(9)), true),
             ("lose-writes", exit(None, Some(11)), false),
