@@ -531,6 +531,7 @@ fn logs() {
         "no available dqlite leader server found",
         "LIBRAFT 1 src/replication.c:9 log mismatch -> truncate",
         "write: No space left on device",
+        "Error: database is locked",
     ] {
         let result = logs_of(line.as_bytes());
         assert_eq!(result.verdict, Verdict::Valid, "{line}");

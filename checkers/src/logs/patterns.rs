@@ -132,4 +132,10 @@ pub const PATTERNS: &[Pattern] = &[
         "also printed while quorum is really lost, as under a partition",
         r"(?-u)no known leader|no available dqlite leader server found",
     ),
+    warning(
+        "gave-up",
+        "The program gave up.",
+        "it said why and ended by itself; whether somebody had asked it to end, `crashes` judges",
+        r"(?-u)^Error: ",
+    ),
 ];

@@ -19,7 +19,8 @@ const NODES: usize = 3;
 const LINES: std::ops::Range<usize> = 20..80;
 
 /// What healthy processes say, some of it under faults. `#` is a number.
-const HEALTHY: [&str; 10] = [
+const HEALTHY: [&str; 11] = [
+    "Error: database is locked",
     "time=\"2026-01-05T07:#:04Z\" level=info msg=\"Started cluster heartbeat\" local=\"10.0.0.#:8443\"",
     "level=warning msg=\"Failed heartbeat\" err=\"Failed to send heartbeat request: dial tcp 10.0.0.#:8443: connect: connection refused\"",
     "level=warning msg=\"Dqlite: attempt #: server 10.0.0.#:8443: no known leader\"",
