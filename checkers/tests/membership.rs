@@ -422,3 +422,25 @@ fn who_joined_again_after_a_kill_runs() {
     }
     assert!(cleared >= 5, "{cleared}");
 }
+
+/// dqlite lists what is not committed, which explains it; LXD has no such excuse.
+#[test]
+fn a_list_that_forgets_is_explained_where_it_is_known() {
+    let forgets = TABLE
+        .iter()
+        .find(|row| row.name == "a list forgets a member");
+    for (system, explained) in [("dqlite", true), ("lxd", false)] {
+        let broken = (0..100).find_map(|seed| {
+            let mut run = run(seed, system, Profile::Rich);
+            (forgets.unwrap().breaks)(&mut run).then_some(run)
+        });
+        let results = broken.unwrap().judge();
+        let found = results
+            .iter()
+            .find(|result| result.checker == "linearizable-membership")
+            .unwrap();
+        assert_eq!(found.verdict, Verdict::Invalid);
+        let told = found.witnesses.iter().all(|one| one.explanation.is_some());
+        assert_eq!(told, explained, "{system}: {found:#?}");
+    }
+}
