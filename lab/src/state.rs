@@ -101,6 +101,11 @@ impl StateError {
         let path = path.to_owned();
         move |source| Self::Io { what, path, source }
     }
+
+    /// Whether a folder could not be removed because something is in it.
+    pub(crate) fn is_not_empty(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::DirectoryNotEmpty)
+    }
 }
 
 /// Who holds the lock.

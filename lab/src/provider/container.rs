@@ -8,11 +8,15 @@ use std::{
     fs,
     io::Read as _,
     net::{SocketAddr, TcpStream},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
 
 use super::{LabError, LxcSpec, NodeRecord, identity::SSH_PORT, lxc::ANSWER_TIMEOUT};
 use crate::{
@@ -129,42 +133,57 @@ impl Container {
 
     /// Kills the container, waits until nothing of it is left, and removes its folder.
     pub(super) fn end(&self) -> Result<(), LabError> {
-        self.end_processes()?;
-        self.remove_interface()?;
-        state::remove_folder(&self.folder)?;
-        Ok(())
+        let deadline = Instant::now() + END_TIMEOUT;
+        loop {
+            self.end_processes()?;
+            self.remove_interface()?;
+            match state::remove_folder(&self.folder) {
+                // Something wrote into it while it was removed: whatever that is has to be found and ended too.
+                Err(error) if error.is_not_empty() && Instant::now() < deadline => {
+                    std::thread::sleep(POLL);
+                }
+                removed => return Ok(removed?),
+            }
+        }
     }
 
     /// Kills whatever runs of it: first by LXC, then what LXC did not end.
     pub(super) fn end_processes(&self) -> Result<(), LabError> {
-        if self.keepers().is_empty() {
+        if self.nobody_holds() {
             return Ok(());
         }
         let stopped = self.lxc("lxc-stop", &["-k"])?;
         let deadline = Instant::now() + END_TIMEOUT;
         let mut by_force = false;
+        let mut killed = Vec::new();
         loop {
             let keepers = self.keepers();
-            let Some(first) = keepers.first() else {
+            killed.retain(still_there);
+            if keepers.is_empty() && killed.is_empty() && self.nobody_holds() {
                 return Ok(());
-            };
+            }
             if Instant::now() >= deadline {
                 let detail = format!("lxc-stop said: {}", host::last_lines(&stopped.stderr));
                 return Err(LabError::Stuck {
                     container: self.name.clone(),
-                    pid: *first,
+                    pid: keepers.first().copied().unwrap_or_default(),
                     detail,
                 });
             }
-            if stopped.code != Some(0) && !by_force {
+            if stopped.code != Some(0) && !by_force && !keepers.is_empty() {
                 by_force = true;
                 for keeper in &keepers {
-                    kill_children(*keeper);
-                    kill(*keeper);
+                    killed.extend(children(*keeper).filter_map(kill));
+                    killed.extend(kill(*keeper));
                 }
             }
             std::thread::sleep(POLL);
         }
+    }
+
+    /// Nobody in two looks one after the other: a process that forks and ends while `/proc` is listed is in neither place of one.
+    fn nobody_holds(&self) -> bool {
+        self.keepers().is_empty() && self.keepers().is_empty()
     }
 
     /// The processes that hold the container: LXC's monitor, and an `lxc-start` that has not become it yet.
@@ -207,26 +226,30 @@ fn processes() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-fn kill(pid: u32) {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    if let Some(pid) = pid {
-        // Gone already is what is wanted.
-        let _ = kill_process(pid, Signal::KILL);
-    }
+/// Kills it and returns what its end can be seen by; none if it is gone already, which is what is wanted.
+fn kill(pid: u32) -> Option<OwnedFd> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+    let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    pidfd_send_signal(&process, Signal::KILL).ok()?;
+    Some(process)
 }
 
-fn kill_children(parent: u32) {
-    for pid in processes() {
+/// Whether a process has not ended yet.
+fn still_there(process: &OwnedFd) -> bool {
+    let mut ended = [PollFd::new(process, PollFlags::IN)];
+    !matches!(poll(&mut ended, Some(&Timespec::default())), Ok(1))
+}
+
+fn children(parent: u32) -> impl Iterator<Item = u32> {
+    processes().filter(move |pid| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         // The name is in parentheses and may hold anything; the parent is the second word after it.
         let after = stat.rsplit_once(") ").map(|(_, rest)| rest);
         let its_parent = after
             .and_then(|rest| rest.split(' ').nth(1))
             .and_then(|ppid| ppid.parse().ok());
-        if its_parent == Some(parent) {
-            kill(pid);
-        }
-    }
+        its_parent == Some(parent)
+    })
 }
 
 #[cfg(test)]
