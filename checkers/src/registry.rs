@@ -23,7 +23,7 @@ use crate::{
     counter::Counter,
     crashes::{self, Crashes},
     faults::Faults,
-    linear::Linearizable,
+    linear::{self, Linearizable},
     lock::Lock,
     logs::Logs,
     long_fork::LongFork,
@@ -84,21 +84,30 @@ pub fn names() -> Vec<&'static str> {
     ]
 }
 
-/// Other names that people look for, and the checkers that they mean.
-const ALIASES: [(&str, &str); 2] = [("mutex", "lock"), ("set", "set-full")];
-
-/// The name of the checker that somebody means: an alias becomes the name that stands in [`names`], all else stays.
+/// The checker that somebody means, and the model if the name says one. What stands in [`names`] means itself, `set` is `set-full`, and a
+/// model of `linearizable` means that model: `mutex` is Knossos' and elle-cli's mutex, which anybody may release and nobody takes twice,
+/// where `lock` asks for mutual exclusion only.
 #[must_use]
-pub fn meant(name: &str) -> &str {
-    ALIASES
-        .iter()
-        .find(|(alias, _)| *alias == name)
-        .map_or(name, |(_, name)| name)
+pub fn meant(name: &str) -> (&str, Option<&str>) {
+    match name {
+        "set" => ("set-full", None),
+        model if linear::MODELS.contains(&model) && !names().contains(&model) => {
+            ("linearizable", Some(model))
+        }
+        name => (name, None),
+    }
 }
 
 fn parsed<T: DeserializeOwned + Default>(name: &str, options: &Value) -> Result<T, RegistryError> {
     if options.is_null() {
         return Ok(T::default());
+    }
+    // A list would be taken for the fields in order.
+    if !options.is_object() {
+        return Err(RegistryError::Options {
+            name: name.to_owned(),
+            detail: format!("{options} is no object; write them as {{\"name\":value}}"),
+        });
     }
     serde_json::from_value(options.clone()).map_err(|error| RegistryError::Options {
         name: name.to_owned(),
@@ -195,7 +204,13 @@ pub fn check_bytes(
 fn straight(name: &str, options: &Value) -> Result<Option<Box<dyn Straight>>, RegistryError> {
     Ok(Some(match name {
         "append" => lists("append", options)?,
-        "linearizable" => Box::new(Linearizable::new(parsed(name, options)?)),
+        "linearizable" => {
+            let options: linear::Options = parsed(name, options)?;
+            if !linear::MODELS.contains(&options.model.as_str()) {
+                return Err(no_model(name, Some(options.model), &linear::MODELS));
+            }
+            Box::new(Linearizable::new(options))
+        }
         "list-append" => lists("list-append", options)?,
         "rw-register" => {
             let options: txn::Options = parsed(name, options)?;

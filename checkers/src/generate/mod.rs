@@ -190,6 +190,18 @@ pub enum GenerateError {
         /// Which.
         what: &'static str,
     },
+    /// A number of things that are all held in memory.
+    #[error("{what} must be at most {LIMIT}")]
+    Large {
+        /// Which.
+        what: &'static str,
+    },
+    /// A share that is none.
+    #[error("the share of {what} must be between 0 and 1")]
+    Share {
+        /// Of which operations.
+        what: &'static str,
+    },
     /// No transaction can be as small as that and as large as that.
     #[error("the smallest number of micro-operations of a transaction is above the largest")]
     Transaction,
@@ -200,6 +212,9 @@ pub enum GenerateError {
     #[error("a planted anomaly needs each write to have a value of its own (values 0)")]
     PlantValues,
 }
+
+/// The largest number of processes, keys, nodes, and micro-operations of a transaction.
+const LIMIT: u64 = 10_000_000;
 
 /// Old lists are forgotten each time so many operations were invoked.
 const PRUNE_EVERY: u64 = 1_024;
@@ -361,6 +376,25 @@ fn check(parameters: &Parameters) -> Result<(), GenerateError> {
     ] {
         if number == 0 {
             return Err(GenerateError::Zero { what });
+        }
+    }
+    for (number, what) in [
+        (parameters.processes, "processes"),
+        (parameters.keys, "keys"),
+        (parameters.nodes, "nodes"),
+        (parameters.transaction_max, "micro-operations a transaction"),
+    ] {
+        if number > LIMIT {
+            return Err(GenerateError::Large { what });
+        }
+    }
+    for (share, what) in [
+        (parameters.reads, "reads"),
+        (parameters.info, "operations with an unknown outcome"),
+        (parameters.fail, "operations that fail"),
+    ] {
+        if !(0.0..=1.0).contains(&share) {
+            return Err(GenerateError::Share { what });
         }
     }
     if parameters.transaction_min > parameters.transaction_max {

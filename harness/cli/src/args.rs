@@ -116,7 +116,7 @@ pub struct RunArgs {
 /// `harness check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// Run folders (or latest), or history files
+    /// Run folders (or latest), or history files; - is a history on standard input
     #[arg(required = true, value_name = "RUN|FILE")]
     pub targets: Vec<String>,
     /// Judge with this checker only; needed for history files of unknown workload
@@ -522,7 +522,7 @@ pub struct GenerateArgs {
     /// An anomaly to plant, once: stale-read, lost-write, lost-element, duplicate-element, broken-total, lost-append, old-snapshot
     #[arg(long, value_name = "NAME")]
     pub plant: Option<String>,
-    /// The format to write: jsonl, edn or json; for rw-register also plume
+    /// The format to write: jsonl, edn or json; for rw-register without unknown outcomes also plume
     #[arg(long, value_parser = format, default_value = "jsonl")]
     pub format: Format,
     /// Where to write; standard output if not given

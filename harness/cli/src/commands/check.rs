@@ -53,22 +53,23 @@ struct Way<'a> {
 /// Judges each target; many print a line each, and the worst exit code counts. A target that cannot be judged is told as the others
 /// are, and keeps none of them from being judged.
 pub fn check(args: CheckArgs) -> Result<Exit, Failure> {
+    let meant = args.checker.as_deref().map(registry::meant);
     let way = Way {
-        checker: args.checker.as_deref().map(registry::meant),
-        options: options(&args)?,
+        checker: meant.map(|(name, _)| name),
+        options: options(&args, meant)?,
         limits: sources::limits(&args.timeout, args.memory)?,
         store: sources::store(&args.results),
         many: args.targets.len() > 1,
         args: &args,
     };
-    if args.report.is_some() && (way.many || !Path::new(&args.targets[0]).is_file()) {
+    if args.report.is_some() && (way.many || !is_history(&args.targets[0])) {
         return Err(Failure::usage(
             "report: give one history file; harness report makes the page of a run",
         ));
     }
     // What is wrong for all of them is said once.
     if let Some(name) = way.checker {
-        registry::checker(name, &Value::Null).map_err(|error| Failure::usage(chain(&error)))?;
+        registry::checker(name, &way.options).map_err(|error| Failure::usage(chain(&error)))?;
     }
     let mut worst = Exit::Valid;
     let mut told = Vec::new();
@@ -119,11 +120,20 @@ pub fn check(args: CheckArgs) -> Result<Exit, Failure> {
     }
 }
 
+/// Whether it is a history, not a run: a file other than a run's `meta.json`, or what can be read once, as standard input or a shell's
+/// `<(...)`.
+fn is_history(target: &str) -> bool {
+    let path = Path::new(target);
+    if path.is_file() {
+        return path.file_name().is_none_or(|name| name != "meta.json");
+    }
+    target == sources::STDIN || path.exists() && !path.is_dir()
+}
+
 impl Way<'_> {
     fn judge(&self, target: &str) -> Result<Judged, Failure> {
-        let path = Path::new(target);
-        if path.is_file() && path.file_name().is_none_or(|name| name != "meta.json") {
-            self.judge_file(target, path)
+        if is_history(target) {
+            self.judge_file(target, Path::new(target))
         } else {
             self.judge_run(target)
         }
@@ -239,15 +249,22 @@ fn verified(confirmed: usize, untried: usize, all: usize) -> String {
     }
 }
 
-fn options(args: &CheckArgs) -> Result<Value, Failure> {
+/// The options given, and the model that is given or that the checker's name says.
+fn options(args: &CheckArgs, meant: Option<(&str, Option<&str>)>) -> Result<Value, Failure> {
     let mut options = match &args.options {
         Some(text) => serde_json::from_str(text)
             .map_err(|error| Failure::usage(format!("options: {text:?} is no JSON: {error}")))?,
         None => Value::Null,
     };
-    if let Some(model) = &args.model {
-        let has_models = |name: &str| WITH_MODELS.contains(&name);
-        if !args.checker.as_deref().is_some_and(has_models) {
+    if !(options.is_null() || options.is_object()) {
+        return Err(Failure::usage(format!(
+            "options: {options} is no JSON object; write them as {{\"name\":value}}"
+        )));
+    }
+    let model = args.model.as_deref().or(meant.and_then(|(_, model)| model));
+    if let Some(model) = model {
+        let has_models = |(name, _): (&str, _)| WITH_MODELS.contains(&name);
+        if !meant.is_some_and(has_models) {
             return Err(Failure::usage(format!(
                 "model: only some checkers have models; add --checker NAME (one of {})",
                 WITH_MODELS.join(", ")

@@ -1,9 +1,10 @@
 //! `harness generate` and `harness convert`: histories without a run.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufWriter, Read, Write},
-    path::Path,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
 };
 
 use harness_checkers::generate::{self, Parameters, Plant, Workload};
@@ -13,6 +14,7 @@ use harness_core::{
     format::{self, Format},
     history,
 };
+use tempfile::NamedTempFile;
 
 use crate::{
     args::{ConvertArgs, GenerateArgs},
@@ -22,33 +24,53 @@ use crate::{
 /// Bytes that are encoded before they are written.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// Where results go: a file, or standard output.
+/// Where results go: a file that is new or takes the place of another when it is whole, a device or pipe, or standard output.
 enum Sink {
-    File(BufWriter<File>),
+    Whole(BufWriter<NamedTempFile>, PathBuf),
+    Device(BufWriter<File>),
     Stdout(io::Stdout),
 }
 
 impl Sink {
     fn open(path: Option<&Path>) -> Result<Self, Failure> {
-        match path {
-            Some(path) => File::create(path)
-                .map(|file| Self::File(BufWriter::new(file)))
-                .map_err(|error| Failure::usage(format!("{}: {error}", path.display()))),
-            None => Ok(Self::Stdout(io::stdout())),
+        let Some(path) = path else {
+            return Ok(Self::Stdout(io::stdout()));
+        };
+        let failed = |error: io::Error| Failure::usage(format!("{}: {error}", path.display()));
+        if path.exists() && !path.is_file() {
+            return File::create(path)
+                .map(|file| Self::Device(BufWriter::new(file)))
+                .map_err(failed);
         }
+        // A link stays one: what it leads to is replaced.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        tempfile::Builder::new()
+            .prefix(".harness-")
+            .permissions(fs::Permissions::from_mode(0o666))
+            .tempfile_in(folder.unwrap_or(Path::new(".")))
+            .map(|file| Self::Whole(BufWriter::new(file), path.clone()))
+            .map_err(failed)
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::File(file) => file.write_all(bytes),
+            Self::Whole(file, _) => file.write_all(bytes),
+            Self::Device(file) => file.write_all(bytes),
             Self::Stdout(out) => out.write_all(bytes),
         }
     }
 
-    fn finish(mut self) -> io::Result<()> {
-        match &mut self {
-            Self::File(file) => file.flush(),
-            Self::Stdout(out) => out.flush(),
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Whole(file, path) => {
+                let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+                file.persist(path).map(drop).map_err(|error| error.error)
+            }
+            Self::Device(mut file) => file.flush(),
+            Self::Stdout(mut out) => out.flush(),
         }
     }
 }
@@ -125,7 +147,13 @@ pub fn parameters(args: &GenerateArgs) -> Result<Parameters, Failure> {
 /// Writes a synthetic history, in pieces: its length costs no memory.
 pub fn generate(args: GenerateArgs) -> Result<Exit, Failure> {
     let parameters = parameters(&args)?;
-    if !(args.format == Format::Plume && parameters.workload == Workload::RwRegister) {
+    if args.format == Format::Plume && parameters.workload == Workload::RwRegister {
+        if parameters.info > 0.0 {
+            return Err(Failure::usage(
+                "plume: it cannot say that an outcome is not known; add --info 0",
+            ));
+        }
+    } else {
         streamable(args.format)?;
     }
     write(
@@ -205,6 +233,12 @@ pub fn convert(args: ConvertArgs) -> Result<Exit, Failure> {
     let mut buffer = Vec::new();
     format::write(&events, to, &mut buffer)
         .map_err(|error| Failure::usage(format!("{name}: {} cannot say it: {error}", to.name())))?;
+    if buffer.is_empty() {
+        return Err(Failure::usage(format!(
+            "{name}: nothing in it can be said in {}",
+            to.name()
+        )));
+    }
     // Only now: what was in the file is not lost to a history that the format cannot say.
     let mut sink = Sink::open(args.output.as_deref())?;
     written(sink.write(&buffer).and_then(|()| sink.finish()))

@@ -1,7 +1,9 @@
 //! Stored runs and loose history files, judged and reported: what `run`, `check`, `report` and `show` share.
 
 use std::{
+    io::{self, Read as _},
     num::NonZero,
+    ops::{Deref, Range},
     path::{Path, PathBuf},
 };
 
@@ -37,6 +39,8 @@ use crate::{
 
 /// Threads that take a large file apart, at most.
 const READERS: usize = 4;
+/// The target that stands for standard input.
+pub const STDIN: &str = "-";
 /// Columns of results that do not go to a terminal.
 const PIPE_WIDTH: usize = 0;
 
@@ -150,6 +154,43 @@ pub struct How<'a> {
     pub page: Option<&'a Path>,
 }
 
+/// The bytes of a history: of a file, or of what can be read once.
+enum Text {
+    Mapped(Mapped),
+    Read(Vec<u8>),
+}
+
+impl Text {
+    fn open(path: &Path) -> io::Result<Self> {
+        if path == Path::new(STDIN) {
+            let mut bytes = Vec::new();
+            io::stdin().read_to_end(&mut bytes)?;
+            return Ok(Self::Read(bytes));
+        }
+        if path.is_file() {
+            return Mapped::open(path).map(Self::Mapped);
+        }
+        std::fs::read(path).map(Self::Read)
+    }
+
+    fn release(&self, range: Range<usize>) {
+        if let Self::Mapped(map) = self {
+            map.release(range);
+        }
+    }
+}
+
+impl Deref for Text {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Read(bytes) => bytes,
+        }
+    }
+}
+
 /// Judges a loose history file.
 pub fn judge_file(path: &Path, how: &How<'_>) -> Result<(VerdictFile, Vec<Finding>), Failure> {
     let How {
@@ -161,7 +202,7 @@ pub fn judge_file(path: &Path, how: &How<'_>) -> Result<(VerdictFile, Vec<Findin
         page,
     } = *how;
     let name = path.display();
-    let bytes = Mapped::open(path).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
+    let bytes = Text::open(path).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
     let format = format.unwrap_or_else(|| Format::detect(&bytes));
     let whole =
         registry::checker(checker, options).map_err(|error| Failure::usage(chain(&error)))?;
