@@ -1,0 +1,246 @@
+//! The verifier knows each model of `linearizable` as well as the search does: all kinds of operations, all spellings.
+//!
+//! Random small histories with answers from small domains. Where the search finds no order, its witness is confirmed;
+//! where it finds one, the claim that there is none is refuted.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::judge;
+use harness_checkers::{
+    registry,
+    verify::{Finding, verify},
+};
+use harness_core::{
+    event::{Event, EventType, Process},
+    history::{History, Outcome, pair},
+    meta::Meta,
+    seed::Seed,
+    verdict::{CheckInput, CheckResult, Verdict, Witness},
+};
+use rand::Rng;
+use serde_json::{Value, json};
+
+/// A model, its kinds of operations, and the initial values that it is given.
+type Row = (&'static str, &'static [&'static str], Value);
+
+fn table() -> Vec<Row> {
+    vec![
+        (
+            "register",
+            &["read", "r", "get", "write", "w", "put", "set"],
+            json!([null, 0]),
+        ),
+        (
+            "cas-register",
+            &["read", "r", "get", "write", "w", "put", "set", "cas", "cas"],
+            json!([null, 0]),
+        ),
+        (
+            "key-value",
+            &[
+                "read", "r", "get", "write", "w", "put", "set", "append", "append",
+            ],
+            json!([null, "a", 1]),
+        ),
+        ("mutex", &["acquire", "release"], json!([null, true])),
+        ("owned-mutex", &["acquire", "release"], json!([null, 1])),
+        (
+            "counter",
+            &["add", "increment", "decrement", "read", "read"],
+            json!([null, 1]),
+        ),
+        (
+            "set",
+            &["add", "remove", "read", "list"],
+            json!([null, [1, 0, 1]]),
+        ),
+        ("list", &["append", "read", "read"], json!([null, [0]])),
+        ("queue", &["enqueue", "dequeue"], json!([null, [1]])),
+        ("stack", &["push", "pop"], json!([null, [1]])),
+        (
+            "multi-register",
+            &["txn"],
+            json!([null, {"x": 0}, {"x": 0, "y": 1}]),
+        ),
+        (
+            "membership",
+            &["join", "remove", "read", "list"],
+            json!([null, [1, 0]]),
+        ),
+    ]
+}
+
+fn one_of<'a, T>(rng: &mut impl Rng, all: &'a [T]) -> &'a T {
+    &all[rng.random_range(0..all.len())]
+}
+
+/// What is asked and what is answered; the two are the same unless it asks for something.
+fn ask(rng: &mut impl Rng, model: &str, f: &str) -> (Value, Value) {
+    let small = json!([null, 0, 1]);
+    let texts = json!([null, "", "a", "ab", "1", 1, "a1"]);
+    let lists = json!([[], [0], [1], [0, 1], [1, 0]]);
+    let mut from = |all: &Value| one_of(rng, all.as_array().unwrap()).clone();
+    match (model, f) {
+        ("key-value", "read" | "r" | "get") => (Value::Null, from(&texts)),
+        ("key-value", _) => both(from(&texts)),
+        ("register" | "cas-register", "read" | "r" | "get") => (Value::Null, from(&small)),
+        (_, "cas") => both(json!([from(&small), from(&small)])),
+        ("counter", "read") => (Value::Null, from(&json!([-1, 0, 1, 2]))),
+        ("counter", "add") => both(from(&json!([-1, 1, 2]))),
+        (_, "increment" | "decrement" | "acquire" | "release") => both(Value::Null),
+        (_, "read" | "list") => (Value::Null, from(&lists)),
+        (_, "dequeue" | "pop") => (Value::Null, from(&small)),
+        (_, "txn") => {
+            let (mut asked, mut answered) = (Vec::new(), Vec::new());
+            for _ in 0..2 {
+                let head = from(&json!(["r", "read", "w", "write"]));
+                let register = from(&json!(["x", "y", 3]));
+                let value = from(&small);
+                let reads = head.as_str().unwrap().starts_with('r');
+                asked.push(json!([
+                    head,
+                    register,
+                    if reads { &Value::Null } else { &value }
+                ]));
+                answered.push(json!([head, register, value]));
+            }
+            (asked.into(), answered.into())
+        }
+        _ => both(from(&json!([0, 1]))),
+    }
+}
+
+fn both(value: Value) -> (Value, Value) {
+    (value.clone(), value)
+}
+
+/// Three processes, and a few operations.
+fn history(seed: u64, model: &str, kinds: &[&str]) -> History {
+    let mut rng = Seed(seed).stream("models").draw(0);
+    let mut events: Vec<Event> = Vec::new();
+    let mut open: Vec<Option<(&str, Value, Value)>> = vec![None; 3];
+    let mut names = [0_u64, 1, 2];
+    for _ in 0..rng.random_range(4..12) {
+        let at = rng.random_range(0..3_usize);
+        let (event_type, f, value) = match open[at].take() {
+            None => {
+                let f = *one_of(&mut rng, kinds);
+                let (asked, answered) = ask(&mut rng, model, f);
+                open[at] = Some((f, asked.clone(), answered));
+                (EventType::Invoke, f, asked)
+            }
+            Some((f, asked, answered)) => match rng.random_range(0..10) {
+                0 => (EventType::Info, f, asked),
+                1 => (EventType::Fail, f, asked),
+                _ => (EventType::Ok, f, answered),
+            },
+        };
+        events.push(Event {
+            index: events.len() as u64,
+            time_ns: events.len() as u64,
+            process: Process::Client(names[at]),
+            node: None,
+            event_type,
+            f: f.into(),
+            value,
+            error: None,
+        });
+        if event_type == EventType::Info {
+            names[at] += 3;
+        }
+    }
+    pair(events).unwrap()
+}
+
+/// The claim that all of it together has no order: by whoever ended last.
+fn lie(history: &History) -> Option<Witness> {
+    let all = &history.operations;
+    let last = all
+        .iter()
+        .filter(|one| one.outcome == Outcome::Ok)
+        .max_by_key(|one| one.completed_index)?;
+    Some(Witness {
+        kind: "not-linearizable".to_owned(),
+        title: String::new(),
+        story: String::new(),
+        operations: all.iter().map(|one| one.index).collect(),
+        culprits: vec![last.index],
+        edges: Vec::new(),
+        nodes: Vec::new(),
+        start_ns: 0,
+        end_ns: 0,
+        explanation: None,
+    })
+}
+
+#[test]
+fn all_kinds_of_all_models_are_verified_as_the_search_judges_them() {
+    for (model, kinds, initials) in table() {
+        let (mut valid, mut invalid) = (0, 0);
+        for seed in 0..1_000 {
+            let history = history(seed, model, kinds);
+            let initials = initials.as_array().unwrap();
+            let options = json!({
+                "model": model,
+                "keyed": "no",
+                "initial": initials[seed as usize % initials.len()],
+                "null_matches_any": seed % 5 == 0,
+            });
+            let checker = registry::checker("linearizable", &options).unwrap();
+            let meta = Meta::default();
+            let result = judge(&*checker, &history, &meta);
+            let input = CheckInput::of_history(&history, &meta);
+            match result.verdict {
+                Verdict::Invalid => {
+                    invalid += 1;
+                    let found = verify(&options, &input, &result);
+                    assert_eq!(
+                        found,
+                        [Finding::Confirmed],
+                        "{model} seed {seed}: {:#?}",
+                        history.operations
+                    );
+                }
+                Verdict::Valid => {
+                    let Some(lie) = lie(&history) else { continue };
+                    valid += 1;
+                    let claim = CheckResult {
+                        witnesses: vec![lie],
+                        ..result
+                    };
+                    let found = verify(&options, &input, &claim);
+                    assert!(
+                        matches!(found[0], Finding::Refuted(_)),
+                        "{model} seed {seed}: {found:?} {:#?}",
+                        history.operations
+                    );
+                }
+                other => assert!(
+                    history.operations.is_empty(),
+                    "{model} seed {seed}: {other:?}: {}",
+                    result.summary
+                ),
+            }
+        }
+        assert!(
+            valid > 100 && invalid > 100,
+            "{model}: {valid} valid, {invalid} invalid"
+        );
+    }
+}
+
+#[test]
+fn a_kind_that_the_model_has_not_is_not_tried() {
+    let mut history = history(1, "counter", &["add", "read"]);
+    history.operations[0].f = "multiply".into();
+    let meta = Meta::default();
+    let checker = registry::checker("linearizable", &json!({"model": "counter"})).unwrap();
+    let mut result = judge(&*checker, &history, &meta);
+    assert_eq!(result.verdict, Verdict::Unknown);
+    result.witnesses = lie(&history).into_iter().collect();
+    let input = CheckInput::of_history(&history, &meta);
+    let found = verify(&json!({"model": "counter"}), &input, &result);
+    assert!(matches!(found[..], [Finding::NotTried(_)]), "{found:?}");
+}
