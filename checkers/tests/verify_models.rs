@@ -1,7 +1,8 @@
 //! The verifier knows each model of `linearizable` as well as the search does: all kinds of operations, all spellings.
 //!
 //! Random small histories with answers from small domains. Where the search finds no order, its witness is confirmed;
-//! where it finds one, the claim that there is none is refuted.
+//! where it finds one, the claim that there is none is refuted. And two objects in one history, with keys, are judged and
+//! verified as each by itself.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,7 +15,7 @@ use harness_checkers::{
 };
 use harness_core::{
     event::{Event, EventType, Process},
-    history::{History, Outcome, pair},
+    history::{History, Operation, Outcome, pair},
     meta::Meta,
     seed::Seed,
     verdict::{CheckInput, CheckResult, Verdict, Witness},
@@ -227,6 +228,76 @@ fn all_kinds_of_all_models_are_verified_as_the_search_judges_them() {
         assert!(
             valid > 100 && invalid > 100,
             "{model}: {valid} valid, {invalid} invalid"
+        );
+    }
+}
+
+/// Both histories at once, one of the key "a", the other of 7.
+fn both_keys(one: History, other: History) -> History {
+    let mut both = History::default();
+    for (key, history, place) in [(json!("a"), one, 0), (json!(7), other, 1)] {
+        for mut operation in history.operations {
+            operation.index = operation.index * 2 + place;
+            operation.completed_index = operation.completed_index.map(|end| end * 2 + place);
+            operation.process = match operation.process {
+                Process::Client(number) => Process::Client(number * 2 + place),
+                Process::Nemesis => Process::Nemesis,
+            };
+            operation.input = json!([key, operation.input]);
+            operation.output = json!([key, operation.output]);
+            both.operations.push(operation);
+        }
+        both.event_count += history.event_count;
+    }
+    both.operations.sort_by_key(|operation| operation.index);
+    both
+}
+
+#[test]
+fn two_objects_are_judged_and_verified_as_each_by_itself() {
+    for (model, kinds, _) in table() {
+        let (mut valid, mut invalid) = (0, 0);
+        for seed in 0..300 {
+            let (one, other) = (
+                history(seed, model, kinds),
+                history(seed + 300, model, kinds),
+            );
+            let asks = |operation: &Operation| {
+                matches!(
+                    &*operation.f,
+                    "read" | "list" | "dequeue" | "pop" | "acquire"
+                )
+            };
+            let shows = [&one, &other]
+                .iter()
+                .any(|part| part.operations.iter().any(asks));
+            // Registers were told before, and several registers are one object.
+            let told = !model.ends_with("register") && model != "key-value" && shows;
+            if !told || one.operations.is_empty() || other.operations.is_empty() {
+                continue;
+            }
+            let options = json!({"model": model});
+            let checker = registry::checker("linearizable", &options).unwrap();
+            let meta = Meta::default();
+            let each = [&one, &other].map(|part| judge(&*checker, part, &meta).verdict);
+            let both = both_keys(one, other);
+            let result = judge(&*checker, &both, &meta);
+            let context = format!("{model} seed {seed}: {}", result.summary);
+            assert_eq!(result.verdict, Verdict::merge(each), "{context}");
+            assert_eq!(result.figures["key_count"], json!(2), "{context}");
+            assert!(result.notes.iter().any(|note| note.kind == "keyed"));
+            let found = verify(&options, &CheckInput::of_history(&both, &meta), &result);
+            assert!(
+                found.iter().all(|found| *found == Finding::Confirmed),
+                "{context}: {found:?}"
+            );
+            valid += u32::from(result.verdict == Verdict::Valid);
+            invalid += found.len();
+        }
+        let registers = model.ends_with("register") || model == "key-value";
+        assert!(
+            registers || valid > 10 && invalid > 100,
+            "{model}: {valid} {invalid}"
         );
     }
 }

@@ -17,7 +17,7 @@ use harness_core::{
 use serde_json::{Value, json};
 
 use super::{
-    Finding,
+    Finding, keys,
     order::{self, Act},
 };
 
@@ -30,7 +30,6 @@ pub(super) fn queue(options: &Value, input: &CheckInput<'_>, witness: &Witness) 
         options = json!({});
     }
     options["model"] = json!("queue");
-    options["keyed"] = json!("no");
     self::witness(&options, input, witness)
 }
 
@@ -161,7 +160,8 @@ fn acts<'a>(
     let keyed = match options.get("keyed").and_then(Value::as_str) {
         Some("yes") => true,
         Some("no") => false,
-        _ => registers && counted.iter().all(looks),
+        _ if registers => counted.iter().all(looks),
+        _ => keys::told(model, counted.iter().copied(), Some),
     };
     // A store of many keys taken as one is its keys all the same.
     let whole = options.get("partition") == Some(&Value::Bool(false)) && model == "key-value";
