@@ -81,7 +81,7 @@ fn one_of<'a, T>(rng: &mut impl Rng, all: &'a [T]) -> &'a T {
 fn ask(rng: &mut impl Rng, model: &str, f: &str) -> (Value, Value) {
     let small = json!([null, 0, 1]);
     let texts = json!([null, "", "a", "ab", "1", 1, "a1"]);
-    let lists = json!([[], [0], [1], [0, 1], [1, 0]]);
+    let lists = json!([null, [], [0], [1], [0, 1], [1, 0]]);
     let mut from = |all: &Value| one_of(rng, all.as_array().unwrap()).clone();
     match (model, f) {
         ("key-value", "read" | "r" | "get") => (Value::Null, from(&texts)),
@@ -299,6 +299,54 @@ fn two_objects_are_judged_and_verified_as_each_by_itself() {
             registers || valid > 10 && invalid > 100,
             "{model}: {valid} {invalid}"
         );
+    }
+}
+
+#[test]
+fn what_is_read_of_a_set_or_list_is_a_list_or_nothing() {
+    for (model, f) in [("set", "read"), ("list", "read"), ("membership", "list")] {
+        let options = json!({"model": model});
+        let checker = registry::checker("linearizable", &options).unwrap();
+        let meta = Meta::default();
+        for (answer, verdict) in [
+            (Value::Null, Verdict::Valid),
+            (json!([]), Verdict::Valid),
+            (json!([5]), Verdict::Invalid),
+            (json!(5), Verdict::Unknown),
+            (json!({"5": 5}), Verdict::Unknown),
+        ] {
+            let events = [(EventType::Invoke, &Value::Null), (EventType::Ok, &answer)];
+            let events = events
+                .into_iter()
+                .zip(0..)
+                .map(|((event_type, value), index)| Event {
+                    index,
+                    time_ns: index,
+                    process: Process::Client(0),
+                    node: None,
+                    event_type,
+                    f: f.into(),
+                    value: value.clone(),
+                    error: None,
+                });
+            let history = pair(events).unwrap();
+            let mut result = judge(&*checker, &history, &meta);
+            assert_eq!(
+                result.verdict, verdict,
+                "{model} {answer}: {}",
+                result.summary
+            );
+            // No order of malformed answers is claimed, nor is there one to be denied.
+            result.witnesses = lie(&history).into_iter().collect();
+            let input = CheckInput::of_history(&history, &meta);
+            let found = verify(&options, &input, &result);
+            let fits = match verdict {
+                Verdict::Valid => matches!(found[0], Finding::Refuted(_)),
+                Verdict::Invalid => found[0] == Finding::Confirmed,
+                _ => matches!(found[0], Finding::NotTried(_)),
+            };
+            assert!(fits, "{model} {answer}: {found:?}");
+        }
     }
 }
 

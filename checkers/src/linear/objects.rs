@@ -13,7 +13,8 @@
 //! | `membership` | `join` m, `remove` m, `list` | the initial members |
 //!
 //! They are for small histories and for checking other checkers: a step copies the state. Sets and members are kept
-//! sorted, so that equal ones are equal. A `remove` of what is not there is legal and changes nothing.
+//! sorted, so that equal ones are equal. A `remove` of what is not there is legal and changes nothing. A read of a set, of
+//! members or of a list gives a list, or null for an empty one; anything else does not fit.
 
 use harness_core::history::{Operation, Outcome};
 use serde_json::{Map, Value, json};
@@ -177,8 +178,14 @@ impl Object {
                     .as_i64()
                     .ok_or_else(|| shape(call, "a whole number"))?,
             ),
-            (Kind::Set | Kind::Membership, "read" | "list") => return seen(sorted(call.result)),
-            (Kind::Counter | Kind::List, "read") => return seen(call.result.clone()),
+            (Kind::Set | Kind::Membership, "read" | "list") | (Kind::List, "read") if !ok => {
+                return Ok(None);
+            }
+            (Kind::Set | Kind::Membership, "read" | "list") => {
+                return seen(sorted(&elements(call)?));
+            }
+            (Kind::List, "read") => return seen(elements(call)?),
+            (Kind::Counter, "read") => return seen(call.result.clone()),
             (Kind::Set, "add")
             | (Kind::List, "append")
             | (Kind::Queue, "enqueue")
@@ -231,6 +238,19 @@ fn shape(call: &Call<'_>, expected: &'static str) -> ModelError {
         f: call.f.to_owned(),
         expected,
         found: words::show(call.argument),
+    }
+}
+
+/// What a read gave, if that is a list; nothing is an empty one.
+fn elements(call: &Call<'_>) -> Result<Value, ModelError> {
+    match call.result {
+        Value::Null => Ok(json!([])),
+        Value::Array(_) => Ok(call.result.clone()),
+        other => Err(ModelError::Shape {
+            f: call.f.to_owned(),
+            expected: "a list",
+            found: words::show(other),
+        }),
     }
 }
 

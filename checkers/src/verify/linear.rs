@@ -59,6 +59,9 @@ pub(super) fn witness(options: &Value, input: &CheckInput<'_>, witness: &Witness
         return Finding::NotTried(format!("{} is no operation of {model} here", strange.f));
     }
     let acts = acts(options, model, counted, culprit);
+    if let Some(strange) = acts.iter().find(|act| !order::fits(model, act)) {
+        return Finding::NotTried(format!("{} is nothing that {model} gives", strange.result));
+    }
     let Some(target) = acts.iter().find(|act| act.operation.index == culprit.index) else {
         return Finding::Refuted("the culprit is not among its key's operations".to_owned());
     };

@@ -49,6 +49,13 @@ pub(super) fn looks(f: &str) -> bool {
     matches!(f, "read" | "r" | "get" | "list")
 }
 
+/// Whether an answer is of a shape that the object gives: what it holds is a list, or null for an empty one.
+pub(super) fn fits(model: &str, act: &Act<'_>) -> bool {
+    let holds = matches!(model, "set" | "membership" | "list") && looks(&act.operation.f);
+    let known = act.operation.outcome == Outcome::Ok;
+    !(holds && known) || act.result.is_array() || act.result.is_null()
+}
+
 /// A text as it is, nothing as the empty text, anything else as its JSON.
 fn text(value: &Value) -> String {
     match value {
@@ -144,7 +151,10 @@ fn step(model: &str, state: &Value, act: &Act<'_>) -> Option<Value> {
         ("counter", "add") => plus(state, argument.as_i64()?),
         ("counter", "increment") => plus(state, 1),
         ("counter", "decrement") => plus(state, -1),
-        ("counter" | "list", "read") => says(state).then(|| state.clone()),
+        ("counter", "read") => says(state).then(|| state.clone()),
+        ("list", "read") => {
+            (!known || Value::from(elements(&act.result)) == *state).then(|| state.clone())
+        }
         ("set" | "membership", "read" | "list") => {
             (!known || sorted(elements(&act.result)) == *state).then(|| state.clone())
         }
