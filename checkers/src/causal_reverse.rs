@@ -8,6 +8,7 @@
 //!
 //! Serializable systems may do that, strictly serializable ones may not. `write` v adds a value of its own, `read`
 //! gives the list of all values. A value that is written twice makes the verdict unknown. After Jepsen's causal-reverse.
+//! Writes of `[key, v]` with reads `[key, null]` of `[key, list]` are many such objects, each judged by itself.
 
 use std::collections::HashMap;
 
@@ -17,7 +18,10 @@ use harness_core::{
 };
 use serde_json::{Value, json};
 
-use crate::words::{self, Clock, end_ns};
+use crate::{
+    keyed::{self, Role, Shape},
+    words::{self, Clock, end_ns},
+};
 
 /// Witnesses that are told.
 const WITNESSES: usize = 3;
@@ -34,6 +38,19 @@ impl Checker for CausalReverse {
     }
 
     fn check(&self, input: &CheckInput<'_>, budget: &dyn Budget) -> CheckResult {
+        let role = |f: &str| match f {
+            "write" => Role::Gives(Shape::Anything),
+            "read" => Role::Asks(Shape::Collection),
+            _ => Role::Other,
+        };
+        keyed::judge(input, budget, role, |input, budget| {
+            self.check_one(input, budget)
+        })
+    }
+}
+
+impl CausalReverse {
+    fn check_one(&self, input: &CheckInput<'_>, budget: &dyn Budget) -> CheckResult {
         let operations = &input.history.operations;
         let mut writes: HashMap<&Value, &Operation> = HashMap::new();
         for operation in operations {

@@ -9,7 +9,8 @@
 //! the read ended and did not fail. The least is what is surely counted and all that may lower it, the most what is
 //! surely counted and all that may raise it. After Jepsen's counter, which takes no negative adds; these are taken here.
 //! A history in which nobody tried to read is valid, with a warning (Jepsen's verdict too); one whose reads all failed is
-//! unknown. The check is necessary for linearizability, not sufficient: it looks at one read at a time.
+//! unknown. The check is necessary for linearizability, not sufficient: it looks at one read at a time. Adds of `[key, n]`
+//! with reads `[key, null]` of `[key, n]` are many counters, each judged by itself.
 
 use harness_core::{
     history::{Operation, Outcome},
@@ -17,7 +18,10 @@ use harness_core::{
 };
 use serde_json::json;
 
-use crate::words::{self, Clock, end_ns};
+use crate::{
+    keyed::{self, Role, Shape},
+    words::{self, Clock, end_ns},
+};
 
 /// Witnesses that are told.
 const WITNESSES: usize = 3;
@@ -57,6 +61,20 @@ impl Checker for Counter {
     }
 
     fn check(&self, input: &CheckInput<'_>, budget: &dyn Budget) -> CheckResult {
+        let role = |f: &str| match f {
+            "add" => Role::Gives(Shape::Integer),
+            "increment" | "decrement" => Role::Gives(Shape::Amount),
+            "read" => Role::Asks(Shape::Integer),
+            _ => Role::Other,
+        };
+        keyed::judge(input, budget, role, |input, budget| {
+            self.check_one(input, budget)
+        })
+    }
+}
+
+impl Counter {
+    fn check_one(&self, input: &CheckInput<'_>, budget: &dyn Budget) -> CheckResult {
         let operations = &input.history.operations;
         let mut steps: Vec<(u64, Step<'_>)> = Vec::new();
         let (mut reads, mut adds, mut odd, mut asked) = (0, 0_u64, 0, false);

@@ -36,6 +36,7 @@ pub mod counter;
 pub mod crashes;
 pub mod faults;
 pub mod generate;
+mod keyed;
 pub mod linear;
 pub mod lock;
 pub mod logs;

@@ -8,7 +8,7 @@
 //! A loss can be told only if the queue was emptied: a dequeue or drain that found nothing more, and began after the
 //! last acknowledged enqueue had ended. Else what is missing makes `unknown`. A dequeue whose answer nobody saw may have
 //! taken one element, a drain any number; as many missing ones are excused. After Jepsen's total-queue, which lets
-//! duplicates pass.
+//! duplicates pass. Enqueues of `[key, v]` with dequeues `[key, null]` of `[key, v]` are many queues, each judged by itself.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,10 @@ use harness_core::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::words::{self, Clock, end_ns};
+use crate::{
+    keyed::{self, Role, Shape},
+    words::{self, Clock, end_ns},
+};
 
 /// Error kind of a dequeue that found nothing.
 pub const EMPTY: &str = "empty";
@@ -148,6 +151,20 @@ impl Checker for TotalQueue {
     }
 
     fn check(&self, input: &CheckInput<'_>, budget: &dyn Budget) -> CheckResult {
+        let role = |f: &str| match f {
+            "enqueue" => Role::Gives(Shape::Anything),
+            "dequeue" => Role::Asks(Shape::Anything),
+            "drain" => Role::Asks(Shape::Collection),
+            _ => Role::Other,
+        };
+        keyed::judge(input, budget, role, |input, budget| {
+            self.check_one(input, budget)
+        })
+    }
+}
+
+impl TotalQueue {
+    fn check_one(&self, input: &CheckInput<'_>, budget: &dyn Budget) -> CheckResult {
         let looked = look(&input.history.operations);
         if let Err(limit) = budget.spend((looked.values.len() * ENTRY_BYTES) as u64) {
             return CheckResult::new(

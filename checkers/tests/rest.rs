@@ -7,14 +7,19 @@ mod common;
 use std::path::PathBuf;
 
 use common::judge;
-use harness_checkers::registry;
+use harness_checkers::{
+    registry,
+    verify::{Finding, verify},
+};
 use harness_core::{
     event::{Event, EventType, OpError, Process},
     format::{self, Format},
     history::{History, pair},
     meta::Meta,
-    verdict::Verdict,
+    seed::Seed,
+    verdict::{CheckInput, Verdict},
 };
+use rand::{Rng, RngCore};
 use serde_json::{Value, json};
 
 /// `process type f value`, one event each; `fail` has the error kind `empty`.
@@ -373,6 +378,74 @@ fn lock() {
             ("two locks", "1 invoke acquire \"a\"\n1 ok acquire \"a\"\n2 invoke acquire \"b\"\n2 ok acquire \"b\"".to_owned(), Verdict::Valid, &[]),
             ("nobody", "1 invoke acquire null\n1 fail acquire null".to_owned(), Verdict::Unknown, &[]),
         ],
+    );
+}
+
+/// Reads of some of four keys that are written once each, in no order that anybody keeps to for certain.
+fn overlapping_reads(rng: &mut impl Rng) -> Vec<Vec<(u64, bool)>> {
+    let mut order = [0_u64, 1, 2, 3];
+    for at in 0..4_usize {
+        order.swap(at, rng.random_range(0..4));
+    }
+    let read = |rng: &mut dyn RngCore| {
+        let written = rng.random_range(0..=4_usize);
+        let wrong = rng.random_range(0..5_u64);
+        let sees = |key: u64| order[..written].contains(&key) != (key == wrong);
+        let keys = (0..4).filter(|_| rng.random());
+        keys.map(|key| (key, sees(key))).collect()
+    };
+    (0..rng.random_range(2..7)).map(|_| read(rng)).collect()
+}
+
+#[test]
+fn reads_that_share_some_keys_are_compared_by_these() {
+    let (mut valid, mut invalid) = (0, 0);
+    for seed in 0..3_000 {
+        let mut rng = Seed(seed).stream("forks").draw(0);
+        let reads = overlapping_reads(&mut rng);
+        let sees = |read: &Vec<(u64, bool)>, first: u64, second: u64| {
+            read.contains(&(first, true)) && read.contains(&(second, false))
+        };
+        let forked = (0..4).any(|first| {
+            (0..4).any(|second| {
+                reads.iter().any(|read| sees(read, first, second))
+                    && reads.iter().any(|read| sees(read, second, first))
+            })
+        });
+        let several = reads.iter().any(|read| read.len() > 1);
+        let mut lines: Vec<(&str, &str, Value, Value)> = Vec::new();
+        for key in 0..4 {
+            let write = json!([["w", key, 1]]);
+            lines.push(("info", "txn", write.clone(), write));
+        }
+        for read in &reads {
+            let steps = |answered: bool| -> Value {
+                let step =
+                    |(key, seen): &(u64, bool)| json!(["r", key, (*seen && answered).then_some(1)]);
+                read.iter().map(step).collect()
+            };
+            lines.push(("ok", "txn", steps(false), steps(true)));
+        }
+        let history = history(&serial(&lines));
+        let meta = Meta::default();
+        let checker = registry::checker("long-fork", &Value::Null).unwrap();
+        let result = judge(&*checker, &history, &meta);
+        let expected = match (forked, several) {
+            (true, _) => Verdict::Invalid,
+            (false, true) => Verdict::Valid,
+            (false, false) => Verdict::Unknown,
+        };
+        assert_eq!(result.verdict, expected, "seed {seed}: {reads:?}");
+        let input = CheckInput::of_history(&history, &meta);
+        for found in verify(&Value::Null, &input, &result) {
+            assert_eq!(found, Finding::Confirmed, "seed {seed}: {reads:?}");
+        }
+        valid += u32::from(expected == Verdict::Valid);
+        invalid += u32::from(forked);
+    }
+    assert!(
+        valid > 500 && invalid > 300,
+        "{valid} valid, {invalid} invalid"
     );
 }
 

@@ -35,7 +35,7 @@ use harness_core::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::words;
+use crate::{keyed, words};
 use problem::View;
 use search::{Ending, Figures};
 use tally::Tally;
@@ -66,7 +66,10 @@ pub const MODELS: [&str; 12] = [
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keyed {
-    /// If every value looks like `[key, value]`: reads ask `[key, null]`, a compare-and-set `[key, [old, new]]`.
+    /// If every value looks like `[key, value]`: reads ask `[key, null]`, a compare-and-set `[key, [old, new]]`. Of objects
+    /// other than registers, whose values have any shape, only where nothing else makes sense: the key is a word or a
+    /// number, locks are `[key, null]`, all that asks asks `[key, null]` and is answered `[key, answer]`, a set's or a
+    /// list's answer is a list and a counter's a number. A note then says so. Never of `multi-register`.
     #[default]
     Auto,
     /// Always.
@@ -173,7 +176,6 @@ impl Linearizable {
             name: "fifo-queue",
             options: Options {
                 model: "queue".to_owned(),
-                keyed: Keyed::No,
                 ..Options::default()
             },
         }
@@ -219,17 +221,20 @@ impl Checker for Linearizable {
             );
             return CheckResult::new(self.name(), Verdict::Unknown, summary);
         }
-        let keyed = match self.options.keyed {
+        let by_key = match self.options.keyed {
             Keyed::Yes => true,
             Keyed::No => false,
-            // Objects other than registers take values of any shape: guessing keys there would be wrong.
-            Keyed::Auto => {
-                Kind::from_name(&self.options.model).is_none() && problem::looks_keyed(&operations)
-            }
+            Keyed::Auto => match Kind::from_name(&self.options.model) {
+                Some(kind) => kind.looks_keyed(&operations),
+                None => problem::looks_keyed(&operations),
+            },
         };
-        let keyed = keyed && self.options.partition;
+        let by_key = by_key && self.options.partition;
+        let guessed = by_key && self.options.keyed == Keyed::Auto;
+        let guessed = guessed && Kind::from_name(&self.options.model).is_some();
         let mut tally = Tally::new(operations.len());
-        let keys = problem::split(&operations, keyed);
+        let keys = problem::split(&operations, by_key);
+        let key_count = keys.len();
         if let Some(unfit) = self.add_keys(keys, input, &mut tally, budget) {
             return unfit;
         }
@@ -238,6 +243,10 @@ impl Checker for Linearizable {
             && let Some(assumed) = self.options.assumed()
         {
             result.summary = format!("{}; {assumed}", result.summary);
+        }
+        if guessed {
+            result.notes.push(keyed::note(key_count));
+            result = words::finish(result);
         }
         result
     }

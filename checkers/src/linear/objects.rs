@@ -13,13 +13,17 @@
 //! | `membership` | `join` m, `remove` m, `list` | the initial members |
 //!
 //! They are for small histories and for checking other checkers: a step copies the state. Sets and members are kept
-//! sorted, so that equal ones are equal. A `remove` of what is not there is legal and changes nothing.
+//! sorted, so that equal ones are equal. A `remove` of what is not there is legal and changes nothing. A read of a set, of
+//! members or of a list gives a list, or null for an empty one; anything else does not fit.
 
-use harness_core::history::Outcome;
+use harness_core::history::{Operation, Outcome};
 use serde_json::{Map, Value, json};
 
 use super::spec::{Call, ModelError, Placement, SequentialSpec};
-use crate::words;
+use crate::{
+    keyed::{self, Role, Shape},
+    words,
+};
 
 /// Which object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +61,35 @@ impl Kind {
         (Self::MultiRegister, "multi-register"),
         (Self::Membership, "membership"),
     ];
+
+    /// What an operation does with its value; None if that is not the object's, or does not tell keys from values.
+    pub(super) fn role(self, f: &str) -> Option<Role> {
+        Some(match (self, f) {
+            (Self::Mutex | Self::OwnedMutex, "acquire" | "release") => Role::Gives(Shape::Nothing),
+            (Self::Counter, "add") => Role::Gives(Shape::Integer),
+            (Self::Counter, "increment" | "decrement") => Role::Gives(Shape::Amount),
+            (Self::Counter, "read") => Role::Asks(Shape::Integer),
+            (Self::Set, "add" | "remove")
+            | (Self::Membership, "join" | "remove")
+            | (Self::List, "append")
+            | (Self::Queue, "enqueue")
+            | (Self::Stack, "push") => Role::Gives(Shape::Anything),
+            (Self::Set | Self::Membership, "read" | "list") | (Self::List, "read") => {
+                Role::Asks(Shape::Collection)
+            }
+            (Self::Queue, "dequeue") | (Self::Stack, "pop") => Role::Asks(Shape::Anything),
+            _ => return None,
+        })
+    }
+
+    /// Whether values carry keys, by their look.
+    pub(super) fn looks_keyed(self, operations: &[&Operation]) -> bool {
+        let known = |operation: &&Operation| self.role(&operation.f).is_some();
+        operations.iter().all(known)
+            && keyed::told(operations.iter().copied(), |f| {
+                self.role(f).unwrap_or(Role::Other)
+            })
+    }
 
     /// The object of that name.
     #[must_use]
@@ -145,8 +178,14 @@ impl Object {
                     .as_i64()
                     .ok_or_else(|| shape(call, "a whole number"))?,
             ),
-            (Kind::Set | Kind::Membership, "read" | "list") => return seen(sorted(call.result)),
-            (Kind::Counter | Kind::List, "read") => return seen(call.result.clone()),
+            (Kind::Set | Kind::Membership, "read" | "list") | (Kind::List, "read") if !ok => {
+                return Ok(None);
+            }
+            (Kind::Set | Kind::Membership, "read" | "list") => {
+                return seen(sorted(&elements(call)?));
+            }
+            (Kind::List, "read") => return seen(elements(call)?),
+            (Kind::Counter, "read") => return seen(call.result.clone()),
             (Kind::Set, "add")
             | (Kind::List, "append")
             | (Kind::Queue, "enqueue")
@@ -199,6 +238,19 @@ fn shape(call: &Call<'_>, expected: &'static str) -> ModelError {
         f: call.f.to_owned(),
         expected,
         found: words::show(call.argument),
+    }
+}
+
+/// What a read gave, if that is a list; nothing is an empty one.
+fn elements(call: &Call<'_>) -> Result<Value, ModelError> {
+    match call.result {
+        Value::Null => Ok(json!([])),
+        Value::Array(_) => Ok(call.result.clone()),
+        other => Err(ModelError::Shape {
+            f: call.f.to_owned(),
+            expected: "a list",
+            found: words::show(other),
+        }),
     }
 }
 

@@ -19,6 +19,8 @@
 //!
 //! An add whose outcome is unknown may appear at any time or never. Without a read that began after the last
 //! acknowledged add was known, losses could not be seen: unknown. After the definitions of Jepsen's set-full.
+//!
+//! Adds of `[key, v]` with reads `[key, null]` of `[key, list]` are many sets, each judged by itself.
 
 mod story;
 
@@ -31,7 +33,10 @@ use harness_core::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::words;
+use crate::{
+    keyed::{self, Role, Shape},
+    words,
+};
 use story::witness;
 
 /// Elements that a note lists.
@@ -118,6 +123,19 @@ impl Checker for SetFull {
     }
 
     fn check(&self, input: &CheckInput<'_>, budget: &dyn Budget) -> CheckResult {
+        let role = |f: &str| match f {
+            f if f == self.options.add => Role::Gives(Shape::Anything),
+            f if f == self.options.read => Role::Asks(Shape::Collection),
+            _ => Role::Other,
+        };
+        keyed::judge(input, budget, role, |input, budget| {
+            self.check_one(input, budget)
+        })
+    }
+}
+
+impl SetFull {
+    fn check_one(&self, input: &CheckInput<'_>, budget: &dyn Budget) -> CheckResult {
         let looked = self.look(&input.history.operations);
         if let Err(limit) = budget.spend((looked.elements.len() * size_of::<Element<'_>>()) as u64)
         {
@@ -129,9 +147,7 @@ impl Checker for SetFull {
         }
         self.judge(&looked)
     }
-}
 
-impl SetFull {
     fn look<'a>(&self, operations: &'a [Operation]) -> Looked<'a> {
         let mut elements: Vec<Element<'a>> = Vec::new();
         let mut ids: HashMap<&'a Value, u32> = HashMap::new();

@@ -198,6 +198,30 @@ impl Registers {
         &self.reads[low..high]
     }
 
+    /// Whether reads tell the whole order of the versions of every key. They do where a key has one version, and where
+    /// each version but one was written by who had read another, no two the same: a path. Its edges are then all that there are, for who
+    /// read a version leads to who replaced it, and from there reads lead on. (A circle in place of the path is a G1c.)
+    pub fn is_ordered(&self) -> bool {
+        let known = |read: &Read| read.saw == INITIAL || self.is_version(read.saw);
+        self.reads.iter().all(known)
+            && (0..node(self.txns.keys.len())).all(|key| {
+                let low = self.reads.partition_point(|read| read.key < key);
+                let high = self.reads.partition_point(|read| read.key <= key);
+                let mut replaced: Vec<u32> = self.reads[low..high]
+                    .iter()
+                    .filter(|read| read.saw != INITIAL && read.saw != read.wrote)
+                    .filter(|read| self.is_version(read.wrote))
+                    .map(|read| read.saw)
+                    .collect();
+                let pairs = replaced.len();
+                replaced.sort_unstable();
+                replaced.dedup();
+                let writes = self.txns.writes_of(key).map(node);
+                let versions = writes.filter(|write| self.is_version(*write)).count();
+                replaced.len() == pairs && pairs + 1 >= versions
+            })
+    }
+
     /// All edges that the data gives.
     pub fn edges(&self, edges: &mut Edges) {
         for read in &self.reads {

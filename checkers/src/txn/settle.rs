@@ -5,7 +5,7 @@
 //! | read (un)committed | no circle: versions can be ordered as transactions saw each other | a circle |
 //! | serializable, repeatable read, snapshot isolation, their session and strong forms | an order of all transactions that explains all reads ([`super::serial`]), or an order of all versions without a forbidden circle ([`super::versions`]) | there is no such order of some of the transactions |
 //! | read atomic, causal, their session forms | the same, or an order of commits ([`super::commits`]) | there is none |
-//! | any other model | the same, of serializability or of snapshot isolation | what was found before, or what rules out causal or read atomic if it implies them |
+//! | any other model | the same, of serializability or of snapshot isolation; no circle, where reads tell the whole order of versions ([`Registers::is_ordered`]) | what was found before, or what rules out causal or read atomic if it implies them |
 //!
 //! An order that is more than what was asked for is proof as well: one of real time, or one of points for snapshot isolation.
 //!
@@ -81,8 +81,23 @@ pub(super) fn decide(
             open: None,
         });
     }
+    if circles_tell(registers, model, findings) {
+        return Ok(Sight {
+            decided,
+            open: None,
+        });
+    }
     let open = weigh(registers, model, findings, budget)?;
     Ok(Sight { decided, open })
+}
+
+/// Whether circles of the data say all that there is to say of a model that is not decided by orders. Not where a transaction read a
+/// key twice and saw two values: only the first of these leads anywhere.
+fn circles_tell(registers: &Registers, model: Model, findings: &Findings) -> bool {
+    let mut kinds = findings.counts().map(|(kind, _)| kind);
+    matches!(need(model), Need::Enough(Order::Plain))
+        && !kinds.any(|kind| kind == Anomaly::Internal)
+        && registers.is_ordered()
 }
 
 /// Whether an order of all transactions was found that keeps this one. Most histories keep real time, which leads to an order sooner than nothing does.

@@ -6,7 +6,8 @@
 //! - somebody showed or left another value (the evidence), after everybody who may have written this one had ended and
 //!   before the read began; and who writes it later began after the read had ended.
 //!
-//! Anything else is proved by trying all orders of what happened to that key until the culprit had ended.
+//! Anything else is proved by trying all orders of what happened to that key until the culprit had ended. That needs a
+//! model that has all kinds of operations there: else nothing is tried.
 
 use harness_core::{
     format::MISMATCH,
@@ -16,7 +17,7 @@ use harness_core::{
 use serde_json::{Value, json};
 
 use super::{
-    Finding,
+    Finding, keys,
     order::{self, Act},
 };
 
@@ -29,7 +30,6 @@ pub(super) fn queue(options: &Value, input: &CheckInput<'_>, witness: &Witness) 
         options = json!({});
     }
     options["model"] = json!("queue");
-    options["keyed"] = json!("no");
     self::witness(&options, input, witness)
 }
 
@@ -51,10 +51,17 @@ pub(super) fn witness(options: &Value, input: &CheckInput<'_>, witness: &Witness
         .and_then(Value::as_str)
         .unwrap_or(MODEL);
     let given = options.get("initial").unwrap_or(&Value::Null);
-    let Some(initial) = order::initial(model, given) else {
+    let (Some(initial), Some(kinds)) = (order::initial(model, given), order::kinds(model)) else {
         return Finding::NotTried(format!("the model {model} is not known here"));
     };
-    let acts = acts(options, model, operations, culprit);
+    let counted = counted(options, operations);
+    if let Some(strange) = counted.iter().find(|one| !kinds.contains(&&*one.f)) {
+        return Finding::NotTried(format!("{} is no operation of {model} here", strange.f));
+    }
+    let acts = acts(options, model, counted, culprit);
+    if let Some(strange) = acts.iter().find(|act| !order::fits(model, act)) {
+        return Finding::NotTried(format!("{} is nothing that {model} gives", strange.result));
+    }
     let Some(target) = acts.iter().find(|act| act.operation.index == culprit.index) else {
         return Finding::Refuted("the culprit is not among its key's operations".to_owned());
     };
@@ -95,7 +102,7 @@ fn cut(acts: Vec<Act<'_>>, until: u64) -> Vec<Act<'_>> {
                     .is_some_and(|end| end <= until),
             ..act
         })
-        .filter(|act| act.owed || !matches!(&*act.operation.f, "read" | "r" | "get" | "list"))
+        .filter(|act| act.owed || !order::looks(&act.operation.f))
         .collect()
 }
 
@@ -122,23 +129,27 @@ fn about<'a>(model: &str, acts: &[Act<'a>], witness: &Witness) -> Option<Vec<Act
     })
 }
 
-/// The operations on the culprit's key that count.
-fn acts<'a>(
-    options: &Value,
-    model: &str,
-    operations: &'a [Operation],
-    culprit: &Operation,
-) -> Vec<Act<'a>> {
+/// The operations that are the model's.
+fn counted<'a>(options: &Value, operations: &'a [Operation]) -> Vec<&'a Operation> {
     let ignored = |operation: &Operation| {
         options.get("ignore").and_then(Value::as_array).map_or_else(
             || &*operation.f == "availability",
             |ignore| ignore.iter().any(|f| *f == *operation.f),
         )
     };
-    let counted: Vec<&Operation> = operations
+    operations
         .iter()
         .filter(|operation| !ignored(operation))
-        .collect();
+        .collect()
+}
+
+/// The operations on the culprit's key.
+fn acts<'a>(
+    options: &Value,
+    model: &str,
+    counted: Vec<&'a Operation>,
+    culprit: &Operation,
+) -> Vec<Act<'a>> {
     let two = |value: &Value| value.as_array().is_some_and(|array| array.len() == 2);
     let looks = |operation: &&Operation| {
         two(&operation.input)
@@ -152,8 +163,12 @@ fn acts<'a>(
     let keyed = match options.get("keyed").and_then(Value::as_str) {
         Some("yes") => true,
         Some("no") => false,
-        _ => registers && counted.iter().all(looks),
+        _ if registers => counted.iter().all(looks),
+        _ => keys::told(model, counted.iter().copied(), Some),
     };
+    // A store of many keys taken as one is its keys all the same.
+    let whole = options.get("partition") == Some(&Value::Bool(false)) && model == "key-value";
+    let keyed = keyed || whole;
     let silent_null = options.get("null_matches_any") == Some(&Value::Bool(true));
     counted
         .into_iter()
@@ -163,10 +178,15 @@ fn acts<'a>(
                 Some([key, inner]) if keyed && *key == operation.input[0] => inner.clone(),
                 _ => value.clone(),
             };
+            let mut result = inner(&operation.output);
+            if silent_null && let ("multi-register", Some(steps)) = (model, result.as_array_mut()) {
+                let reads = |step: &Value| matches!(step[0].as_str(), Some("r" | "read"));
+                steps.retain(|step| !(reads(step) && step[2].is_null()));
+            }
             Act {
                 operation,
                 argument: inner(&operation.input),
-                result: inner(&operation.output),
+                result,
                 owed: operation.outcome != Outcome::Info,
             }
         })
@@ -176,10 +196,10 @@ fn acts<'a>(
                     && &*act.operation.f == "cas"
                     && observes(options, act.operation)
             }
-            Outcome::Info => !matches!(&*act.operation.f, "read" | "r" | "get" | "list"),
+            Outcome::Info => !order::looks(&act.operation.f),
             Outcome::Ok => {
-                let reads = matches!(&*act.operation.f, "read" | "r" | "get");
-                !(silent_null && reads && act.result.is_null())
+                let silent = silent_null && matches!(model, "register" | "cas-register");
+                !(silent && order::looks(&act.operation.f) && act.result.is_null())
             }
         })
         .collect()
