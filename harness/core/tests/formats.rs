@@ -1,8 +1,10 @@
 //! Ours to a foreign format and back, and errors that name their place.
 
 use harness_core::{
+    compact,
     event::{Event, EventType, OpError, Process},
-    format::{Format, read_events, write_events},
+    format::{Format, raw, read_events, write_events},
+    history,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -157,4 +159,70 @@ fn what_is_missing_is_filled_in_and_said() {
     let (events, remarks) = read_events(torn, Format::Edn).unwrap();
     assert_eq!(events.len(), 1);
     assert!(remarks.iter().any(|remark| remark.contains("torn")));
+}
+
+/// Events and remarks by each of the three readers of our own lines.
+fn by_three(bytes: &[u8]) -> [(usize, Vec<String>); 3] {
+    let (events, remarks) = read_events(bytes, Format::Ours).unwrap();
+    let mut count = 0;
+    let mut each = |_: raw::Head, _: raw::Payload<'_>| {
+        count += 1;
+        Ok(())
+    };
+    let told = raw::each_event(bytes, Format::Ours, &mut each, &mut |_| {}).unwrap();
+    let reading = compact::Reading {
+        ignore: &[],
+        observers: &[],
+        observing: &[],
+        threads: 0,
+        release: &|_| {},
+    };
+    let rows = compact::read(bytes, Format::Ours, &reading).unwrap();
+    [
+        (events.len(), remarks),
+        (count, told),
+        (rows.event_count as usize, rows.remarks),
+    ]
+}
+
+#[test]
+fn a_whole_last_line_without_its_newline_counts_and_a_torn_one_does_not() {
+    let line = |index: u32, kind: &str| {
+        format!(
+            "{{\"index\":{index},\"time_ns\":{index},\"process\":1,\"type\":\"{kind}\",\"f\":\"write\",\"value\":{index}}}\n"
+        )
+    };
+    let text = history::encode_header() + &line(0, "invoke") + &line(1, "ok");
+    let last = text.trim_end().rfind('\n').unwrap() + 1;
+    for end in last + 1..=text.len() {
+        let whole = end >= text.len() - 1;
+        for (count, remarks) in by_three(&text.as_bytes()[..end]) {
+            assert_eq!(count, 1 + usize::from(whole), "{:?}", &text[..end]);
+            assert_eq!(remarks.len(), usize::from(!whole), "{remarks:?}");
+        }
+    }
+    // One that is whole and says what no event says is no torn one.
+    let wrong = text.trim_end().replace("\"ok\"", "\"done\"");
+    let error = read_events(wrong.as_bytes(), Format::Ours).unwrap_err();
+    assert!(error.to_string().starts_with("line 3, column "), "{error}");
+}
+
+#[test]
+fn our_own_lines_are_told_with_one_place() {
+    let start = history::encode_header() + "{\"index\":0,\"time_ns\":0,\"process\":";
+    for (rest, place) in [
+        ("0,\"ty\n", "line 2, column 38: "),
+        ("-1,\"type\":\"ok\",\"f\":\"r\"}\n", "line 2, column 35: "),
+    ] {
+        let text = format!("{start}{rest}");
+        let error = read_events(text.as_bytes(), Format::Ours).unwrap_err();
+        let mut each = |_: raw::Head, _: raw::Payload<'_>| Ok(());
+        let other = raw::each_event(text.as_bytes(), Format::Ours, &mut each, &mut |_| {});
+        assert_eq!(other.unwrap_err().to_string(), error.to_string());
+        let told = error.to_string();
+        assert!(
+            told.starts_with(place) && !told.contains(" at line "),
+            "{told}"
+        );
+    }
 }

@@ -7,7 +7,10 @@ use super::{
     assemble::{Assembler, Fields},
     edn::{EdnError, Reader},
 };
-use crate::event::{Event, OpError, Process};
+use crate::{
+    event::{Event, OpError, Process},
+    history::without_place,
+};
 
 /// What is said of a text that ends too early.
 pub(super) const TORN: &str = "the text ends within a form; what was torn was left out";
@@ -198,12 +201,7 @@ fn located(bytes: &[u8], at: usize, error: &serde_json::Error) -> FormatError {
         .map(<[u8]>::len)
         .sum();
     let offset = at + before + error.column().saturating_sub(1);
-    // Its text ends with the place within the part that was read.
-    let told = error.to_string();
-    let detail = told
-        .rsplit_once(" at line ")
-        .map_or(&*told, |(detail, _)| detail);
-    FormatError::at(bytes, offset, detail)
+    FormatError::at(bytes, offset, without_place(error))
 }
 
 fn json_fields(item: Value) -> Fields {

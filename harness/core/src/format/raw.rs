@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     event::{Event, EventType, Process},
-    history::{self, HistoryError},
+    history,
 };
 
 /// Bytes between two calls of `consumed`.
@@ -387,7 +387,8 @@ fn ours<'a>(
         let mut cursor = Cursor::new(bytes, at, Syntax::Json);
         // White space of JSON may be the end of a line; an event must not go on behind it.
         let one_line = |cursor: &Cursor<'_>| {
-            cursor.peek() == Some(b'\n') && !bytes[at..cursor.at()].contains(&b'\n')
+            cursor.peek().is_none_or(|byte| byte == b'\n')
+                && !bytes[at..cursor.at()].contains(&b'\n')
         };
         let fields = usual(&mut cursor, Words::Ours).filter(|_| one_line(&cursor));
         if let Some((head, text)) = fields.and_then(|fields| {
@@ -405,15 +406,15 @@ fn ours<'a>(
             at = end;
             continue;
         }
-        if line.last() != Some(&b'\n') {
+        if history::is_torn(line) {
             remarks.push(history::torn_line(line.len(), number()));
             break;
         }
-        let event: Event = serde_json::from_slice(line).map_err(|error| HistoryError::Line {
-            line: number(),
-            column: error.column(),
-            detail: error.to_string(),
-        })?;
+        // Lines before are counted only for an error.
+        let event = match history::event_of_line(line, 0) {
+            Ok(event) => event,
+            Err(_) => history::event_of_line(line, number())?,
+        };
         let (head, value) = parts(event);
         let of = Text::at(bytes, at, Syntax::Json);
         each(head, Payload::Value(value, Some(of)))?;
