@@ -3,7 +3,7 @@
 use harness_core::{
     compact,
     event::{Event, EventType, OpError, Process},
-    format::{Format, raw, read_events, write_events},
+    format::{self, Format, raw, read_events, write_events},
     history,
 };
 use proptest::prelude::*;
@@ -225,4 +225,76 @@ fn our_own_lines_are_told_with_one_place() {
             "{told}"
         );
     }
+}
+
+#[test]
+fn processes_are_numbers_or_judge_nothing() {
+    use Process::{Client, Nemesis};
+    let edn = |process: &str| format!("{{:type :info, :process {process}, :f :x}}");
+    let json = |process: &str| format!("{{\"type\":\"info\",\"process\":{process},\"f\":\"x\"}}");
+    for (process, expected) in [
+        ("7", Client(7)),
+        ("7.0", Client(7)),
+        ("-1", Nemesis),
+        ("-1.0", Nemesis),
+        ("\"nemesis\"", Nemesis),
+        ("\"nemesis-2\"", Nemesis),
+        ("\"clock\"", Nemesis),
+    ] {
+        for (text, format) in [
+            (edn(process), Format::Edn),
+            (json(process), Format::JepsenJson),
+        ] {
+            let (events, remarks) = read_events(text.as_bytes(), format).unwrap();
+            assert_eq!(events[0].process, expected, "{text}");
+            let name = process.trim_matches('"');
+            let odd = ["nemesis-2", "clock"].contains(&name);
+            let said = remarks
+                .iter()
+                .any(|remark| remark.contains(&format!("are of {name}:")));
+            assert_eq!(said, odd, "{text}: {remarks:?}");
+        }
+    }
+    for process in [
+        "-2",
+        "0.5",
+        "-1.5",
+        "1e300",
+        "\"7\"",
+        "18446744073709551616",
+        "true",
+    ] {
+        for (text, format) in [
+            (edn(process), Format::Edn),
+            (json(process), Format::JepsenJson),
+        ] {
+            let two = format!("{}\n{text}", text.replace(process, "1"));
+            let error = read_events(two.as_bytes(), format).unwrap_err().to_string();
+            assert!(error.starts_with("line 2, column 1: "), "{text}: {error}");
+            assert!(error.contains("is no process"), "{text}: {error}");
+        }
+    }
+}
+
+#[test]
+fn events_without_a_process_pair_up_by_their_values() {
+    let text = b"{:type :invoke, :f :write, :value 1} {:type :invoke, :f :write, :value 2}
+        {:type :ok, :f :write, :value 1}
+        {:type :invoke, :f :read, :value nil} {:type :invoke, :f :read, :value nil}
+        {:type :ok, :f :read, :value 2} {:type :ok, :f :read, :value 1}";
+    let history = format::read(text, Format::Edn).unwrap();
+    let ends: Vec<_> = history
+        .operations
+        .iter()
+        .map(|operation| (operation.completed_index, operation.output.clone()))
+        .collect();
+    let expected = [
+        (Some(2), json!(1)),
+        (None, json!(null)),
+        (Some(5), json!(2)),
+        (Some(6), json!(1)),
+    ];
+    assert_eq!(ends, expected);
+    let said = |remark: &String| remark.contains("; 1 completions fit several");
+    assert!(history.remarks.iter().any(said), "{:?}", history.remarks);
 }

@@ -3,7 +3,7 @@
 //! Laws:
 //! - the order of events in the file is the order in which they happened; indices may be sparse or absent, times too;
 //! - what is missing is filled in and *said* in the remarks, never guessed silently: without times the place in the file
-//!   stands for nanoseconds, without processes each invocation gets one of its own;
+//!   stands for nanoseconds, without processes each invocation gets one of its own and values tell what completions end;
 //! - an error names line and column;
 //! - a torn last form (a writer that was killed) is dropped and said.
 //!
@@ -26,6 +26,7 @@ mod cursor;
 pub mod dbcop;
 pub mod edn;
 mod jepsen;
+mod nameless;
 mod porcupine;
 pub mod raw;
 pub mod sessions;
