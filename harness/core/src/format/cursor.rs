@@ -203,7 +203,7 @@ static CLASSES: [Class; 256] = {
             b'[' | b'{' | b'(' => Class::Open,
             b']' | b'}' | b')' => Class::Close,
             b'"' => Class::Quote,
-            b';' | b'\\' | b'#' => Class::Odd,
+            b';' | b'\\' | b'#' | b'^' => Class::Odd,
             _ => Class::Plain,
         };
         at += 1;

@@ -480,6 +480,7 @@ mod tests {
         "{:process 5, :type :invoke, :f :txn, :value 5N, :key 3}\n",
         "{:type :invoke, :value [[:r 1 nil]]} {:type :ok, :value [[:r 1 [] ; no more\n]]}\n",
         "{:index 2, :time 1, :process +7, :type :invoke, :f :txn, :value #_ 5 [1 007]}\n",
+        "{:index 3, :time 1, :process 7, :type :fail, :f :txn, :value ^:a [##NaN #\"\\d\\\"\" #{3 1}], :error #object[a.b 0x1f \"c\"]}\n",
         "#jepsen.history.Op{:index 70, :time 1, :process 8, :type :invoke, :f :txn, :value (1 2)}\n",
     ];
 
