@@ -133,12 +133,18 @@ pub fn encode_event(event: &Event, into: &mut Vec<u8>) {
     into.push(b'\n');
 }
 
+#[derive(Deserialize)]
+struct Header {
+    format_version: u64,
+}
+
+/// Whether a line is a header, of whatever version.
+pub(crate) fn has_version(line: &[u8]) -> bool {
+    serde_json::from_slice::<Header>(line).is_ok()
+}
+
 /// Whether the first line is a header that we read.
 pub(crate) fn check_header(line: &[u8]) -> Result<(), HistoryError> {
-    #[derive(Deserialize)]
-    struct Header {
-        format_version: u64,
-    }
     let header: Header = serde_json::from_slice(line).map_err(|_| HistoryError::Header)?;
     if header.format_version != u64::from(FORMAT_VERSION) {
         return Err(HistoryError::Version {

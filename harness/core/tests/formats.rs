@@ -148,6 +148,28 @@ fn errors_name_line_and_column() {
     }
 }
 
+/// Sessions without transactions may come first, and a mark of UTF-8 before all.
+#[test]
+fn what_comes_first_and_means_nothing_is_skipped() {
+    for text in [
+        "=====\n-----\nw 0 1\n",
+        "---\n[x:=1]\n",
+        "{ \"format_version\": 1 }\n{\"index\":0,\"time_ns\":0,\"process\":0,\"type\":\"invoke\",\"f\":\"x\"}\n",
+        "[\n {\"f\": \"x\", \"process\" : 0, \"type\": \"invoke\"}\n]",
+        "{:f :x :process 0 :type :invoke}",
+    ] {
+        let read = |text: &[u8]| format::read(text, Format::detect(text)).unwrap();
+        let (plain, marked) = (
+            read(text.as_bytes()),
+            read(format!("\u{feff}{text}").as_bytes()),
+        );
+        assert_eq!(plain.operations.len(), 1, "{text}");
+        assert_eq!(plain.operations, marked.operations, "{text}");
+    }
+    let wrong = read_events("\u{feff}{:a ]".as_bytes(), Format::Edn).unwrap_err();
+    assert_eq!(wrong.to_string(), "line 1, column 5: ']' closes nothing");
+}
+
 #[test]
 fn what_is_missing_is_filled_in_and_said() {
     let text = b"[{:type :invoke, :f :read, :value nil} #jepsen.history.Op{:type :ok, :f :read, :value #{1 2}}]";

@@ -24,6 +24,7 @@
 pub(crate) mod assemble;
 mod cursor;
 pub mod dbcop;
+mod detect;
 pub mod edn;
 mod jepsen;
 mod nameless;
@@ -40,6 +41,7 @@ use crate::{
 };
 
 pub use cursor::{Cursor, Syntax};
+pub use detect::without_mark;
 pub use jepsen::{encode_edn_event, encode_json_event};
 pub use porcupine::MISMATCH;
 pub use write::{Unsayable, write};
@@ -102,31 +104,7 @@ impl Format {
     /// Tells the format by the first bytes.
     #[must_use]
     pub fn detect(bytes: &[u8]) -> Self {
-        let start = bytes.trim_ascii_start();
-        let head = &start[..start.len().min(4096)];
-        let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let contains = |text: &str| {
-            head.windows(text.len())
-                .any(|window| window == text.as_bytes())
-        };
-        if let Some(plume) = sessions::detect(start) {
-            if plume { Self::Plume } else { Self::Awdit }
-        } else if dbcop::detect(start) {
-            Self::Dbcop
-        } else if line.starts_with(b"{\"format_version\"") {
-            Self::Ours
-        } else if contains("jepsen.util - ") {
-            Self::PorcupineEtcd
-        } else if head.starts_with(b"{\"") || contains("{\"type\"") || contains("\"process\":") {
-            Self::JepsenJson
-        } else if [":get", ":put", ":append"]
-            .iter()
-            .any(|f| contains(&format!(":f {f}, :key ")))
-        {
-            Self::PorcupineKv
-        } else {
-            Self::Edn
-        }
+        detect::detect(bytes)
     }
 }
 
@@ -179,8 +157,9 @@ impl FormatError {
     }
 }
 
-/// Reads events in order, and remarks for people.
+/// Reads events in order, and remarks for people. A mark of UTF-8 at the beginning is no part of the text.
 pub fn read_events(bytes: &[u8], format: Format) -> Result<(Vec<Event>, Vec<String>), FormatError> {
+    let bytes = without_mark(bytes);
     let (events, remarks) = match format {
         Format::Ours => history::decode_events(bytes)?,
         Format::Edn | Format::PorcupineKv => jepsen::read_edn(bytes)?,
