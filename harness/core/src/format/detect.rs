@@ -29,6 +29,21 @@ pub fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(MARK).unwrap_or(bytes)
 }
 
+/// What the bytes are if they are no text in UTF-8, by how they begin, and what makes one of them.
+pub(super) fn no_text(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    Some(match bytes {
+        [0x1f, 0x8b, ..] => ("compressed by gzip", "gunzip it first"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => ("compressed by zstd", "unzstd it first"),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => ("compressed by xz", "unxz it first"),
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => ("compressed by bzip2", "bunzip2 it first"),
+        [b'P', b'K', 3, 4, ..] => ("a zip archive", "unzip it first"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [1..=127, 0, ..] | [0, 1..=127, ..] => {
+            ("UTF-16", "iconv -f UTF-16 -t UTF-8 makes one of it")
+        }
+        _ => return None,
+    })
+}
+
 /// See [`Format::detect`].
 pub(super) fn detect(bytes: &[u8]) -> Format {
     let start = without_mark(bytes).trim_ascii_start();
@@ -108,6 +123,26 @@ fn begins_object(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_text_is_told_with_its_mend() {
+        for (bytes, told) in [
+            (
+                &b"\x1f\x8b\x08"[..],
+                "this is compressed by gzip, not a text in UTF-8: gunzip it first",
+            ),
+            (b"\xff\xfe{\0", "this is UTF-16, "),
+            (b"\xfe\xff\0{", "this is UTF-16, "),
+            (b"{\0:\0", "this is UTF-16, "),
+            (b"PK\x03\x04", "this is a zip archive, "),
+        ] {
+            for (format, _) in Format::ALL {
+                let error = super::super::read_events(bytes, format).unwrap_err();
+                assert!(error.to_string().starts_with(told), "{error}");
+            }
+        }
+        assert_eq!(no_text(b"{:process 0}"), None);
+    }
 
     #[test]
     fn formats_are_told_apart() {

@@ -28,6 +28,7 @@ mod detect;
 pub mod edn;
 mod jepsen;
 mod nameless;
+mod paired;
 mod porcupine;
 pub mod raw;
 pub mod sessions;
@@ -128,6 +129,14 @@ pub enum FormatError {
         /// The format's name.
         format: &'static str,
     },
+    /// Not a text in UTF-8.
+    #[error("this is {what}, not a text in UTF-8: {mend}")]
+    NoText {
+        /// What it is.
+        what: &'static str,
+        /// What makes a text of it.
+        mend: &'static str,
+    },
     /// Our own format, or events that do not pair up.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -159,6 +168,9 @@ impl FormatError {
 
 /// Reads events in order, and remarks for people. A mark of UTF-8 at the beginning is no part of the text.
 pub fn read_events(bytes: &[u8], format: Format) -> Result<(Vec<Event>, Vec<String>), FormatError> {
+    if let Some((what, mend)) = detect::no_text(bytes) {
+        return Err(FormatError::NoText { what, mend });
+    }
     let bytes = without_mark(bytes);
     let (events, remarks) = match format {
         Format::Ours => history::decode_events(bytes)?,
@@ -177,12 +189,10 @@ pub fn read_events(bytes: &[u8], format: Format) -> Result<(Vec<Event>, Vec<Stri
     Ok((events, remarks))
 }
 
-/// Reads and pairs up.
+/// Reads and pairs up. Where no event begins an operation, each that ends one is taken for all of it.
 pub fn read(bytes: &[u8], format: Format) -> Result<History, FormatError> {
-    let (events, remarks) = read_events(bytes, format)?;
-    let mut history = history::pair(events)?;
-    history.remarks = remarks;
-    Ok(history)
+    let bytes = without_mark(bytes);
+    paired::pair(bytes, format, read_events(bytes, format)?)
 }
 
 /// Appends one event; porcupine's formats and those by sessions come out as EDN.
