@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::event::{Event, EventType, OpError, Process};
+use crate::{
+    event::{Event, EventType, OpError, Process},
+    huge,
+};
 
 /// The version that [`encode_header`] writes and [`decode`] takes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -168,11 +171,15 @@ pub(crate) fn is_torn(line: &[u8]) -> bool {
 pub(crate) fn event_of_line(line: &[u8], number: usize) -> Result<Event, HistoryError> {
     // The parser counts a line more where a newline is what it did not expect.
     let line = line.strip_suffix(b"\n").unwrap_or(line);
-    serde_json::from_slice(line).map_err(|error| HistoryError::Line {
+    let event: Event = serde_json::from_slice(line).map_err(|error| HistoryError::Line {
         line: number,
         column: error.column().max(1),
         detail: without_place(&error),
-    })
+    })?;
+    if huge::any(&event.value) {
+        return Ok(serde_json::from_slice(&huge::quoted(line)).unwrap_or(event));
+    }
+    Ok(event)
 }
 
 /// What a parser of JSON says, without the place: that is one within the part that it was given.

@@ -170,6 +170,22 @@ fn what_comes_first_and_means_nothing_is_skipped() {
     assert_eq!(wrong.to_string(), "line 1, column 5: ']' closes nothing");
 }
 
+/// As floating numbers these would be equal.
+#[test]
+fn integers_beyond_64_bits_stay_different() {
+    let jepsens = "{\"process\":0,\"type\":\"ok\",\"f\":\"x\",\"value\":100000000000000000001}";
+    let ours = jepsens.replace("\"process\"", "\"index\":0,\"time_ns\":0,\"process\"");
+    let edn = "{:process 0, :type :ok, :f :x, :value 100000000000000000001}".to_owned();
+    for (text, format) in [
+        (jepsens.to_owned(), Format::JepsenJson),
+        (history::encode_header() + &ours + "\n", Format::Ours),
+        (edn, Format::Edn),
+    ] {
+        let (events, _) = read_events(text.as_bytes(), format).unwrap();
+        assert_eq!(events[0].value, json!("100000000000000000001"), "{text}");
+    }
+}
+
 #[test]
 fn what_is_missing_is_filled_in_and_said() {
     let text = b"[{:type :invoke, :f :read, :value nil} #jepsen.history.Op{:type :ok, :f :read, :value #{1 2}}]";

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     event::{Event, OpError, Process},
     history::without_place,
+    huge,
 };
 
 /// What is said of a text that ends too early.
@@ -187,7 +188,11 @@ pub(super) fn object(bytes: &[u8], at: usize) -> Result<Option<(Fields, usize)>,
     let mut one = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter::<Value>();
     match one.next() {
         None => Ok(None),
-        Some(Ok(item)) => Ok(Some((json_fields(item), at + one.byte_offset()))),
+        Some(Ok(item)) => {
+            let end = at + one.byte_offset();
+            let item = huge::kept(&bytes[at..end], item);
+            Ok(Some((json_fields(item), end)))
+        }
         Some(Err(error)) if error.is_eof() => Ok(None),
         Some(Err(error)) => Err(located(bytes, at, &error)),
     }

@@ -18,7 +18,7 @@
 //! | [`Format::Dbcop`] | `[x:=1 y==2]` ([`dbcop`]) |
 //!
 //! EDN has more types than JSON. Reading: keywords and symbols become their names, integer keys of maps their decimal
-//! digits, sets (in an order of their own) and lists arrays. Writing undoes that where the place tells what Jepsen expects: `:type`, `:f` and the
+//! digits, sets (in an order of their own) and lists arrays. Integers beyond 64 bits become their text, in JSON too. Writing undoes that where the place tells what Jepsen expects: `:type`, `:f` and the
 //! heads of micro-operations are keywords, keys of maps are integers or keywords where they look like one.
 
 pub(crate) mod assemble;

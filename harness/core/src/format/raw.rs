@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     event::{Event, EventType, Process},
-    history,
+    history, huge,
 };
 
 /// Bytes between two calls of `consumed`.
@@ -104,8 +104,12 @@ impl<'a> Text<'a> {
     pub fn value(&self) -> Result<Value, FormatError> {
         let located = |offset: usize, detail: String| FormatError::at(self.bytes, offset, detail);
         match self.syntax {
-            Syntax::Json => serde_json::from_slice(&self.bytes[self.start..self.end])
-                .map_err(|error| located(self.start, format!("not a value: {error}"))),
+            Syntax::Json => {
+                let text = &self.bytes[self.start..self.end];
+                serde_json::from_slice(text)
+                    .map(|value| huge::kept(text, value))
+                    .map_err(|error| located(self.start, format!("not a value: {error}")))
+            }
             Syntax::Edn => {
                 let mut reader = Reader::starting_at(&self.bytes[..self.end], self.start);
                 let value = reader
@@ -490,7 +494,8 @@ mod tests {
         "  \n",
         "{\"time_ns\":5, \"index\":4,\"process\":\"nemesis\",\"type\":\"info\",\"f\":\"a\\u0062c\",\"value\":-1.5e3}\n",
         "{\"index\":5,\"time_ns\":2,\"process\":4,\"type\":\"ok\",\"f\":\"txn\"}\n",
-        "{\"index\": 6, \"time_ns\": 2, \"process\": 5, \"type\": \"ok\", \"f\": \"txn\", \"value\": [1, 2]}\n",
+        "{\"index\":6,\"time_ns\":2,\"process\":4,\"type\":\"ok\",\"f\":\"txn\",\"value\":[100000000000000000001]}\n",
+        "{\"index\": 7, \"time_ns\": 2, \"process\": 5, \"type\": \"ok\", \"f\": \"txn\", \"value\": [1, 2]}\n",
     ];
 
     const JSON: &[&str] = &[
