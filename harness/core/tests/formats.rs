@@ -201,13 +201,14 @@ fn what_is_missing_is_filled_in_and_said() {
 
 /// Events and remarks by each of the three readers of our own lines.
 fn by_three(bytes: &[u8]) -> [(usize, Vec<String>); 3] {
-    let (events, remarks) = read_events(bytes, Format::Ours).unwrap();
+    let (events, remarks) = read_events(bytes, Format::Ours).expect("the general reader takes it");
     let mut count = 0;
     let mut each = |_: raw::Head, _: raw::Payload<'_>| {
         count += 1;
         Ok(())
     };
-    let told = raw::each_event(bytes, Format::Ours, &mut each, &mut |_| {}).unwrap();
+    let told = raw::each_event(bytes, Format::Ours, &mut each, &mut |_| {})
+        .expect("the reader of events takes it");
     let reading = compact::Reading {
         ignore: &[],
         observers: &[],
@@ -215,7 +216,7 @@ fn by_three(bytes: &[u8]) -> [(usize, Vec<String>); 3] {
         threads: 0,
         release: &|_| {},
     };
-    let rows = compact::read(bytes, Format::Ours, &reading).unwrap();
+    let rows = compact::read(bytes, Format::Ours, &reading).expect("the reader of rows takes it");
     [
         (events.len(), remarks),
         (count, told),

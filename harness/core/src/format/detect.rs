@@ -98,17 +98,19 @@ fn is_header(line: &[u8]) -> bool {
 /// From the first line on that ends no session and no transaction, and is no comment.
 fn behind_rules(text: &[u8]) -> &[u8] {
     let mut rest = text;
-    loop {
+    // Other lines may be as long as the text.
+    while let Some(b'-' | b'=' | b'/') = rest.first() {
         let line = first_line(rest);
         let skipped = match line.trim_ascii_end() {
             [rule @ (b'-' | b'='), more @ ..] => more.iter().all(|byte| byte == rule),
             other => other.starts_with(b"//"),
         };
         if !skipped {
-            return rest;
+            break;
         }
         rest = rest[line.len()..].trim_ascii_start();
     }
+    rest
 }
 
 /// Whether a JSON object begins here, bare or as the first of an array: its first key is a text.
