@@ -264,6 +264,7 @@ fn what_is_malformed_or_odd_goes_the_other_way() {
     let table = [
         ("good", good.clone(), true),
         ("torn", format!("{good}{{\"index\":2,\"time_ns\":"), true),
+        ("no last newline", good.trim_end().to_owned(), true),
         (
             "a field that is not ours",
             good.replace("\"process\"", "\"x\":1,\"process\""),

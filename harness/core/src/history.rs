@@ -5,15 +5,19 @@
 //!   `invoke` is an error that names the line, never a guess;
 //! - an operation that never completed is `info` without an end;
 //! - the nemesis' events are kept, and pair up with nothing;
-//! - a torn last line (no newline, not JSON) is what a killed controller leaves: it is dropped and said.
+//! - a torn last line (no newline, not JSON) is what a killed controller leaves: it is dropped and said. A whole one without
+//!   its newline counts: it ends with its brace, so nothing of it can be missing.
 
 use std::{collections::HashMap, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::event::{Event, EventType, OpError, Process};
+use crate::{
+    event::{Event, EventType, OpError, Process},
+    huge,
+};
 
 /// The version that [`encode_header`] writes and [`decode`] takes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -94,7 +98,7 @@ pub enum HistoryError {
     Line {
         /// From 1.
         line: usize,
-        /// From 1; 0 if unknown.
+        /// From 1.
         column: usize,
         /// What the parser said.
         detail: String,
@@ -132,12 +136,18 @@ pub fn encode_event(event: &Event, into: &mut Vec<u8>) {
     into.push(b'\n');
 }
 
+#[derive(Deserialize)]
+struct Header {
+    format_version: u64,
+}
+
+/// Whether a line is a header, of whatever version.
+pub(crate) fn has_version(line: &[u8]) -> bool {
+    serde_json::from_slice::<Header>(line).is_ok()
+}
+
 /// Whether the first line is a header that we read.
 pub(crate) fn check_header(line: &[u8]) -> Result<(), HistoryError> {
-    #[derive(Deserialize)]
-    struct Header {
-        format_version: u64,
-    }
     let header: Header = serde_json::from_slice(line).map_err(|_| HistoryError::Header)?;
     if header.format_version != u64::from(FORMAT_VERSION) {
         return Err(HistoryError::Version {
@@ -152,6 +162,34 @@ pub(crate) fn torn_line(length_bytes: usize, number: usize) -> String {
     format!("the last line ({length_bytes} bytes, line {number}) is torn and was left out")
 }
 
+/// Whether a line is what is left of one: without newline, and no JSON.
+pub(crate) fn is_torn(line: &[u8]) -> bool {
+    line.last() != Some(&b'\n') && serde_json::from_slice::<IgnoredAny>(line).is_err()
+}
+
+/// The event of a line.
+pub(crate) fn event_of_line(line: &[u8], number: usize) -> Result<Event, HistoryError> {
+    // The parser counts a line more where a newline is what it did not expect.
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let event: Event = serde_json::from_slice(line).map_err(|error| HistoryError::Line {
+        line: number,
+        column: error.column().max(1),
+        detail: without_place(&error),
+    })?;
+    if huge::any(&event.value) {
+        return Ok(serde_json::from_slice(&huge::quoted(line)).unwrap_or(event));
+    }
+    Ok(event)
+}
+
+/// What a parser of JSON says, without the place: that is one within the part that it was given.
+pub(crate) fn without_place(error: &serde_json::Error) -> String {
+    let told = error.to_string();
+    told.rsplit_once(" at line ")
+        .map_or(&*told, |(detail, _)| detail)
+        .to_owned()
+}
+
 /// Reads `history.jsonl`: events in order, and remarks for people.
 pub fn decode_events(bytes: &[u8]) -> Result<(Vec<Event>, Vec<String>), HistoryError> {
     let mut events = Vec::new();
@@ -160,29 +198,17 @@ pub fn decode_events(bytes: &[u8]) -> Result<(Vec<Event>, Vec<String>), HistoryE
     check_header(lines.next().map_or(&[], |(_, first)| first))?;
     let mut names = Interner::default();
     for (number, line) in lines {
-        let whole = line.last() == Some(&b'\n');
         if line.trim_ascii().is_empty() {
             continue;
         }
-        match serde_json::from_slice::<Event>(line) {
-            Ok(mut event) if whole => {
-                event.f = names.intern(event.f);
-                event.node = event.node.map(|node| names.intern(node));
-                events.push(event);
-            }
-            // Without its newline even a line that parses may be a torn one: `"time_ns":12` of `123`.
-            Ok(_) | Err(_) if !whole => {
-                remarks.push(torn_line(line.len(), number + 1));
-            }
-            Ok(_) => {}
-            Err(error) => {
-                return Err(HistoryError::Line {
-                    line: number + 1,
-                    column: error.column(),
-                    detail: error.to_string(),
-                });
-            }
+        if is_torn(line) {
+            remarks.push(torn_line(line.len(), number + 1));
+            continue;
         }
+        let mut event = event_of_line(line, number + 1)?;
+        event.f = names.intern(event.f);
+        event.node = event.node.map(|node| names.intern(node));
+        events.push(event);
     }
     Ok((events, remarks))
 }

@@ -15,6 +15,7 @@ pub mod format;
 pub mod frame;
 pub mod generator;
 pub mod history;
+mod huge;
 mod line;
 pub mod membership;
 pub mod meta;

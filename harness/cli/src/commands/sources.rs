@@ -202,13 +202,15 @@ pub fn judge_file(path: &Path, how: &How<'_>) -> Result<(VerdictFile, Vec<Findin
         page,
     } = *how;
     let name = path.display();
-    let bytes = Text::open(path).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
-    let format = format.unwrap_or_else(|| Format::detect(&bytes));
+    let text = Text::open(path).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
+    let bytes = format::without_mark(&text);
+    let format = format.unwrap_or_else(|| Format::detect(bytes));
     let whole =
         registry::checker(checker, options).map_err(|error| Failure::usage(chain(&error)))?;
-    let release = |range| bytes.release(range);
+    // Where a mark was left out, what is given back ends a little early.
+    let release = |range| text.release(range);
     let source = Source {
-        bytes: &bytes,
+        bytes,
         format,
         threads: std::thread::available_parallelism()
             .map_or(1, NonZero::get)
@@ -229,7 +231,7 @@ pub fn judge_file(path: &Path, how: &How<'_>) -> Result<(VerdictFile, Vec<Findin
         }
         return Ok((merge(vec![result]), Vec::new()));
     }
-    let history = format::read(&bytes, format)
+    let history = format::read(bytes, format)
         .map_err(|error| Failure::usage(format!("{name}: {}", chain(&error))))?;
     for remark in &history.remarks {
         terminal::say(&format!("{name}: {remark}"));

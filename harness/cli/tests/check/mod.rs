@@ -37,6 +37,28 @@ fn check(arguments: &[&str]) -> std::process::Output {
         .expect("the binary starts")
 }
 
+/// A mark of UTF-8 is no part of the text, on either way to a verdict; what is no text is told with its mend.
+#[test]
+fn what_comes_before_a_text_is_skipped_or_told() {
+    let folder = Folder::new();
+    let bad = register(&folder, "bad.jsonl", 2);
+    let marked = folder.path().join("marked.jsonl");
+    let text = std::fs::read_to_string(&bad).expect("what was written");
+    std::fs::write(&marked, format!("\u{feff}{text}")).expect("a file");
+    let marked = marked.to_str().expect("a plain path");
+    for more in [&[][..], &["--verify"]] {
+        let arguments = [&["--checker", "linearizable", marked], more].concat();
+        expect_code(&check(&arguments), 1);
+    }
+    let zipped = folder.path().join("h.edn.gz");
+    std::fs::write(&zipped, b"\x1f\x8b\x08\0\0").expect("a file");
+    let zipped = zipped.to_str().expect("a plain path");
+    let refused = check(&["--checker", "linearizable", zipped]);
+    expect_code(&refused, 254);
+    let said = stdout(&refused) + &stderr(&refused);
+    assert!(said.contains("gunzip it first"), "{said}");
+}
+
 /// Each target has its line, whatever became of those before it, and the exit code is the first of DESIGN's order.
 #[test]
 fn a_target_that_cannot_be_judged_keeps_none_from_it() {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     event::{EventType, OpError},
     format::{Format, assemble::op_error},
-    history::FORMAT_VERSION,
+    history::{FORMAT_VERSION, is_torn, torn_line},
     pieces,
 };
 
@@ -96,15 +96,14 @@ impl<'a> Lines<'a> {
                 .then_some(header.len())?;
             if bytes.last() != Some(&b'\n') {
                 let end = bytes.iter().rposition(|byte| *byte == b'\n')? + 1;
-                let torn = &bytes[end..];
-                if !torn.trim_ascii().is_empty() {
+                let last = &bytes[end..];
+                if last.trim_ascii().is_empty() {
+                    range.end = end;
+                } else if is_torn(last) {
                     let line = bytes[..end].iter().filter(|byte| **byte == b'\n').count() + 1;
-                    remark = Some(format!(
-                        "the last line ({} bytes, line {line}) is torn and was left out",
-                        torn.len()
-                    ));
+                    remark = Some(torn_line(last.len(), line));
+                    range.end = end;
                 }
-                range.end = end;
             }
         }
         Some(Self {
@@ -287,10 +286,12 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Whether what began there is alone in its line: an event of ours does not go on in the next one.
+/// Whether what began there is alone in its line, which may be the last one without a newline: an event of ours does not go on in the
+/// next one.
 fn one_line(cursor: &Cursor<'_>, start: usize) -> Option<()> {
     let rest = &cursor.bytes[cursor.at..];
-    let end = rest.iter().position(|byte| *byte == b'\n')?;
+    let newline = rest.iter().position(|byte| *byte == b'\n');
+    let end = newline.unwrap_or(rest.len());
     let alone = !cursor.bytes[start..cursor.at].contains(&b'\n')
         && rest[..end]
             .iter()

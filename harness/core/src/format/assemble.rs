@@ -1,10 +1,17 @@
 //! From the fields of a foreign operation to an [`Event`], filling in what the format leaves out.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
+use super::nameless::Nameless;
 use crate::event::{Event, EventType, OpError, Process};
+
+/// Names of processes that are told, at most.
+const NAMES_TOLD: usize = 5;
 
 /// The fields of one operation map, as found.
 #[derive(Debug, Default)]
@@ -53,11 +60,12 @@ pub(super) struct Assembler {
     names: HashMap<String, Arc<str>>,
     without_time: u64,
     without_process: u64,
-    next_process: u64,
+    nameless: Nameless,
+    /// Processes that are neither numbers nor the nemesis, and how many events they have.
+    others: BTreeSet<String>,
+    of_others: u64,
     last_index: Option<u64>,
     renumbered: bool,
-    /// Invocations without a process that are still open: by kind of operation, the youngest last.
-    open: HashMap<Arc<str>, Vec<u64>>,
 }
 
 impl Assembler {
@@ -110,24 +118,18 @@ impl Assembler {
             Some(Value::Null) | None => self.intern("txn".to_owned()),
             Some(other) => return Err(format!("{other} is no kind of operation")),
         };
-        let process = match &fields.process {
-            Some(Value::String(name)) if name == "nemesis" => Process::Nemesis,
-            Some(Value::Number(number)) => match number.as_u64() {
-                Some(number) => Process::Client(number),
-                // Jepsen once numbered the nemesis −1.
-                None => Process::Nemesis,
-            },
-            Some(Value::Null) | None => self.stand_in(event_type, &f)?,
-            Some(other) => return Err(format!("{other} is no process")),
+        let value = match fields.key {
+            Some(key) => Value::Array(vec![key, fields.value]),
+            None => fields.value,
+        };
+        let process = match fields.process {
+            Some(Value::Null) | None => self.stand_in(event_type, &f, &value)?,
+            Some(process) => self.process(process)?,
         };
         let Stamp { index, time_ns } = self.stamp(
             fields.index.as_ref().and_then(Value::as_u64),
             fields.time.as_ref().and_then(time_ns),
         );
-        let value = match fields.key {
-            Some(key) => Value::Array(vec![key, fields.value]),
-            None => fields.value,
-        };
         let error = fields.error.or(fields.exception);
         let node = match fields.node {
             Some(Value::String(name)) => Some(self.intern(name)),
@@ -152,10 +154,13 @@ impl Assembler {
             remarks.push(without_time(self.without_time, self.count));
         }
         if self.without_process > 0 {
-            remarks.push(format!(
-                "{} events have no process: each invocation got one of its own, and a completion ends the youngest open one of its kind",
-                self.without_process
+            remarks.push(without_process(
+                self.without_process,
+                self.nameless.ambiguous(),
             ));
+        }
+        if self.of_others > 0 {
+            remarks.push(of_others(self.of_others, &self.others));
         }
         if self.renumbered {
             remarks.push("indices do not increase: later ones were numbered again".to_owned());
@@ -172,20 +177,96 @@ impl Assembler {
         shared
     }
 
-    fn stand_in(&mut self, event_type: EventType, f: &Arc<str>) -> Result<Process, String> {
+    /// Who an event is of, by what its line says.
+    fn process(&mut self, process: Value) -> Result<Process, String> {
+        match process {
+            Value::Number(number) => number_of_process(&number).ok_or_else(|| {
+                format!("{number} is no process: a client has a whole number from 0 on, and -1 is the nemesis")
+            }),
+            Value::String(name) if name == "nemesis" => Ok(Process::Nemesis),
+            Value::String(name) if like_a_number(&name) => Err(format!(
+                "{name:?} is no process: a client has a whole number of 64 bits, not a text"
+            )),
+            // Jepsen's clients have numbers, and whatever else acts has a name.
+            Value::String(name) => {
+                self.of_others += 1;
+                if self.others.len() <= NAMES_TOLD {
+                    self.others.insert(name);
+                }
+                Ok(Process::Nemesis)
+            }
+            other => Err(format!("{other} is no process")),
+        }
+    }
+
+    fn stand_in(
+        &mut self,
+        event_type: EventType,
+        f: &Arc<str>,
+        value: &Value,
+    ) -> Result<Process, String> {
         self.without_process += 1;
         if event_type == EventType::Invoke {
-            let process = self.next_process;
-            self.next_process += 1;
-            self.open.entry(Arc::clone(f)).or_default().push(process);
-            return Ok(Process::Client(process));
+            return Ok(Process::Client(self.nameless.invoke(f, value)));
         }
-        self.open
-            .get_mut(f)
-            .and_then(Vec::pop)
+        self.nameless
+            .complete(event_type, f, value)
             .map(Process::Client)
             .ok_or_else(|| format!("a completion of {f} without a process, and none is open"))
     }
+}
+
+/// Processes below this are exact in floating numbers, which some JSON writers make of all numbers.
+const FLOAT_LIMIT: f64 = 9_007_199_254_740_992.0;
+
+fn number_of_process(number: &Number) -> Option<Process> {
+    if let Some(number) = number.as_u64() {
+        return Some(Process::Client(number));
+    }
+    let float = number.as_f64()?;
+    // Jepsen once numbered the nemesis −1.
+    if float == -1.0 {
+        return Some(Process::Nemesis);
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a whole number from 0 to 2^53"
+    )]
+    (float.fract() == 0.0 && (0.0..FLOAT_LIMIT).contains(&float))
+        .then_some(Process::Client(float as u64))
+}
+
+fn like_a_number(name: &str) -> bool {
+    let digits = name.strip_prefix(['-', '+']).unwrap_or(name);
+    digits.starts_with(|first: char| first.is_ascii_digit())
+}
+
+/// The remark that some events have no process.
+fn without_process(without: u64, ambiguous: u64) -> String {
+    let remark = format!(
+        "{without} events have no process: each invocation got one of its own, and a completion ends an open one of its kind that its value fits"
+    );
+    if ambiguous == 0 {
+        return remark;
+    }
+    format!(
+        "{remark}; {ambiguous} completions fit several that differ or that may have got other answers, and end one of these: the oldest of those that ask the same, else the youngest. A violation may come of that; give events their :process"
+    )
+}
+
+/// The remark that some events are of processes with names.
+fn of_others(events: u64, names: &BTreeSet<String>) -> String {
+    let told: Vec<&str> = names.iter().take(NAMES_TOLD).map(String::as_str).collect();
+    let more = if names.len() > NAMES_TOLD {
+        " and others"
+    } else {
+        ""
+    };
+    format!(
+        "{events} events are of {}{more}: a client's process is a number, so they are taken for the nemesis' and judge nothing",
+        told.join(", ")
+    )
 }
 
 /// The remark that some events have no time.

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::edn::Reader;
+use crate::huge;
 
 /// Digits of a number that surely fits.
 const DIGITS_LIMIT: usize = 18;
@@ -171,8 +172,10 @@ impl<'a> Cursor<'a> {
                 let mut stream =
                     serde_json::Deserializer::from_slice(&self.bytes[self.at..]).into_iter();
                 let value: Value = stream.next()?.ok()?;
+                let start = self.at;
                 self.at += stream.byte_offset();
-                self.ended().then_some(value)
+                self.ended()
+                    .then(|| huge::kept(&self.bytes[start..self.at], value))
             }
         }
     }
@@ -203,7 +206,7 @@ static CLASSES: [Class; 256] = {
             b'[' | b'{' | b'(' => Class::Open,
             b']' | b'}' | b')' => Class::Close,
             b'"' => Class::Quote,
-            b';' | b'\\' | b'#' => Class::Odd,
+            b';' | b'\\' | b'#' | b'^' => Class::Odd,
             _ => Class::Plain,
         };
         at += 1;

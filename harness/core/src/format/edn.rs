@@ -1,8 +1,11 @@
 //! A small reader of EDN, Clojure's data notation, straight to JSON values.
 //!
 //! What Jepsen's histories hold is read: nil, booleans, numbers, strings, characters, keywords, symbols, vectors, lists,
-//! sets, maps, tagged forms (the tag is dropped), comments and discarded forms. Source: the EDN specification
-//! (github.com/edn-format/edn).
+//! sets, maps, tagged forms (the tag is dropped), comments and discarded forms; and what Clojure prints beside: `##NaN` and regular
+//! expressions as their text, `#object[Name 0x5b464ce8 "…"]` as a vector, metadata as nothing. Source: the EDN specification
+//! (github.com/edn-format/edn) and Clojure's reader (clojure.org/reference/reader).
+//!
+//! Law: equal sets give equal arrays, in whatever order their items stand.
 
 use serde_json::{Map, Number, Value};
 
@@ -13,7 +16,14 @@ use super::{DEPTH_LIMIT, FormatError};
 pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Discarded forms and metadata around this place.
+    aside: usize,
+    /// Printed objects around it: what looks like a number there may be a name.
+    objects: usize,
 }
+
+/// Discarded forms and metadata within one another, at most.
+const ASIDE_LIMIT: usize = 8;
 
 /// Why a form cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,13 +48,18 @@ impl<'a> Reader<'a> {
     /// Starts at the first byte.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self::starting_at(bytes, 0)
     }
 
     /// Starts somewhere.
     #[must_use]
     pub fn starting_at(bytes: &'a [u8], at: usize) -> Self {
-        Self { bytes, at }
+        Self {
+            bytes,
+            at,
+            aside: 0,
+            objects: 0,
+        }
     }
 
     /// Goes on somewhere else.
@@ -73,11 +88,28 @@ impl<'a> Reader<'a> {
                 }
                 b'#' if self.bytes.get(self.at + 1) == Some(&b'_') => {
                     self.at += 2;
-                    self.value(0)?;
+                    self.skip_aside()?;
+                }
+                b'^' => {
+                    self.at += 1;
+                    self.skip_aside()?;
                 }
                 other => return Ok(Some(other)),
             }
         }
+    }
+
+    /// Over a form that means nothing.
+    fn skip_aside(&mut self) -> Result<(), EdnError> {
+        if self.aside == ASIDE_LIMIT {
+            return Err(self.error(format!(
+                "more than {ASIDE_LIMIT} discarded forms or metadata within one another"
+            )));
+        }
+        self.aside += 1;
+        self.value(0)?;
+        self.aside -= 1;
+        Ok(())
     }
 
     /// Takes the byte that [`Reader::peek`] gave.
@@ -85,15 +117,19 @@ impl<'a> Reader<'a> {
         self.at += 1;
     }
 
-    /// Skips tags such as `#jepsen.history.Op` before a form.
-    pub fn skip_tags(&mut self) -> Result<(), EdnError> {
-        while self.peek()? == Some(b'#') && !matches!(self.bytes.get(self.at + 1), Some(b'{')) {
+    /// Skips tags such as `#jepsen.history.Op` before a form; whether one says that an object was printed there.
+    pub fn skip_tags(&mut self) -> Result<bool, EdnError> {
+        let mut object = false;
+        while self.peek()? == Some(b'#')
+            && !matches!(self.bytes.get(self.at + 1), Some(b'{' | b'"' | b'#'))
+        {
             self.at += 1;
-            if self.token().is_empty() {
-                return Err(self.error("expected a tag after #"));
+            match self.token() {
+                b"" => return Err(self.error("expected a tag after #")),
+                tag => object |= tag == b"object",
             }
         }
-        Ok(())
+        Ok(object)
     }
 
     /// The next form; None at the end.
@@ -133,14 +169,7 @@ impl<'a> Reader<'a> {
             b'[' => self.sequence(b']', depth),
             b'(' => self.sequence(b')', depth),
             b'{' => self.map(depth),
-            b'#' if self.bytes.get(self.at + 1) == Some(&b'{') => {
-                self.at += 1;
-                self.sequence(b'}', depth)
-            }
-            b'#' => {
-                self.skip_tags()?;
-                self.value(depth + 1)
-            }
+            b'#' => self.dispatched(depth),
             b'\\' => self.character(),
             b']' | b')' | b'}' => {
                 Err(self.error(format!("{:?} closes nothing", char::from(first))))
@@ -149,7 +178,45 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What begins with `#`.
+    fn dispatched(&mut self, depth: usize) -> Result<Value, EdnError> {
+        match self.bytes.get(self.at + 1) {
+            Some(b'{') => {
+                self.at += 1;
+                let mut items = self.items(b'}', depth)?;
+                // Whole numbers by size, then the rest by its text.
+                items.sort_by_cached_key(|item| match item.as_i64() {
+                    Some(number) => (false, number, String::new()),
+                    None => (true, 0, item.to_string()),
+                });
+                Ok(Value::Array(items))
+            }
+            Some(b'"') => {
+                self.at += 1;
+                self.pattern().map(Value::String)
+            }
+            Some(b'#') => {
+                let start = self.at;
+                self.at += 2;
+                self.token();
+                let text = String::from_utf8_lossy(&self.bytes[start..self.at]);
+                Ok(Value::String(text.into_owned()))
+            }
+            _ => {
+                let object = usize::from(self.skip_tags()?);
+                self.objects += object;
+                let value = self.value(depth + 1)?;
+                self.objects -= object;
+                Ok(value)
+            }
+        }
+    }
+
     fn sequence(&mut self, close: u8, depth: usize) -> Result<Value, EdnError> {
+        self.items(close, depth).map(Value::Array)
+    }
+
+    fn items(&mut self, close: u8, depth: usize) -> Result<Vec<Value>, EdnError> {
         self.at += 1;
         let mut items = Vec::new();
         loop {
@@ -157,7 +224,7 @@ impl<'a> Reader<'a> {
                 None => return Err(self.error(format!("{:?} is missing", char::from(close)))),
                 Some(byte) if byte == close => {
                     self.at += 1;
-                    return Ok(Value::Array(items));
+                    return Ok(items);
                 }
                 Some(_) => items.push(self.value(depth + 1)?),
             }
@@ -231,7 +298,11 @@ impl<'a> Reader<'a> {
         }
         let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
         if digits.starts_with(|first: char| first.is_ascii_digit()) {
-            return number(text).ok_or_else(|| fail("not a number"));
+            return match number(text) {
+                Some(number) => Ok(number),
+                None if self.objects > 0 => Ok(Value::String(text.to_owned())),
+                None => Err(fail("not a number")),
+            };
         }
         Ok(Value::String(text.to_owned()))
     }
@@ -272,6 +343,25 @@ impl<'a> Reader<'a> {
             }
         }
         String::from_utf8(text).map_err(|_| self.error("a string that is not UTF-8"))
+    }
+
+    /// A regular expression, as it stands there: a backslash escapes nothing but for its own reader.
+    fn pattern(&mut self) -> Result<String, EdnError> {
+        self.at += 1;
+        let start = self.at;
+        loop {
+            match self.bytes.get(self.at) {
+                None => return Err(self.error("a regular expression that does not end")),
+                Some(b'"') => break,
+                Some(b'\\') => self.at = (self.at + 2).min(self.bytes.len()),
+                Some(_) => self.at += 1,
+            }
+        }
+        let text = std::str::from_utf8(&self.bytes[start..self.at])
+            .map_err(|_| self.error("a regular expression that is not UTF-8"))?
+            .to_owned();
+        self.at += 1;
+        Ok(text)
     }
 
     fn escape(&mut self, text: &mut Vec<u8>) -> Result<(), EdnError> {
@@ -320,7 +410,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Integers keep their value where JSON can hold it; larger ones and ratios stay text.
+/// Digits of a decimal that a floating number keeps.
+const DECIMAL_DIGITS: usize = 15;
+
+/// Integers keep their value where JSON can hold it; larger ones, ratios and longer exact decimals stay text.
 fn number(text: &str) -> Option<Value> {
     let plain = text.strip_suffix('N').unwrap_or(text);
     let plain = plain.strip_prefix('+').unwrap_or(plain);
@@ -337,6 +430,16 @@ fn number(text: &str) -> Option<Value> {
         .all(|byte| byte.is_ascii_digit() || byte == b'/');
     if digits_only {
         return Some(Value::String(plain.to_owned()));
+    }
+    let hex = plain.strip_prefix("0x").or(plain.strip_prefix("0X"));
+    if let Some(hex) = hex.filter(|hex| !hex.starts_with('+')) {
+        return u64::from_str_radix(hex, 16).ok().map(Value::from);
+    }
+    if let Some(exact) = plain.strip_suffix('M') {
+        let digits = exact.bytes().filter(u8::is_ascii_digit).count();
+        if digits > DECIMAL_DIGITS && exact.parse::<f64>().is_ok() {
+            return Some(Value::String(plain.to_owned()));
+        }
     }
     let plain = plain.strip_suffix('M').unwrap_or(plain);
     plain
@@ -358,6 +461,25 @@ mod tests {
             ("[1 -2, 3N]", json!([1, -2, 3])),
             ("{0 100, :a \"b\"}", json!({"0": 100, "a": "b"})),
             ("#{1 2}", json!([1, 2])),
+            (
+                "#{:b 10 [2] nil 9 :a -1}",
+                json!([-1, 9, 10, "a", "b", [2], null]),
+            ),
+            (
+                "[#object[java.net.SocketException 0x5b464ce8 \"reset\"] 1]",
+                json!([["java.net.SocketException", 0x5b46_4ce8, "reset"], 1]),
+            ),
+            (
+                "#object[a.b 5b464ce8 1.2.3]",
+                json!(["a.b", "5b464ce8", "1.2.3"]),
+            ),
+            ("[##NaN ##Inf ##-Inf]", json!(["##NaN", "##Inf", "##-Inf"])),
+            ("[#\"a\\d\\\"}\" 1]", json!(["a\\d\\\"}", 1])),
+            ("[^:foo [1] ^{:a 1} ^String x]", json!([[1], "x"])),
+            (
+                "[1.10M 100000000000000000000.5M]",
+                json!([1.1, "100000000000000000000.5M"]),
+            ),
             ("(:r :x nil)", json!(["r", "x", null])),
             ("#jepsen.history.Op{:index 1}", json!({"index": 1})),
             ("#inst \"2020\"", json!("2020")),
@@ -387,7 +509,14 @@ mod tests {
             wrong.located(bytes).to_string(),
             "line 2, column 3: ']' closes nothing"
         );
-        let deep = "[".repeat(DEPTH_LIMIT + 10);
-        assert!(Reader::new(deep.as_bytes()).next_value().is_err());
+        for opening in ["[", "#_", "^", "^[#_"] {
+            let deep = opening.repeat(100_000);
+            let error = Reader::new(deep.as_bytes()).next_value().unwrap_err();
+            assert!(!error.torn, "{opening}: {}", error.detail);
+        }
+        for odd in ["5b464ce8", "0x", "0x+1", "[#object[a] 5b]"] {
+            let told = Reader::new(odd.as_bytes()).next_value().unwrap_err();
+            assert_eq!(told.detail, "not a number", "{odd}");
+        }
     }
 }

@@ -7,7 +7,11 @@ use super::{
     assemble::{Assembler, Fields},
     edn::{EdnError, Reader},
 };
-use crate::event::{Event, OpError, Process};
+use crate::{
+    event::{Event, OpError, Process},
+    history::without_place,
+    huge,
+};
 
 /// What is said of a text that ends too early.
 pub(super) const TORN: &str = "the text ends within a form; what was torn was left out";
@@ -184,7 +188,11 @@ pub(super) fn object(bytes: &[u8], at: usize) -> Result<Option<(Fields, usize)>,
     let mut one = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter::<Value>();
     match one.next() {
         None => Ok(None),
-        Some(Ok(item)) => Ok(Some((json_fields(item), at + one.byte_offset()))),
+        Some(Ok(item)) => {
+            let end = at + one.byte_offset();
+            let item = huge::kept(&bytes[at..end], item);
+            Ok(Some((json_fields(item), end)))
+        }
         Some(Err(error)) if error.is_eof() => Ok(None),
         Some(Err(error)) => Err(located(bytes, at, &error)),
     }
@@ -198,12 +206,7 @@ fn located(bytes: &[u8], at: usize, error: &serde_json::Error) -> FormatError {
         .map(<[u8]>::len)
         .sum();
     let offset = at + before + error.column().saturating_sub(1);
-    // Its text ends with the place within the part that was read.
-    let told = error.to_string();
-    let detail = told
-        .rsplit_once(" at line ")
-        .map_or(&*told, |(detail, _)| detail);
-    FormatError::at(bytes, offset, detail)
+    FormatError::at(bytes, offset, without_place(error))
 }
 
 fn json_fields(item: Value) -> Fields {

@@ -3,7 +3,7 @@
 //! Laws:
 //! - the order of events in the file is the order in which they happened; indices may be sparse or absent, times too;
 //! - what is missing is filled in and *said* in the remarks, never guessed silently: without times the place in the file
-//!   stands for nanoseconds, without processes each invocation gets one of its own;
+//!   stands for nanoseconds, without processes each invocation gets one of its own and values tell what completions end;
 //! - an error names line and column;
 //! - a torn last form (a writer that was killed) is dropped and said.
 //!
@@ -18,14 +18,17 @@
 //! | [`Format::Dbcop`] | `[x:=1 y==2]` ([`dbcop`]) |
 //!
 //! EDN has more types than JSON. Reading: keywords and symbols become their names, integer keys of maps their decimal
-//! digits, sets and lists arrays. Writing undoes that where the place tells what Jepsen expects: `:type`, `:f` and the
+//! digits, sets (in an order of their own) and lists arrays. Integers beyond 64 bits become their text, in JSON too. Writing undoes that where the place tells what Jepsen expects: `:type`, `:f` and the
 //! heads of micro-operations are keywords, keys of maps are integers or keywords where they look like one.
 
 pub(crate) mod assemble;
 mod cursor;
 pub mod dbcop;
+mod detect;
 pub mod edn;
 mod jepsen;
+mod nameless;
+mod paired;
 mod porcupine;
 pub mod raw;
 pub mod sessions;
@@ -39,6 +42,7 @@ use crate::{
 };
 
 pub use cursor::{Cursor, Syntax};
+pub use detect::without_mark;
 pub use jepsen::{encode_edn_event, encode_json_event};
 pub use porcupine::MISMATCH;
 pub use write::{Unsayable, write};
@@ -101,31 +105,7 @@ impl Format {
     /// Tells the format by the first bytes.
     #[must_use]
     pub fn detect(bytes: &[u8]) -> Self {
-        let start = bytes.trim_ascii_start();
-        let head = &start[..start.len().min(4096)];
-        let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let contains = |text: &str| {
-            head.windows(text.len())
-                .any(|window| window == text.as_bytes())
-        };
-        if let Some(plume) = sessions::detect(start) {
-            if plume { Self::Plume } else { Self::Awdit }
-        } else if dbcop::detect(start) {
-            Self::Dbcop
-        } else if line.starts_with(b"{\"format_version\"") {
-            Self::Ours
-        } else if contains("jepsen.util - ") {
-            Self::PorcupineEtcd
-        } else if head.starts_with(b"{\"") || contains("{\"type\"") || contains("\"process\":") {
-            Self::JepsenJson
-        } else if [":get", ":put", ":append"]
-            .iter()
-            .any(|f| contains(&format!(":f {f}, :key ")))
-        {
-            Self::PorcupineKv
-        } else {
-            Self::Edn
-        }
+        detect::detect(bytes)
     }
 }
 
@@ -148,6 +128,14 @@ pub enum FormatError {
     Empty {
         /// The format's name.
         format: &'static str,
+    },
+    /// Not a text in UTF-8.
+    #[error("this is {what}, not a text in UTF-8: {mend}")]
+    NoText {
+        /// What it is.
+        what: &'static str,
+        /// What makes a text of it.
+        mend: &'static str,
     },
     /// Our own format, or events that do not pair up.
     #[error(transparent)]
@@ -178,8 +166,12 @@ impl FormatError {
     }
 }
 
-/// Reads events in order, and remarks for people.
+/// Reads events in order, and remarks for people. A mark of UTF-8 at the beginning is no part of the text.
 pub fn read_events(bytes: &[u8], format: Format) -> Result<(Vec<Event>, Vec<String>), FormatError> {
+    if let Some((what, mend)) = detect::no_text(bytes) {
+        return Err(FormatError::NoText { what, mend });
+    }
+    let bytes = without_mark(bytes);
     let (events, remarks) = match format {
         Format::Ours => history::decode_events(bytes)?,
         Format::Edn | Format::PorcupineKv => jepsen::read_edn(bytes)?,
@@ -197,12 +189,10 @@ pub fn read_events(bytes: &[u8], format: Format) -> Result<(Vec<Event>, Vec<Stri
     Ok((events, remarks))
 }
 
-/// Reads and pairs up.
+/// Reads and pairs up. Where no event begins an operation, each that ends one is taken for all of it.
 pub fn read(bytes: &[u8], format: Format) -> Result<History, FormatError> {
-    let (events, remarks) = read_events(bytes, format)?;
-    let mut history = history::pair(events)?;
-    history.remarks = remarks;
-    Ok(history)
+    let bytes = without_mark(bytes);
+    paired::pair(bytes, format, read_events(bytes, format)?)
 }
 
 /// Appends one event; porcupine's formats and those by sessions come out as EDN.

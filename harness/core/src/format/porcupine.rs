@@ -33,18 +33,10 @@ pub(super) fn read_etcd(bytes: &[u8]) -> Result<(Vec<Event>, Vec<String>), Forma
         let text = std::str::from_utf8(line)
             .map_err(|_| FormatError::at(bytes, start, "a line that is not UTF-8"))?
             .trim_end();
-        let Some(at) = text.find(PREFIX) else {
+        let Some((body, [process, kind, f, value])) = columns(text) else {
             other_lines += u64::from(!text.is_empty());
             continue;
         };
-        let body = at + PREFIX.len();
-        let (process, rest) = column(&text[body..]);
-        let (kind, rest) = column(rest);
-        let (f, value) = column(rest);
-        if process.is_empty() || kind.is_empty() || f.is_empty() || value.is_empty() {
-            other_lines += 1;
-            continue;
-        }
         let form = |column: &str| -> Result<Value, FormatError> {
             Reader::new(column.as_bytes())
                 .next_value()
@@ -74,6 +66,32 @@ pub(super) fn read_etcd(bytes: &[u8]) -> Result<(Vec<Event>, Vec<String>), Forma
         remarks.push(format!("{other_lines} lines of the log are no operations"));
     }
     Ok((assembler.events, remarks))
+}
+
+/// Where the line of an operation begins, by its number.
+pub(super) fn offset(bytes: &[u8], number: usize) -> Option<usize> {
+    let mut end = 0;
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n').map(|line| {
+        end += line.len();
+        (end - line.len(), line)
+    });
+    let is_one =
+        |line| std::str::from_utf8(line).is_ok_and(|text| columns(text.trim_end()).is_some());
+    lines
+        .filter(|(_, line)| is_one(line))
+        .map(|(start, _)| start)
+        .nth(number)
+}
+
+/// Process, type, kind and value of a line with an operation, and where the first of them begins.
+fn columns(text: &str) -> Option<(usize, [&str; 4])> {
+    let body = text.find(PREFIX)? + PREFIX.len();
+    let (process, rest) = column(&text[body..]);
+    let (kind, rest) = column(rest);
+    let (f, value) = column(rest);
+    let columns = [process, kind, f, value];
+    let full = columns.iter().all(|column| !column.is_empty());
+    full.then_some((body, columns))
 }
 
 /// The first column, and what comes behind it. Some logs have tabs between columns, some spaces.

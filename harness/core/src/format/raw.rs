@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     event::{Event, EventType, Process},
-    history::{self, HistoryError},
+    history, huge,
 };
 
 /// Bytes between two calls of `consumed`.
@@ -104,8 +104,12 @@ impl<'a> Text<'a> {
     pub fn value(&self) -> Result<Value, FormatError> {
         let located = |offset: usize, detail: String| FormatError::at(self.bytes, offset, detail);
         match self.syntax {
-            Syntax::Json => serde_json::from_slice(&self.bytes[self.start..self.end])
-                .map_err(|error| located(self.start, format!("not a value: {error}"))),
+            Syntax::Json => {
+                let text = &self.bytes[self.start..self.end];
+                serde_json::from_slice(text)
+                    .map(|value| huge::kept(text, value))
+                    .map_err(|error| located(self.start, format!("not a value: {error}")))
+            }
             Syntax::Edn => {
                 let mut reader = Reader::starting_at(&self.bytes[..self.end], self.start);
                 let value = reader
@@ -387,7 +391,8 @@ fn ours<'a>(
         let mut cursor = Cursor::new(bytes, at, Syntax::Json);
         // White space of JSON may be the end of a line; an event must not go on behind it.
         let one_line = |cursor: &Cursor<'_>| {
-            cursor.peek() == Some(b'\n') && !bytes[at..cursor.at()].contains(&b'\n')
+            cursor.peek().is_none_or(|byte| byte == b'\n')
+                && !bytes[at..cursor.at()].contains(&b'\n')
         };
         let fields = usual(&mut cursor, Words::Ours).filter(|_| one_line(&cursor));
         if let Some((head, text)) = fields.and_then(|fields| {
@@ -405,15 +410,15 @@ fn ours<'a>(
             at = end;
             continue;
         }
-        if line.last() != Some(&b'\n') {
+        if history::is_torn(line) {
             remarks.push(history::torn_line(line.len(), number()));
             break;
         }
-        let event: Event = serde_json::from_slice(line).map_err(|error| HistoryError::Line {
-            line: number(),
-            column: error.column(),
-            detail: error.to_string(),
-        })?;
+        // Lines before are counted only for an error.
+        let event = match history::event_of_line(line, 0) {
+            Ok(event) => event,
+            Err(_) => history::event_of_line(line, number())?,
+        };
         let (head, value) = parts(event);
         let of = Text::at(bytes, at, Syntax::Json);
         each(head, Payload::Value(value, Some(of)))?;
@@ -479,6 +484,7 @@ mod tests {
         "{:process 5, :type :invoke, :f :txn, :value 5N, :key 3}\n",
         "{:type :invoke, :value [[:r 1 nil]]} {:type :ok, :value [[:r 1 [] ; no more\n]]}\n",
         "{:index 2, :time 1, :process +7, :type :invoke, :f :txn, :value #_ 5 [1 007]}\n",
+        "{:index 3, :time 1, :process 7, :type :fail, :f :txn, :value ^:a [##NaN #\"\\d\\\"\" #{3 1}], :error #object[a.b 0x1f \"c\"]}\n",
         "#jepsen.history.Op{:index 70, :time 1, :process 8, :type :invoke, :f :txn, :value (1 2)}\n",
     ];
 
@@ -488,7 +494,8 @@ mod tests {
         "  \n",
         "{\"time_ns\":5, \"index\":4,\"process\":\"nemesis\",\"type\":\"info\",\"f\":\"a\\u0062c\",\"value\":-1.5e3}\n",
         "{\"index\":5,\"time_ns\":2,\"process\":4,\"type\":\"ok\",\"f\":\"txn\"}\n",
-        "{\"index\": 6, \"time_ns\": 2, \"process\": 5, \"type\": \"ok\", \"f\": \"txn\", \"value\": [1, 2]}\n",
+        "{\"index\":6,\"time_ns\":2,\"process\":4,\"type\":\"ok\",\"f\":\"txn\",\"value\":[100000000000000000001]}\n",
+        "{\"index\": 7, \"time_ns\": 2, \"process\": 5, \"type\": \"ok\", \"f\": \"txn\", \"value\": [1, 2]}\n",
     ];
 
     const JSON: &[&str] = &[

@@ -200,10 +200,7 @@ fn line<'a>(bytes: &'a [u8], start: usize, syntax: Syntax) -> Option<(Fields<'a>
         && fields.event_type.is_some()
         && fields.f.is_some()
         && fields.value.is_some();
-    let ends = match bytes.get(end) {
-        Some(byte) => *byte == b'\n',
-        None => syntax == Syntax::Edn,
-    };
+    let ends = bytes.get(end).is_none_or(|byte| *byte == b'\n');
     (stamps && full && ends && !bytes[start..end].contains(&b'\n'))
         .then(|| (fields, (end + 1).min(bytes.len())))
 }
