@@ -344,6 +344,16 @@ fn registers() -> Vec<Row> {
             &["read-atomic"],
         ),
         row(
+            "the second value is of who saw the reader's work",
+            together(&[
+                ("ok", json!([["w", "x", 1]])),
+                ("ok", json!([["r", "x", 1], ["r", "x", 2], ["w", "y", 1]])),
+                ("ok", json!([["w", "x", 2], ["r", "y", 1]])),
+            ]),
+            &["G1c", "internal"],
+            &["read-committed"],
+        ),
+        row(
             "a read of the future",
             alone(0, "ok", json!([["r", "x", 1], ["w", "x", 1]])).to_vec(),
             &["future-read"],
@@ -487,6 +497,34 @@ fn models_decide_what_is_invalid() {
         .unwrap();
     assert!(error.to_string().contains("strict-serializable"), "{error}");
     assert!(registry::checker("rw-register", &json!({"modle": "x"})).is_err());
+}
+
+/// Whichever value came first, the reader missed who wrote over it and saw the other: no order of transactions explains both.
+#[test]
+fn a_register_that_changes_under_its_reader() {
+    let twice = together(&[
+        ("ok", json!([["w", "x", 1]])),
+        ("ok", json!([["r", "x", 1], ["r", "x", 2]])),
+        ("ok", json!([["w", "x", 2]])),
+    ]);
+    for (model, expected) in [
+        ("read-committed", Verdict::Valid),
+        ("consistent-view", Verdict::Unknown),
+        ("repeatable-read", Verdict::Invalid),
+        ("read-atomic", Verdict::Invalid),
+        ("serializable", Verdict::Invalid),
+    ] {
+        let result = check("rw-register", &json!({ "model": model }), &twice);
+        assert_eq!(result.verdict, expected, "{model}: {}", result.summary);
+        let told: Vec<&str> = result.witnesses.iter().map(|one| &*one.story).collect();
+        let told = told.join("\n");
+        assert!(
+            model != "repeatable-read"
+                || told.contains("it read x=1, and T0 wrote that before T2 wrote x=2")
+                || told.contains("it read x=2, and T2 wrote that before T0 wrote x=1"),
+            "{told}"
+        );
+    }
 }
 
 /// Each missed what the other appended, which snapshot isolation allows unless both append to one key. Nobody read what they appended there.

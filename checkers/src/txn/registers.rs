@@ -29,7 +29,7 @@ use super::{
 /// The version that a key has before the first write.
 pub(super) const INITIAL: u32 = NONE - 1;
 
-/// A transaction's first read of a key, before it wrote there.
+/// A transaction's read of a key, before it wrote there: the first one, and what later ones saw of others that was something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Read {
     pub key: u32,
@@ -45,7 +45,7 @@ pub(super) struct Read {
 /// What is known of a key's versions.
 pub(super) struct Registers {
     pub txns: Transactions,
-    /// All first reads of `ok` transactions, by key, version, transaction.
+    /// All such reads of `ok` transactions, by key, version, transaction.
     pub reads: Vec<Read>,
     /// By transaction: whether it is known to have taken effect.
     pub took_effect: Vec<bool>,
@@ -93,20 +93,34 @@ impl Registers {
         }
         for (txn, places) in self.txns.each() {
             for place in places.clone() {
-                let key = self.txns.step(place).key;
-                let before = |earlier: usize| self.txns.step(earlier).key == key;
-                if !self.txns.step(place).write && !(places.start..place).any(before) {
-                    self.reads.push(Read {
-                        key,
-                        saw: self.saw(place),
-                        txn,
-                        step: node(place),
-                        wrote: last_write.get(&(txn, key)).copied().unwrap_or(NONE),
-                    });
+                let step = self.txns.step(place);
+                if step.write {
+                    continue;
                 }
+                let (key, saw) = (step.key, self.saw(place));
+                let mut before = (places.start..place).filter(|at| self.txns.step(*at).key == key);
+                if before.any(|earlier| self.hides(earlier, txn, saw)) {
+                    continue;
+                }
+                self.reads.push(Read {
+                    key,
+                    saw,
+                    txn,
+                    step: node(place),
+                    wrote: last_write.get(&(txn, key)).copied().unwrap_or(NONE),
+                });
             }
         }
         self.reads.sort_unstable();
+    }
+
+    /// Whether a step says all that a later read of the same key says: it wrote there, or read the same, or the later one reads what the
+    /// transaction wrote itself.
+    fn hides(&self, earlier: usize, txn: u32, saw: u32) -> bool {
+        let own = |write: &super::input::Write| write.txn == txn;
+        self.txns.step(earlier).write
+            || self.saw(earlier) == saw
+            || self.txns.writes.get(saw as usize).is_some_and(own)
     }
 
     fn find_effective(&mut self) {
@@ -162,19 +176,23 @@ impl Registers {
     }
 
     fn follow_processes(&mut self) {
-        // What each transaction touched, in its order: what it read before what it wrote.
-        let mut touched: Vec<(u32, u32, bool, u32)> = Vec::new();
+        // What each transaction touched, in its order: what it read, at first, before what it wrote.
+        let mut touched: Vec<(u32, u32, bool, u32, u32)> = Vec::new();
         for read in &self.reads {
-            touched.push((read.txn, read.key, false, read.saw));
+            touched.push((read.txn, read.key, false, read.step, read.saw));
         }
         for (place, write) in (0_u32..).zip(&self.txns.writes) {
-            touched.push((write.txn, write.key, true, place));
+            touched.push((write.txn, write.key, true, write.step, place));
         }
         touched.retain(|(.., version)| self.is_version(*version));
         touched.sort_unstable();
+        touched.dedup_by(|later, first| {
+            let read = |one: &(u32, u32, bool, u32, u32)| (one.0, one.1, one.2);
+            !later.2 && read(later) == read(first)
+        });
         let mut last = ByProcessAndKey::default();
         let mut pairs = Vec::new();
-        for (txn, key, _, version) in touched {
+        for (txn, key, _, _, version) in touched {
             let process = self.txns.process[txn as usize];
             if let Some(before) = last.insert((process, key), version)
                 && before != version
@@ -187,7 +205,7 @@ impl Registers {
         self.in_process = pairs;
     }
 
-    /// First reads of a version.
+    /// Reads of a version.
     pub fn reads_of(&self, key: u32, version: u32) -> &[Read] {
         let low = self
             .reads

@@ -24,6 +24,7 @@ use super::{
     commits,
     findings::{Findings, edge, equals, key, name, who, witness},
     graph::node,
+    input::NONE,
     model::Model,
     registers::Registers,
     serial,
@@ -92,7 +93,7 @@ pub(super) fn decide(
 }
 
 /// Whether circles of the data say all that there is to say of a model that is not decided by orders. Not where a transaction read a
-/// key twice and saw two values: only the first of these leads anywhere.
+/// key twice and saw two values, for such reads order versions in either way and lead to no edge of their own.
 fn circles_tell(registers: &Registers, model: Model, findings: &Findings) -> bool {
     let mut kinds = findings.counts().map(|(kind, _)| kind);
     matches!(need(model), Need::Enough(Order::Plain))
@@ -277,21 +278,28 @@ fn because(registers: &Registers, step: Step) -> String {
     let txns = &registers.txns;
     let operation = |txn: u32| -> Operation { txns.operation(txn) };
     let (a, b) = (name(&operation(step.from)), name(&operation(step.to)));
-    // The last write of a key, and the first read.
-    let value = |txn: u32, of: u32, write: bool| {
-        let mut places: Vec<usize> = txns.places(txn).collect();
-        if write {
-            places.reverse();
-        }
-        let fits = |place: &usize| {
-            let step = txns.step(*place);
-            step.key == of && step.write == write
-        };
-        let found = places.into_iter().find(fits);
-        found.map_or_else(
+    let shown = |of: u32, place: Option<usize>| {
+        place.map_or_else(
             || key(&txns.key(of)),
             |place| equals(&txns.key(of), &txns.value(place)),
         )
+    };
+    let steps = |txn: u32, of: u32, write: bool| {
+        let fits = move |place: &usize| {
+            let step = txns.step(*place);
+            step.key == of && step.write == write
+        };
+        txns.places(txn).filter(fits)
+    };
+    let wrote = |txn: u32, of: u32| shown(of, steps(txn, of, true).next_back());
+    // What it read of that transaction, or of nobody.
+    let read = |txn: u32, of: u32, from: Option<u32>| {
+        let from_it = |place: &usize| {
+            let version = registers.saw(*place);
+            let writer = txns.writes.get(version as usize).map(|write| write.txn);
+            writer == from && version != NONE
+        };
+        shown(of, steps(txn, of, false).find(from_it))
     };
     match step.why {
         Why::Order => {
@@ -301,16 +309,19 @@ fn because(registers: &Registers, step: Step) -> String {
                 false => format!("{a} had ended before {b} began"),
             }
         }
-        Why::Read(of) => format!("{b} read {}, which {a} wrote", value(step.to, of, false)),
+        Why::Read(of) => format!(
+            "{b} read {}, which {a} wrote",
+            read(step.to, of, Some(step.from))
+        ),
         Why::Initial(of) => format!(
             "{a} read {} and missed {}, which {b} wrote",
-            value(step.from, of, false),
-            value(step.to, of, true)
+            read(step.from, of, None),
+            wrote(step.to, of)
         ),
         Why::Wrote(of, reader) => format!(
             "{a} must write {} before {b} writes {}{}",
-            value(step.from, of, true),
-            value(step.to, of, true),
+            wrote(step.from, of),
+            wrote(step.to, of),
             reader.map_or_else(String::new, |reader| {
                 let reader = name(&operation(reader));
                 format!(", for {reader} read the latter and comes after {a}")
@@ -318,9 +329,9 @@ fn because(registers: &Registers, step: Step) -> String {
         ),
         Why::Missed(of, writer) => format!(
             "{a} must come before {b}: it read {}, and {} wrote that before {b} wrote {}",
-            value(step.from, of, false),
+            read(step.from, of, Some(writer)),
             name(&operation(writer)),
-            value(step.to, of, true),
+            wrote(step.to, of),
         ),
     }
 }

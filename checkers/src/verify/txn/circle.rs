@@ -149,10 +149,9 @@ fn registers(facts: &Facts, from: &Txn, to: &Txn, key: &Value, order: Order) -> 
     let wr = before
         .as_ref()
         .is_some_and(|a| to.reads_first(key).any(|read| read == a));
-    let rw = match (from.reads_first(key).next(), &after) {
-        (Some(read), Some(b)) => came_before(read, b) && before.as_ref() != Some(b),
-        _ => false,
-    };
+    let rw = after.as_ref().is_some_and(|b| {
+        before.as_ref() != Some(b) && from.reads_first(key).any(|read| came_before(read, b))
+    });
     (ww, wr, rw)
 }
 
@@ -163,7 +162,7 @@ fn precedes(facts: &Facts, key: &Value, a: &Value, b: &Value, order: Order) -> b
     }
     let replaced = facts.txns.iter().any(|txn| {
         facts.took_effect(txn)
-            && txn.reads_first(key).next() == Some(a)
+            && txn.reads_first(key).any(|read| read == a)
             && txn.writes(key).next_back() == Some(b)
     });
     if replaced {
@@ -172,7 +171,7 @@ fn precedes(facts: &Facts, key: &Value, a: &Value, b: &Value, order: Order) -> b
     let touches = |txn: &Txn, value: &Value| {
         facts.took_effect(txn)
             && (txn.writes(key).next_back() == Some(value)
-                || txn.reads_first(key).next() == Some(value))
+                || txn.reads_first(key).any(|read| read == value))
     };
     let early: Vec<&Txn> = facts.txns.iter().filter(|txn| touches(txn, a)).collect();
     let late: Vec<&Txn> = facts.txns.iter().filter(|txn| touches(txn, b)).collect();

@@ -125,19 +125,15 @@ impl Tried<'_> {
                 return false;
             }
         }
-        self.keys
-            .iter()
-            .zip(state)
-            .all(|(key, last)| match txn.reads_first(key).next() {
-                None => true,
-                Some(Value::Null) => last.is_none(),
-                Some(read) => {
-                    let wrote = |txn: &&Txn| txn.writes(key).next_back() == Some(read);
-                    match self.txns.iter().position(wrote) {
-                        Some(writer) => *last == Some(writer),
-                        None => true,
-                    }
+        self.keys.iter().zip(state).all(|(key, last)| {
+            txn.reads_first(key).all(|read| {
+                let wrote = |txn: &&Txn| txn.writes(key).next_back() == Some(read);
+                match self.txns.iter().position(wrote) {
+                    _ if read.is_null() => last.is_none(),
+                    Some(writer) => *last == Some(writer),
+                    None => true,
                 }
             })
+        })
     }
 }

@@ -68,9 +68,9 @@ pub(super) fn verify(facts: &Facts, witness: &Witness) -> Option<Told> {
                 && first.outcome == Outcome::Ok
                 && second.outcome == Outcome::Ok
                 && first.keys().into_iter().any(|key| {
-                    let read = first.reads_first(key).next();
-                    read.is_some()
-                        && read == second.reads_first(key).next()
+                    first
+                        .reads_first(key)
+                        .any(|read| second.reads_first(key).any(|other| other == read))
                         && first.writes(key).next().is_some()
                         && second.writes(key).next().is_some()
                 })
@@ -154,8 +154,8 @@ fn cyclic(facts: &Facts, witness: &Witness) -> Told {
         return Ok(false);
     };
     let before = |a: &Txn, b: &Txn, key: &Value| {
-        let read = b.reads_first(key).next();
-        read.is_some() && a.writes(key).next_back() == read && b.writes(key).next().is_some()
+        let made = a.writes(key).next_back();
+        b.writes(key).next().is_some() && b.reads_first(key).any(|read| made == Some(read))
     };
     let circle = |key: &Value| {
         let next = txns.iter().cycle().skip(1);
