@@ -895,6 +895,23 @@ fn other_objects() {
         (
             "counter",
             vec![
+                done(1, "increment", json!(5), json!(5)),
+                done(1, "decrement", json!(2), json!(2)),
+                done(2, "read", null(), json!(3)),
+            ],
+            Verdict::Valid,
+        ),
+        (
+            "counter",
+            vec![
+                done(1, "increment", json!("much"), json!("much")),
+                done(2, "read", null(), json!(1)),
+            ],
+            Verdict::Unknown,
+        ),
+        (
+            "counter",
+            vec![
                 done(1, "add", json!(2), json!(2)),
                 done(2, "read", null(), json!(1)),
             ],

@@ -90,7 +90,8 @@ fn ask(rng: &mut impl Rng, model: &str, f: &str) -> (Value, Value) {
         (_, "cas") => both(json!([from(&small), from(&small)])),
         ("counter", "read") => (Value::Null, from(&json!([-1, 0, 1, 2]))),
         ("counter", "add") => both(from(&json!([-1, 1, 2]))),
-        (_, "increment" | "decrement" | "acquire" | "release") => both(Value::Null),
+        (_, "increment" | "decrement") => both(from(&json!([null, 1, 2]))),
+        (_, "acquire" | "release") => both(Value::Null),
         (_, "read" | "list") => (Value::Null, from(&lists)),
         (_, "dequeue" | "pop") => (Value::Null, from(&small)),
         (_, "txn") => {

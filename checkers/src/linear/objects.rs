@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `mutex` | `acquire`, `release` | unlocked |
 //! | `owned-mutex` | the same, only the owner releases | unlocked |
-//! | `counter` | `add` n, `increment`, `decrement`, `read` | 0 |
+//! | `counter` | `add` n, `increment` [n], `decrement` [n], `read` | 0 |
 //! | `set` | `add` v, `remove` v, `read` | empty |
 //! | `list` | `append` v, `read` | empty |
 //! | `queue` | `enqueue` v, `dequeue` (null: it was empty) | empty |
@@ -171,8 +171,12 @@ impl Object {
             (Kind::Mutex, "release") => ObjectOp::Release,
             (Kind::OwnedMutex, "acquire") => ObjectOp::AcquireAs(call.process),
             (Kind::OwnedMutex, "release") => ObjectOp::ReleaseAs(call.process),
-            (Kind::Counter, "increment") => ObjectOp::Add(1),
-            (Kind::Counter, "decrement") => ObjectOp::Add(-1),
+            (Kind::Counter, "increment") => ObjectOp::Add(amount(call)?),
+            (Kind::Counter, "decrement") => ObjectOp::Add(
+                amount(call)?
+                    .checked_neg()
+                    .ok_or_else(|| shape(call, "a smaller number"))?,
+            ),
             (Kind::Counter, "add") => ObjectOp::Add(
                 call.argument
                     .as_i64()
@@ -230,6 +234,16 @@ impl Object {
             }
         }
         Ok(parsed)
+    }
+}
+
+/// By how much: by one, if it does not say.
+fn amount(call: &Call<'_>) -> Result<i64, ModelError> {
+    match call.argument {
+        Value::Null => Ok(1),
+        given => given
+            .as_i64()
+            .ok_or_else(|| shape(call, "a whole number, or none for 1")),
     }
 }
 

@@ -149,8 +149,8 @@ fn step(model: &str, state: &Value, act: &Act<'_>) -> Option<Value> {
         ("owned-mutex", "release") => (*state == owner(act)).then_some(Value::Null),
         ("multi-register", "txn") => transaction(state, act, known),
         ("counter", "add") => plus(state, argument.as_i64()?),
-        ("counter", "increment") => plus(state, 1),
-        ("counter", "decrement") => plus(state, -1),
+        ("counter", "increment") => plus(state, by(argument)?),
+        ("counter", "decrement") => plus(state, by(argument)?.checked_neg()?),
         ("counter", "read") => says(state).then(|| state.clone()),
         ("list", "read") => {
             (!known || Value::from(elements(&act.result)) == *state).then(|| state.clone())
@@ -188,6 +188,14 @@ fn step(model: &str, state: &Value, act: &Act<'_>) -> Option<Value> {
             says(&last).then(|| all.into())
         }
         _ => None,
+    }
+}
+
+fn by(argument: &Value) -> Option<i64> {
+    if argument.is_null() {
+        Some(1)
+    } else {
+        argument.as_i64()
     }
 }
 
