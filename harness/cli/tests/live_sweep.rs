@@ -302,7 +302,7 @@ fn what_cannot_be_swept_is_refused_with_the_mend() {
     for (arguments, said) in [
         (
             vec!["--op", "join", "--victim", "removed"],
-            "a join has no removed",
+            "a join has no removed; there are joiner, leader, follower",
         ),
         (
             vec!["--op", "joni", "--victim", "joiner"],
@@ -335,6 +335,7 @@ fn what_cannot_be_swept_is_refused_with_the_mend() {
             "there is lxd",
         ),
         (vec!["--resume", "/nowhere/at/all"], "/nowhere/at/all"),
+        (vec!["--resume", "nothing"], "sweeps), or latest"),
     ] {
         let output = harness()
             .args(["sweep", "--results"])

@@ -16,10 +16,7 @@ fn what_cannot_be_traced_is_refused_with_the_mend() {
             "cannot be used with",
         ),
         (&["--op", "join", "--system", "dqlite"], "--system lxd"),
-        (
-            &["--op", "join", "--members", "1"],
-            "members: 1 is fewer than 2",
-        ),
+        (&["--op", "join", "--members", "1"], "write 2 at least"),
         (&["--op", "join", "--match", "("], "match: "),
         (
             &["--op", "join", "--fail-by", "name-clash"],

@@ -113,7 +113,10 @@ pub struct With {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "`lanes:` and a list of lanes beneath it, as `harness run --help` tells"
+)]
 struct RawFile {
     lanes: Vec<RawLane>,
 }

@@ -42,7 +42,7 @@ pub struct SweepArgs {
     #[arg(long, value_name = "N")]
     pub parallel: Option<usize>,
     /// Only the first points of the trace, so many
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub first: Option<usize>,
     /// How long the sources are waited for to be unchanged over two heartbeats
     #[arg(long, value_name = "TIME", default_value = "90s")]

@@ -98,7 +98,15 @@ pub(super) fn understood(args: SweepArgs) -> Result<Asked, Failure> {
         Victim::Leader | Victim::Follower => true,
     };
     if !fits {
-        return Err(Failure::usage(format!("victim: a {op} has no {victim}")));
+        let own = match op {
+            SweepOp::Remove => Victim::Removed,
+            SweepOp::Join | SweepOp::FailedJoin => Victim::Joiner,
+        };
+        return Err(Failure::usage(format!(
+            "victim: a {op} has no {victim}; there are {own}, {}, {}",
+            Victim::Leader,
+            Victim::Follower
+        )));
     }
     let members = members(op, args.members)?;
     let named = match &args.points {
@@ -131,7 +139,7 @@ pub(in crate::commands) fn members(op: SweepOp, given: Option<usize>) -> Result<
     });
     if members < MEMBERS_MIN {
         return Err(Failure::usage(format!(
-            "members: {members} is fewer than {MEMBERS_MIN}"
+            "members: {members} is fewer than a sweep needs; write {MEMBERS_MIN} at least"
         )));
     }
     Ok(members)
@@ -197,8 +205,13 @@ fn resumed(results: &Path, given: &Path) -> Result<PathBuf, Failure> {
         Some("latest") => results.join("sweeps").join("latest"),
         _ => given.to_owned(),
     };
-    std::fs::canonicalize(&folder)
-        .map_err(|error| Failure::usage(format!("resume: {}: {error}", folder.display())))
+    std::fs::canonicalize(&folder).map_err(|error| {
+        Failure::usage(format!(
+            "resume: {}: {error}; name the folder of a sweep (they are in {}), or latest",
+            folder.display(),
+            results.join("sweeps").display()
+        ))
+    })
 }
 
 /// How many clusters work at once.
@@ -209,10 +222,18 @@ pub(super) fn cells_of(asked: &Asked, nodes: usize) -> Result<usize, Failure> {
     };
     let room = nodes / needed;
     let cells = asked.args.parallel.unwrap_or(room.max(1));
-    if cells == 0 || cells > room {
+    if cells == 0 {
+        return Err(Failure::usage(
+            "parallel: 0 clusters do nothing; write 1 at least, or leave it out".to_owned(),
+        ));
+    }
+    if cells > room {
         return Err(Failure::usage(format!(
-            "nodes: a sweep of {} with {} members needs {needed} nodes for each cluster, and {cells} at once; the lab has {nodes}",
-            asked.op, asked.members
+            "nodes: a sweep of {} with {} members, {cells} at once, needs {} nodes ({needed} for each cluster), and the lab has {nodes}; \
+             use a larger lab, a smaller --parallel, or fewer --members",
+            asked.op,
+            asked.members,
+            needed.saturating_mul(cells)
         )));
     }
     Ok(cells)
